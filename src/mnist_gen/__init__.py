@@ -1,0 +1,15 @@
+"""Small image-generation research on MNIST."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def load(path: "str | Path") -> Any:
+    """The trained module behind a checkpoint, ready to use: `load(path).sample(digit=3, count=25)`."""
+    from mnist_gen.checkpoint import (
+        load as load_module,
+    )  # here, so that `import mnist_gen` does not import torch
+
+    return load_module(path)

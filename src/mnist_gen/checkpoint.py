@@ -1,0 +1,92 @@
+"""Reading checkpoints that may come from anywhere: weights and plain values only, and no foreign code."""
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from mnist_gen.errors import UserError
+
+CONFIG = "config"  # the checkpoint's key for the run's configuration, interpolations unresolved
+TRUSTED = ("mnist_gen.", "torch.optim.")
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The checkpoint's content, on the CPU.
+
+    Raises:
+        UserError: it is missing, damaged, holds code, or was not written by this project.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"ckpt={path}: no such file.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise UserError(f"ckpt={path}: refused, it is no checkpoint or holds code besides weights.") from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError):
+        raise UserError(
+            f"ckpt={path}: empty, truncated or no checkpoint; use another, such as last.ckpt."
+        ) from None
+    if not isinstance(content, dict) or not {CONFIG, "state_dict"} <= content.keys():
+        raise UserError(f"ckpt={path}: not a checkpoint of mnist_gen.")
+    return content
+
+
+def configuration(content: dict[str, Any], path: str | Path) -> DictConfig:
+    """The configuration the checkpoint was trained under.
+
+    Raises:
+        UserError: it would run foreign code.
+    """
+    cfg = OmegaConf.create(content[CONFIG])
+    assert isinstance(cfg, DictConfig)
+    for key, target in _targets(OmegaConf.to_container(cfg, resolve=True)):
+        if not _trusted(target):
+            raise UserError(
+                f"ckpt={path}: refused, its configuration would run {key}={target}, which is not ours."
+            )
+    return cfg
+
+
+def load(path: str | Path) -> L.LightningModule:
+    """The trained module in evaluation mode, on the CPU, from its checkpoint alone.
+
+    Raises:
+        UserError: as `read`, or the checkpoint would run foreign code.
+    """
+    content = read(path)
+    model = instantiate(configuration(content, path).model)
+    try:
+        model.load_state_dict(content["state_dict"])
+    except RuntimeError:
+        raise UserError(f"ckpt={path}: its weights do not fit its own configuration.") from None
+    return model.eval().requires_grad_(False)
+
+
+def _targets(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every `_target_` in nested dicts and lists, with its dotted key."""
+    items = (
+        config.items() if isinstance(config, dict) else enumerate(config) if isinstance(config, list) else ()
+    )
+    for key, value in items:
+        if key == "_target_":
+            yield f"{prefix}{key}", value
+        yield from _targets(value, f"{prefix}{key}.")
+
+
+def _trusted(target: Any) -> bool:
+    if not isinstance(target, str) or not target.startswith(TRUSTED):
+        return False
+    try:
+        found = get_class(
+            target
+        )  # `mnist_gen.data.shutil.rmtree` also starts well: look at what it really is
+    except (InstantiationException, ImportError, ValueError):
+        return False
+    return f"{found.__module__}.".startswith(TRUSTED)

@@ -1,0 +1,76 @@
+"""Classifiers of digits; here the scorer, the fixed reference by which generators are judged."""
+
+import math
+from collections.abc import Callable
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import OneCycleLR
+from torchmetrics.classification import MulticlassAccuracy
+
+from mnist_gen.data import NUM_CLASSES, Batch
+
+
+class Classifier(L.LightningModule):
+    """A network from images in [0, 1] to logits (N, 10), trained by cross-entropy with a one-cycle schedule.
+
+    Args:
+        network: the network.
+        optimizer: makes an optimizer from parameters; its `lr` is the schedule's peak.
+        augment: strength of `random_affine` on training images; 0 for none.
+    """
+
+    def __init__(self, network: nn.Module, optimizer: Callable[..., Optimizer], augment: float) -> None:
+        super().__init__()
+        self.network, self.optimizer, self.augment = network, optimizer, augment
+        self.accuracy = MulticlassAccuracy(NUM_CLASSES, average="micro")
+
+    def configure_optimizers(self) -> dict[str, object]:
+        """The optimizer and its schedule, stepped each batch (Smith & Topin 2018)."""
+        optimizer = self.optimizer(self.network.parameters())
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = OneCycleLR(optimizer, max_lr=optimizer.defaults["lr"], total_steps=steps, pct_start=0.2)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Cross-entropy of an augmented batch."""
+        images, labels = batch
+        return F.cross_entropy(self.network(random_affine(images, self.augment)), labels)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Logs `val/accuracy`."""
+        self._evaluate("val", batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Logs `test/accuracy`."""
+        self._evaluate("test", batch)
+
+    def _evaluate(self, split: str, batch: Batch) -> None:
+        images, labels = batch
+        self.accuracy(self.network(images), labels)
+        self.log(f"{split}/accuracy", self.accuracy, on_step=False, on_epoch=True, logger=False)
+
+
+def random_affine(images: Tensor, strength: float) -> Tensor:
+    """Each image (N, 1, H, W) in [0, 1] turned, scaled, sheared and shifted at random, zero outside.
+
+    At strength 1: up to 12 degrees, 12 % in each direction, a shear of 0.2 and a shift of 6 % of the side.
+    """
+    if strength == 0:
+        return images
+
+    def uniform(limit: float) -> Tensor:
+        return (torch.rand(len(images), device=images.device) * 2 - 1) * limit * strength
+
+    angle, shear = uniform(math.radians(12)), uniform(0.2)
+    width, height = 1 + uniform(0.12), 1 + uniform(0.12)
+    cos, sin = angle.cos(), angle.sin()
+    rows = [  # shear, then scale, then turn, then shift: the inverse map, from output to input coordinates
+        torch.stack([cos * width, (cos * shear - sin) * height, uniform(0.12)], dim=1),
+        torch.stack([sin * width, (sin * shear + cos) * height, uniform(0.12)], dim=1),
+    ]
+    grid = F.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False)

@@ -1,0 +1,174 @@
+"""What a configuration may say. Imports no torch, so that a wrong word is answered at once."""
+
+import difflib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from hydra import initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType, QuotedString
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mnist_gen.errors import UserError
+
+CONFIG_NAME = "train"
+FREE_ON_RESUME = ("ckpt", "trainer")
+ASKS_ONLY = (
+    "-h",
+    "--h",
+    "-c",
+    "--cfg",
+    "-i",
+    "--info",
+    "-sc",
+    "--shell",
+    "--version",
+)  # Hydra's flags: nothing runs
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved configuration as dicts, lists and scalars: what a checkpoint and metrics.json hold."""
+    container = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def flat(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of nested dicts; a list is one value."""
+    if isinstance(config, Mapping) and config:
+        for key, value in config.items():
+            yield from flat(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, config
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Dotted keys whose values differ."""
+    left, right = dict(flat(one)), dict(flat(other))
+    return sorted(
+        key for key in left.keys() | right.keys() if left.get(key, KeyError) != right.get(key, KeyError)
+    )
+
+
+def check_arguments(config_dir: str, arguments: Sequence[str]) -> None:
+    """Refuses a wrong command line before anything is made or imported.
+
+    Checks that there is something to run, each group's choice, each key, and each value's type against its default.
+
+    Raises:
+        UserError: one line that names the argument and the choices, near matches or type.
+    """
+    words = [word for word in arguments if "=" in word and not word.startswith("-")]
+    with initialize_config_dir(config_dir, version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
+        overrides = [o for o in overrides if not o.is_hydra_override()]
+        groups = [o for o in overrides if _choices(loader, o.key_or_group)]
+        for override in groups:
+            _check_choice(loader, override)
+        if not any(word.startswith(ASKS_ONLY) for word in arguments):
+            _check_purpose(loader, overrides)
+        defaults = loader.load_configuration(CONFIG_NAME, [_first(o) for o in groups], RunMode.RUN)
+        known = [key for key, _ in flat(OmegaConf.to_container(defaults)) if not key.startswith("hydra.")]
+        for override in overrides:
+            if override not in groups and override.type == OverrideType.CHANGE:
+                _check_key(override.key_or_group, known)
+                _check_type(override, _default(defaults, override.key_or_group))
+
+
+def _check_purpose(loader: ConfigLoader, overrides: Sequence[Override]) -> None:
+    """A run needs an experiment, or a checkpoint to go on from, which allows only `trainer` to change."""
+    given = {o.key_or_group: o for o in overrides}
+    task = given["task"].value() if "task" in given else "fit"
+    if task == "fit" and "ckpt" in given:
+        for key in given:
+            if key.partition(".")[0] not in FREE_ON_RESUME:
+                raise UserError(
+                    f"{key} cannot be changed when a run goes on from ckpt: the checkpoint brings its own "
+                    "configuration, and only trainer.* may be overridden."
+                )
+    elif task == "fit" and "experiment" not in given:
+        names = ", ".join(_choices(loader, "experiment"))
+        raise UserError(f"choose an experiment, `python train.py experiment=<name>`: {names}.")
+    elif task != "fit" and "ckpt" not in given:
+        raise UserError(f"task={task} needs ckpt=<path of a checkpoint>.")
+
+
+def _choices(loader: ConfigLoader, group: str) -> list[str]:
+    """The group's choices, those in its subfolders included; none if it is no group."""
+    nested = [f"{sub}/{c}" for sub in loader.list_groups(group) for c in _choices(loader, f"{group}/{sub}")]
+    return loader.get_group_options(group) + nested
+
+
+def _check_choice(loader: ConfigLoader, override: Override) -> None:
+    choices = _choices(loader, override.key_or_group)
+    for value in _values(override):
+        if value is not None and value not in choices:
+            raise UserError(f"{override.key_or_group}={value}: choose one of {', '.join(choices)}.")
+
+
+def _check_key(key: str, known: Sequence[str]) -> None:
+    inner = {".".join(k.split(".")[:depth]) for k in known for depth in range(1, k.count(".") + 2)}
+    if key not in inner:
+        near = difflib.get_close_matches(key, sorted(inner), n=3, cutoff=0.5)
+        near = near or [k for k in sorted(inner) if k.rpartition(".")[2] == key.rpartition(".")[2]][:3]
+        hint = (
+            f"did you mean {' or '.join(near)}?"
+            if near
+            else "see `python train.py --cfg job experiment=<name>`."
+        )
+        raise UserError(f"{key}: no such key; {hint}")
+
+
+def _check_type(override: Override, default: Any) -> None:
+    for value in _values(override):
+        if isinstance(value, str) and "${" in value:
+            continue
+        fits = {
+            bool: isinstance(value, bool),
+            int: isinstance(value, int) and not isinstance(value, bool),
+            float: isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value),
+            list: isinstance(value, list),
+            dict: isinstance(value, dict),
+        }.get(type(default), True)
+        if not fits:
+            kind = {bool: "true or false", int: "a whole number", float: "a finite number", list: "a list"}
+            wanted = kind.get(type(default), "a group of keys")
+            raise UserError(f"{override.key_or_group}={value}: must be {wanted}, like {default}.")
+
+
+def _default(defaults: DictConfig, key: str) -> Any:
+    try:
+        value = OmegaConf.select(defaults, key)
+    except OmegaConfBaseException:  # an interpolation that only a running job resolves
+        return None
+    return OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
+
+
+def _values(override: Override) -> list[Any]:
+    """All values of a sweep, or the one value."""
+    if override.is_sweep_override():
+        return [v.text if isinstance(v, QuotedString) else v for v in override.sweep_iterator()]
+    return [override.value()]
+
+
+def _first(override: Override) -> str:
+    return f"{override.get_key_element()}={next(iter(_values(override)), 'null')}"
+
+
+def one_line(error: BaseException) -> str:
+    """An error without line breaks; of a chain that began with a `UserError`, that one and the key it arose at."""
+    text, cause = str(error), error.__cause__
+    while cause is not None:
+        if isinstance(cause, UserError):
+            _, _, key = text.partition("full_key: ")
+            return f"{key}: {cause}" if key else str(cause)
+        if isinstance(cause, OmegaConfBaseException):
+            text = f"{text} {cause}"
+        cause = cause.__cause__
+    return " ".join(text.split())

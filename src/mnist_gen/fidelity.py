@@ -1,0 +1,210 @@
+"""How good is a generator? Everything is measured on images in [0, 1], (N, 1, 32, 32), and returned as plain numbers.
+
+The *scorer*, a fixed reference classifier, reads the digits and gives the features (N, 128) in which FID, density
+and coverage are taken; they cannot be compared with figures in Inception features. The *floor* is the same
+judgement of real training images in place of the samples.
+"""
+
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_model
+from torch import Tensor, nn
+from torchmetrics.image.fid import FrechetInceptionDistance
+
+from mnist_gen.data import NUM_CLASSES, to_images
+from mnist_gen.errors import UserError
+from mnist_gen.networks import Probe, Scorer
+
+CHUNK = 1000  # images, or rows of a distance matrix, held at once
+NEIGHBOURS = 5  # k of density and coverage
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Images to judge, (N, 1, 32, 32) in [0, 1], and the labels (N,) they were asked for; None if they were not."""
+
+    images: Tensor
+    labels: Tensor | None
+
+
+def load_scorer(path: str | None, dataset: str) -> Scorer:
+    """The scorer at `path`, or the one in the package, frozen.
+
+    Raises:
+        UserError: the file is missing, no scorer, or was trained on another data set.
+    """
+    if path is None:
+        with as_file(files("mnist_gen") / "scorer.safetensors") as packaged:
+            return load_scorer(str(packaged), dataset)
+    if not Path(path).is_file():
+        raise UserError(f"scorer={path}: no such file; make one with `python train.py experiment=scorer`.")
+    scorer = Scorer()
+    try:
+        with safe_open(path, "pt") as content:
+            trained_on = (content.metadata() or {}).get("dataset")
+        load_model(scorer, path)
+    except (SafetensorError, RuntimeError) as error:
+        raise UserError(f"scorer={path}: not a scorer ({str(error).splitlines()[0]}).") from None
+    if trained_on != dataset:
+        raise UserError(
+            f"scorer={path} was trained on {trained_on}; train one with experiment=scorer on {dataset}."
+        )
+    return scorer.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def read(scorer: Scorer, images: Tensor) -> tuple[Tensor, Tensor]:
+    """The scorer's features (N, 128) of the images and the digits (N,) it reads in them."""
+    features = torch.cat([scorer.features(chunk) for chunk in images.split(CHUNK)])
+    return features, scorer.head(features).argmax(dim=1)
+
+
+def class_accuracy(digits: Tensor, labels: Tensor) -> Metrics:
+    """Share of images read as the digit they were asked for: over all, the worst digit's, and each digit's."""
+    right = (digits == labels).float()
+    by_digit = {c: right[labels == c].mean().item() for c in labels.unique().tolist()}
+    return {
+        "class_accuracy": right.mean().item(),
+        "worst_class": min(by_digit.values()),
+        **{f"class_accuracy_{c}": share for c, share in by_digit.items()},
+    }
+
+
+def digit_shares(digits: Tensor) -> Metrics:
+    """How evenly the digits are read in images nobody asked a digit of: the rarest and the commonest share."""
+    shares = torch.bincount(digits, minlength=NUM_CLASSES) / len(digits)
+    return {"rarest_digit": shares.min().item(), "commonest_digit": shares.max().item()}
+
+
+class _Features(nn.Identity):
+    """Lets torchmetrics take features in place of images."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+
+def fid(fake: Tensor, real: Tensor) -> float:
+    """Fréchet distance between two sets of features (N, D) (Heusel et al. 2017)."""
+    metric = FrechetInceptionDistance(feature=_Features(real.shape[1])).to(real.device)
+    metric.update(real, real=True)
+    metric.update(fake, real=False)
+    return metric.compute().item()
+
+
+def density_and_coverage(fake: Tensor, real: Tensor, neighbours: int = NEIGHBOURS) -> Metrics:
+    """Density and coverage of features (N, D) against real ones (Naeem et al. 2020).
+
+    Each real point has a ball that reaches its k-th nearest real neighbour. Density: how many balls a sample lies
+    in, over k. Coverage: the share of balls with a sample inside.
+    """
+    if len(real) <= neighbours:
+        raise UserError(
+            f"density and coverage with {neighbours} neighbours need more than {len(real)} real images."
+        )
+    inside, covered = 0, 0
+    for chunk in real.split(CHUNK):
+        radius = torch.cdist(chunk, real).kthvalue(neighbours + 1, dim=1).values  # + 1: the point itself
+        within = torch.cdist(chunk, fake) <= radius[:, None]  # (chunk, fake)
+        inside += int(within.sum())
+        covered += int(within.any(dim=1).sum())
+    return {"density": inside / (neighbours * len(fake)), "coverage": covered / len(real)}
+
+
+def diversity(sample: Sample, real: Sample) -> Metrics:
+    """Mean pixel distance between two samples of a digit, over that between two real images of it.
+
+    1 is the variety of real images; 0 says that all samples of a digit are the same picture.
+    """
+    ratios = [
+        _mean_distance(_of_digit(sample, c)) / _mean_distance(_of_digit(real, c)) for c in range(NUM_CLASSES)
+    ]
+    return {"diversity": sum(ratios) / NUM_CLASSES, "worst_diversity": min(ratios)}
+
+
+def _of_digit(sample: Sample, digit: int, most: int = CHUNK) -> Tensor:
+    assert sample.labels is not None
+    return sample.images[sample.labels == digit][:most].flatten(1)
+
+
+def _mean_distance(points: Tensor) -> float:
+    return torch.pdist(points).mean().item()
+
+
+def nearest_distance(images: Tensor, training: Tensor) -> Tensor:
+    """Pixel distance (N,) from each image to the nearest raw training image (M, 28, 28) uint8."""
+    nearest = torch.full((len(images),), torch.inf, device=images.device)
+    for chunk in training.split(10 * CHUNK):
+        distances = torch.cdist(images.flatten(1), to_images(chunk).flatten(1))
+        nearest = torch.minimum(nearest, distances.min(dim=1).values)
+    return nearest
+
+
+def memorised(images: Tensor, held_out: Tensor, training: Tensor) -> float:
+    """Share of images that lie closer to a training image than 99 % of held-out real images do.
+
+    0.01 is innocent. Arguments as in `nearest_distance`; the first thousand images and two thousand held-out ones
+    are looked at.
+    """
+    limit = nearest_distance(held_out[: 2 * CHUNK], training).quantile(0.01)
+    return (nearest_distance(images[:CHUNK], training) < limit).float().mean().item()
+
+
+def cas(sample: Sample, test: Sample, epochs: int = 8, seed: int = 0) -> float:
+    """Classification accuracy score: real test accuracy of a classifier trained on samples alone.
+
+    Ravuri & Vinyals 2019. The classifier, its budget and its seed are fixed, so that two samples can be compared.
+    """
+    assert sample.labels is not None and test.labels is not None
+    device = sample.images.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        probe = Probe().to(device)
+        order = torch.Generator().manual_seed(seed)
+        batches = [
+            chunk
+            for _ in range(epochs)
+            for chunk in torch.randperm(len(sample.images), generator=order).split(100)
+        ]
+        optimizer = torch.optim.Adam(probe.parameters(), fused=True)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=len(batches))
+        with torch.enable_grad():
+            for chosen in batches:
+                loss = F.cross_entropy(probe(sample.images[chosen]), sample.labels[chosen])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+    probe.eval()
+    with torch.no_grad():
+        read_as = torch.cat([probe(chunk).argmax(dim=1) for chunk in test.images.split(CHUNK)])
+    return (read_as == test.labels).float().mean().item()
+
+
+def glance(scorer: Scorer, sample: Sample, real: Tensor) -> Metrics:
+    """The cheap judgement, against real images (N, 1, 32, 32): class accuracy, FID, density and coverage."""
+    fake_features, digits = read(scorer, sample.images)
+    real_features, _ = read(scorer, real)
+    matched = min(len(fake_features), len(real_features))  # density and coverage compare equal counts
+    return {
+        "fid": fid(fake_features, real_features),
+        **density_and_coverage(fake_features[:matched], real_features[:matched]),
+        **(digit_shares(digits) if sample.labels is None else class_accuracy(digits, sample.labels)),
+    }
+
+
+def judge(scorer: Scorer, sample: Sample, test: Sample, with_cas: bool) -> Metrics:
+    """The full judgement against the test set: `glance`, and for samples with labels their diversity and CAS."""
+    metrics = glance(scorer, sample, test.images)
+    if sample.labels is not None:
+        metrics |= diversity(sample, test)
+        if with_cas:
+            metrics["cas"] = cas(sample, test)
+    return metrics

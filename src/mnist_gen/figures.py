@@ -1,0 +1,86 @@
+"""Tensors and histories -> pictures. Images are (N, 1, 32, 32) in [0, 1]; each function returns a matplotlib figure."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+from torchvision.utils import make_grid
+
+DPI = 110
+HISTORY = Mapping[str, Sequence[float]]
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Writes the figure as a PNG, making its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=DPI)
+    return path
+
+
+def grid(images: Tensor, columns: int, title: str, row_labels: Sequence[str] = ()) -> Figure:
+    """Images in rows of `columns`, each row named at its left."""
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(max(3.5, 0.55 * columns + 0.4), 0.55 * rows + 0.6), layout="constrained")
+    axes = figure.add_subplot()
+    _show(axes, images, columns)
+    axes.set_title(title, fontsize=10)
+    _name_rows(axes, row_labels, rows)
+    return figure
+
+
+def epochs_strip(grids: Mapping[int, Tensor], columns: int, title: str) -> Figure:
+    """One grid for each epoch, side by side."""
+    rows = -(-len(next(iter(grids.values()))) // columns)
+    figure = Figure(figsize=(2.3 * len(grids), 2.3 * rows / columns + 0.7), layout="constrained")
+    for axes, (epoch, images) in zip(
+        figure.subplots(1, len(grids), squeeze=False)[0], grids.items(), strict=True
+    ):
+        _show(axes, images, columns)
+        axes.set_title(f"epoch {epoch}", fontsize=10)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def curves(epochs: Sequence[int], series: HISTORY, title: str, ylabel: str) -> Figure:
+    """Named series of one value an epoch, in one chart."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for name, values in series.items():
+        axes.plot(epochs, values, label=name, marker="o" if len(epochs) < 30 else None, markersize=3)
+    axes.set(title=title, xlabel="epoch", ylabel=ylabel)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def sweep(
+    values: Sequence[str], metrics: Mapping[str, Sequence[float | None]], key: str, title: str
+) -> Figure:
+    """One small chart a metric, against the swept values; a failed job's value is None and leaves a gap."""
+    figure = Figure(figsize=(3.2 * len(metrics), 3.2), layout="constrained")
+    for axes, (name, results) in zip(
+        figure.subplots(1, len(metrics), squeeze=False)[0], metrics.items(), strict=True
+    ):
+        known = [(i, result) for i, result in enumerate(results) if result is not None]
+        axes.plot(*zip(*known, strict=True), marker="o") if known else None
+        axes.set_xticks(range(len(values)), values, rotation=0 if max(map(len, values)) < 6 else 30)
+        axes.set(title=name, xlabel=key)
+        axes.grid(alpha=0.3)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def _show(axes: Axes, images: Tensor, columns: int) -> None:
+    canvas = make_grid(images.clamp(0, 1), nrow=columns, padding=1, pad_value=0.3)[0]
+    axes.imshow(canvas.cpu().numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def _name_rows(axes: Axes, names: Sequence[str], rows: int) -> None:
+    if names:
+        size = axes.get_ylim()[0] / rows
+        axes.set_yticks([size * (row + 0.5) for row in range(rows)], names, fontsize=9)
+        axes.tick_params(length=0)

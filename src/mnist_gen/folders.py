@@ -1,0 +1,120 @@
+"""Where runs and sweeps write, and what a sweep adds up to. Hydra imports this before each job: it imports no torch."""
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+SHOWN = ("test/class_accuracy", "test/worst_class", "test/fid", "test/coverage", "test/cas", "test/accuracy")
+
+
+class Folders(Callback):
+    """Names the run's or the sweep's folder, and keeps a sweep's summary up to date."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """A run that goes on from a checkpoint goes on in its folder, `<run>/checkpoints/<name>.ckpt`."""
+        if config.task == "fit" and config.ckpt is not None:
+            config.hydra.run.dir = str(Path(config.ckpt).resolve().parents[1])
+            config.hydra.output_subdir = None  # the run's own .hydra stays
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Names the sweep after the experiment and the fixed overrides, and each job after the swept ones.
+
+        There is no time in the name: the same command finds its folder again. The names are fixed as overrides,
+        because Hydra resolves them anew for each job, in which a swept key has a value.
+        """
+        loader = GlobalHydra.instance().config_loader()
+        overrides = OverridesParser.create(config_loader=loader).parse_overrides(
+            list(config.hydra.overrides.task)
+        )
+        fixed = [o for o in overrides if not o.is_sweep_override()]
+        words = [str(o.value()) if o.key_or_group == "experiment" else o.input_line for o in fixed]
+        name = ",".join(sorted(words, key=lambda word: "=" in word)) or "experiments"
+        folder = Path(config.root).resolve() / "outputs" / "sweeps" / _quiet(name)
+        config.hydra.sweep.dir = str(folder)
+        config.hydra.overrides.hydra += [
+            f"hydra.sweep.dir='{folder}'",
+            f"hydra.job.config.override_dirname.exclude_keys=[{','.join(o.key_or_group for o in fixed)}]",
+        ]
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """After each job of a sweep: its summary.csv, .md and .png over all jobs so far."""
+        if config.hydra.mode and config.hydra.mode.name == "MULTIRUN":
+            summarise(Path(config.hydra.sweep.dir))
+
+
+def _quiet(name: str) -> str:
+    """A folder's name that needs no quoting in a shell or in Hydra."""
+    return re.sub(r"[^\w.,+-]", "-", name)
+
+
+def summarise(folder: Path) -> None:
+    """Writes summary.csv (everything), summary.md and summary.png over the jobs in a sweep's folder.
+
+    A job without metrics.json has failed or is not finished, and is marked so.
+    """
+    jobs = [path.parents[1] for path in folder.rglob(".hydra/overrides.yaml")]
+    settings = [_settings(job) for job in jobs]
+    swept = [key for key in settings[0] if len({str(each.get(key)) for each in settings}) > 1] or list(
+        settings[0]
+    )
+    rows = [
+        {key: each.get(key) for key in swept} | _results(job)
+        for job, each in zip(jobs, settings, strict=True)
+    ]
+    rows.sort(key=lambda row: [_order(row[key]) for key in swept])
+    metrics = sorted({key for row in rows for key in row if "/" in key and key not in swept})
+    with (folder / "summary.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*swept, "status", *metrics])
+        writer.writeheader()
+        writer.writerows(rows)
+    shown = [name for name in SHOWN if name in metrics]
+    (folder / "summary.md").write_text(_markdown(rows, [*swept, "status", *shown]))
+    if shown:
+        from mnist_gen import figures  # here, for it imports torch
+
+        values = [", ".join(str(row[key]) for key in swept) for row in rows]
+        series = {name.partition("/")[2]: [row.get(name) for row in rows] for name in shown}
+        figures.save(figures.sweep(values, series, ", ".join(swept), folder.name), folder / "summary.png")
+
+
+def _settings(job: Path) -> dict[str, str]:
+    overrides = OmegaConf.to_container(OmegaConf.load(job / ".hydra" / "overrides.yaml"))
+    assert isinstance(overrides, list)
+    return dict(str(word).lstrip("+").split("=", 1) for word in overrides if "=" in str(word))
+
+
+def _results(job: Path) -> dict[str, Any]:
+    path = job / "metrics.json"
+    return (
+        {"status": "complete", **json.loads(path.read_text())["metrics"]}
+        if path.exists()
+        else {"status": "failed"}
+    )
+
+
+def _order(value: Any) -> tuple[float, str]:
+    """Numbers by size, then words."""
+    try:
+        return float(value), ""
+    except (TypeError, ValueError):
+        return float("inf"), str(value)
+
+
+def _markdown(rows: list[dict[str, Any]], columns: list[str]) -> str:
+    def cell(value: Any) -> str:
+        return f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)
+
+    lines = [
+        columns,
+        ["---"] * len(columns),
+        *([cell(row.get(column)) for column in columns] for row in rows),
+    ]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -1,0 +1,178 @@
+"""The adversarial game. A GAN is the conditional GAN without labels, so one module plays both."""
+
+import copy
+from collections.abc import Callable
+from itertools import repeat
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from mnist_gen.data import NUM_CLASSES, Batch, to_signed, to_unit
+from mnist_gen.errors import UserError
+from mnist_gen.losses import Loss, squared_gradient_norm
+
+CHUNK = 500  # images generated at once
+
+
+class GAN(L.LightningModule):
+    """Generator and discriminator, trained in turn; an exponential moving average of the generator is what counts.
+
+    Args:
+        latent_dim: length of a latent.
+        label: `onehot`, `embedding`, or None for an unconditional GAN.
+        embedding_dim: length of a label's embedding.
+        concat: where the label joins the generator, `before` or `after` the decoder.
+        generator: makes the `networks.Generator` from the four above.
+        discriminator: makes the `networks.Discriminator` from `label` and `embedding_dim`.
+        loss: the adversarial loss, see `losses`.
+        generator_optimizer: makes an optimizer from parameters.
+        discriminator_optimizer: the same.
+        r1: weight of the penalty on the squared gradient norm at real images (Mescheder et al. 2018).
+        r2: the same at generated images.
+        warmup: batches over which the learning rates rise to their value.
+        decay_from: share of the run after which they fall linearly to 0; 1 keeps them.
+        ema_decay: of the averaged generator; it ramps up to it, so that early averages forget the start.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        label: str | None,
+        embedding_dim: int,
+        concat: str,
+        generator: Callable[..., nn.Module],
+        discriminator: Callable[..., nn.Module],
+        loss: Loss,
+        generator_optimizer: Callable[..., Optimizer],
+        discriminator_optimizer: Callable[..., Optimizer],
+        r1: float,
+        r2: float,
+        warmup: int,
+        decay_from: float,
+        ema_decay: float,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        if latent_dim < 1:
+            raise UserError(f"latent_dim={latent_dim}: must be at least 1.")
+        self.latent_dim, self.conditional = latent_dim, label is not None
+        self.generator = generator(
+            latent_dim=latent_dim, label=label, embedding_dim=embedding_dim, concat=concat
+        )
+        self.discriminator = discriminator(label=label, embedding_dim=embedding_dim)
+        self.averaged = copy.deepcopy(self.generator).requires_grad_(False).eval()
+        self.loss, self.r1, self.r2 = loss, r1, r2
+        self.generator_optimizer, self.discriminator_optimizer = generator_optimizer, discriminator_optimizer
+        self.warmup, self.decay_from, self.ema_decay = warmup, decay_from, ema_decay
+
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
+        """Both optimizers, each with warm-up and linear decay counted in batches."""
+        optimizers = [
+            self.generator_optimizer(self.generator.parameters()),
+            self.discriminator_optimizer(self.discriminator.parameters()),
+        ]
+        total = self.trainer.estimated_stepping_batches
+
+        def factor(batch: int) -> float:
+            falling = (1 - batch / total) / (1 - self.decay_from) if self.decay_from < 1 else 1.0
+            return min(1.0, (batch + 1) / (self.warmup + 1), falling)
+
+        return optimizers, [LambdaLR(optimizer, factor) for optimizer in optimizers]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """One step of each network; returns its losses and mean scores, detached."""
+        images, labels = batch
+        real = to_signed(images)
+        asked = labels if self.conditional else None
+        generator_optimizer, discriminator_optimizer = self.optimizers()
+
+        # Discriminator: score real images above generated ones of the same labels.
+        fake = self.generator(self._latents(len(real)), asked).detach()
+        penalised = self.r1 > 0 or self.r2 > 0
+        real_scores, fake_scores, penalty = self._scores(real, fake, asked, penalised)
+        loss_d = self.loss.discriminator(real_scores, fake_scores)
+        self._descend(discriminator_optimizer, self.discriminator, loss_d + penalty)
+
+        # Generator: score generated images above real ones.
+        fake = self.generator(self._latents(len(real)), asked)
+        with torch.no_grad():
+            real_scores = self.discriminator(real, asked)
+        loss_g = self.loss.generator(real_scores, self.discriminator(fake, asked))
+        self._descend(generator_optimizer, self.generator, loss_g)
+        self._average(batches=self.global_step // 2)
+
+        for scheduler in self.lr_schedulers():
+            scheduler.step()
+        return {"loss_d": loss_d.detach(), "loss_g": loss_g.detach(), "penalty": penalty.detach()}
+
+    def _latents(self, count: int) -> Tensor:
+        return torch.randn(count, self.latent_dim, device=self.device)
+
+    def _scores(
+        self, real: Tensor, fake: Tensor, labels: Tensor | None, penalised: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores of real and of fake images, each (N,), in one pass, and the R1 + R2 penalty (a scalar)."""
+        images = torch.cat([real, fake]).requires_grad_(penalised)
+        scores = self.discriminator(images, None if labels is None else labels.repeat(2))
+        real_scores, fake_scores = scores.chunk(2)
+        if not penalised:
+            return real_scores, fake_scores, torch.zeros((), device=self.device)
+        r1, r2 = squared_gradient_norm(scores, images).chunk(2)
+        return real_scores, fake_scores, self.r1 / 2 * r1.mean() + self.r2 / 2 * r2.mean()
+
+    def _descend(self, optimizer: Optimizer, network: nn.Module, loss: Tensor) -> None:
+        """One step of one network, refused while its weights are still good if the loss is not finite."""
+        if not torch.isfinite(loss):
+            name = "generator" if network is self.generator else "discriminator"
+            raise UserError(
+                f"The {name}'s loss became {loss.item()} at epoch {self.current_epoch + 1}, step {self.global_step}: "
+                "training stopped before it spoilt the weights. Lower the learning rate or raise model.r1 and model.r2."
+            )
+        optimizer.zero_grad()
+        self.manual_backward(loss, inputs=list(network.parameters()))
+        optimizer.step()
+
+    @torch.no_grad()
+    def _average(self, batches: int) -> None:
+        decay = min(self.ema_decay, (1 + batches) / (10 + batches))
+        torch._foreach_lerp_(list(self.averaged.parameters()), list(self.generator.parameters()), 1 - decay)
+        for average, value in zip(self.averaged.buffers(), self.generator.buffers(), strict=True):
+            average.copy_(average.lerp(value, 1 - decay) if value.is_floating_point() else value)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Nothing: `callbacks.Judge` compares the averaged generator with the real images."""
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Nothing, for the same reason."""
+
+    @torch.no_grad()
+    def generate(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The averaged generator's images (N, 1, 32, 32) in [0, 1] for latents (N, latent_dim), labels (N,)."""
+        pairs = zip(
+            latents.split(CHUNK), repeat(None) if labels is None else labels.split(CHUNK), strict=False
+        )
+        return torch.cat([to_unit(self.averaged(z, y)) for z, y in pairs])
+
+    def sample(self, digit: int | None = None, count: int = 25, seed: int = 0) -> Tensor:
+        """`count` images (count, 1, 32, 32) in [0, 1] of one digit, or of the digits 0 to 9 in turn.
+
+        The same seed gives the same images.
+
+        Raises:
+            UserError: `count` is below 1, or there is no such digit, or the GAN is unconditional and cannot be
+                asked for one.
+        """
+        if count < 1:
+            raise UserError(f"count={count}: must be at least 1.")
+        if digit is not None and not self.conditional:
+            raise UserError(
+                f"digit={digit}: this GAN was trained without labels and cannot be asked for a digit."
+            )
+        if digit is not None and not 0 <= digit < NUM_CLASSES:
+            raise UserError(f"digit={digit}: choose 0 to {NUM_CLASSES - 1}.")
+        latents = torch.randn(count, self.latent_dim, generator=torch.Generator().manual_seed(seed))
+        labels = torch.arange(count) % NUM_CLASSES if digit is None else torch.full((count,), digit)
+        return self.generate(latents.to(self.device), labels.to(self.device) if self.conditional else None)

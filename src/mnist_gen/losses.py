@@ -1,0 +1,79 @@
+"""Adversarial losses as small pairs of functions of scores, and the gradient penalty.
+
+A score is the discriminator's logit, shape (N,); positive says "real". `discriminator` and `generator` each turn
+the scores of real and of fake images, drawn for the same labels, into the scalar that network descends. The
+discriminator's loss is the mean of its loss on real and its loss on fake images, as in the report.
+"""
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Loss(Protocol):
+    """What every adversarial loss offers; real and fake scores are (N,), results scalars."""
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor: ...
+    def generator(self, real: Tensor, fake: Tensor) -> Tensor: ...
+
+
+class Relativistic:
+    """RpGAN: each fake is compared with a real image (Jolicoeur-Martineau 2018; R3GAN, Huang et al. 2024)."""
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return F.softplus(fake - real).mean()
+
+    def generator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return F.softplus(real - fake).mean()
+
+
+class NonSaturating:
+    """Logistic losses; the generator ascends log D(fake) (Goodfellow et al. 2014)."""
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return (F.softplus(-real).mean() + F.softplus(fake).mean()) / 2
+
+    def generator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return F.softplus(-fake).mean()
+
+
+class Hinge:
+    """Margin losses (Lim & Ye 2017; Miyato et al. 2018)."""
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return (F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2
+
+    def generator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return -fake.mean()
+
+
+class BCE:
+    """Binary cross-entropy against target values, as the report trains.
+
+    With `real_target` 1 it equals `NonSaturating`; a smaller one is one-sided label smoothing (Salimans et al.
+    2016).
+    """
+
+    def __init__(self, real_target: float = 1.0) -> None:
+        self.real_target = real_target
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return (self._against(real, self.real_target) + self._against(fake, 0.0)) / 2
+
+    def generator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return self._against(fake, 1.0)
+
+    @staticmethod
+    def _against(scores: Tensor, target: float) -> Tensor:
+        return F.binary_cross_entropy_with_logits(scores, torch.full_like(scores, target))
+
+
+def squared_gradient_norm(scores: Tensor, images: Tensor) -> Tensor:
+    """|d score / d image|^2 for each image, (N,), differentiable: the stuff of R1 and R2 (Mescheder et al. 2018).
+
+    R1 is half its weight times the mean over real images, R2 the same over fake ones.
+    """
+    (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
+    return gradient.square().sum(dim=(1, 2, 3))

@@ -1,0 +1,197 @@
+"""The tasks. Each takes the composed configuration and leaves its work in files."""
+
+import json
+import logging
+import math
+import os
+import platform
+import subprocess
+import time
+import warnings
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.loggers import TensorBoardLogger
+from numpy import savez_compressed
+from omegaconf import DictConfig, OmegaConf
+
+from mnist_gen import checkpoint, figures
+from mnist_gen.callbacks import BestCheckpoint, EmbedConfig
+from mnist_gen.config import differing, flat, plain
+from mnist_gen.errors import UserError
+from mnist_gen.gan import GAN
+
+log = logging.getLogger(__name__)
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no devices, tips and file names
+warnings.filterwarnings("ignore", message=".*(LeafSpec|does not have many workers|exists and is not empty)")
+METRICS = "metrics.json"
+
+
+def fit(cfg: DictConfig) -> float | None:
+    """Trains, tests the best checkpoint and returns its validation score.
+
+    With `ckpt` the run goes on in its own folder under the checkpoint's own configuration. A folder that holds the
+    same run already (a sweep started again) is completed, or left alone if it is complete.
+
+    Raises:
+        UserError: the folder holds a run of another configuration, or what the modules raise.
+    """
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if cfg.ckpt is not None:
+        cfg = _going_on(cfg)
+    done = _previous(folder, cfg)
+    if done is not None:
+        log.info("%s is complete: nothing to do.", folder)
+        return done["objective"]
+    last = Path(cfg.ckpt or folder / "checkpoints" / "last.ckpt")
+    data, model, trainer = _assemble(cfg, folder)
+    start = time.monotonic()
+    trainer.fit(model, data, ckpt_path=last if last.exists() else None, weights_only=True)
+    trained = time.monotonic()
+    best = next(callback for callback in trainer.checkpoint_callbacks if isinstance(callback, BestCheckpoint))
+    trainer.test(model, data, ckpt_path=best.best_model_path or str(last), verbose=False, weights_only=True)
+    metrics = _numbers(trainer.callback_metrics)
+    seconds = {"fit": round(trained - start, 1), "test": round(time.monotonic() - trained, 1)}
+    objective = None if best.best_model_score is None else float(best.best_model_score)
+    _log_hparams(trainer, cfg, metrics)
+    _record(folder, cfg, {"metrics": metrics, "objective": objective, "seconds": seconds})
+    _report(folder, metrics)
+    return objective
+
+
+def test(cfg: DictConfig) -> None:
+    """Tests a checkpoint under its own configuration, into a folder of its own.
+
+    Raises:
+        UserError: the checkpoint cannot be used.
+    """
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    cfg = _going_on(cfg)
+    data, model, trainer = _assemble(cfg, folder)
+    start = time.monotonic()
+    trainer.test(model, data, ckpt_path=cfg.ckpt, verbose=False, weights_only=True)
+    metrics = _numbers(trainer.callback_metrics)
+    _record(folder, cfg, {"metrics": metrics, "seconds": {"test": round(time.monotonic() - start, 1)}})
+    _report(folder, metrics)
+
+
+def sample(cfg: DictConfig) -> None:
+    """Writes samples of a checkpoint: a picture (`.png`), or an array (N, 1, 32, 32) in [0, 1] (`.npz`).
+
+    Raises:
+        UserError: the checkpoint, digit, count or file cannot be used.
+    """
+    out = Path(cfg.out)
+    if out.suffix not in (".png", ".npz"):
+        raise UserError(f"out={out}: must end in .png or .npz.")
+    model = checkpoint.load(cfg.ckpt)
+    if not isinstance(model, GAN):
+        raise UserError(f"ckpt={cfg.ckpt} holds a {type(model).__name__}; sampling needs a GAN.")
+    images = model.sample(cfg.digit, cfg.count, cfg.seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix == ".npz":
+        savez_compressed(out, images=images.numpy())
+    else:
+        digits = "digits 0 to 9 in turn" if cfg.digit is None else f"digit {cfg.digit}"
+        columns = 10 if cfg.digit is None else min(10, math.ceil(math.sqrt(cfg.count)))
+        figures.save(figures.grid(images, columns, f"{cfg.count} samples, {digits}"), out)
+    print(f"{len(images)} samples in {out}")
+
+
+def _going_on(cfg: DictConfig) -> DictConfig:
+    """The checkpoint's configuration, with this command's `ckpt` and `trainer` overrides."""
+    own = checkpoint.configuration(checkpoint.read(cfg.ckpt), cfg.ckpt)
+    own.ckpt = cfg.ckpt
+    for key in (argument.partition("=")[0].lstrip("+~") for argument in HydraConfig.get().overrides.task):
+        if key.partition(".")[0] == "trainer":
+            OmegaConf.update(own, key, OmegaConf.select(cfg, key), force_add=True)
+    return own
+
+
+def _previous(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
+    """The record of a complete run of the same configuration in the folder.
+
+    Raises:
+        UserError: the run in the folder, complete or not, has another configuration.
+    """
+    path = folder / METRICS
+    if path.exists():
+        record = json.loads(path.read_text())
+        keys = differing(record["config"], plain(cfg))
+        if not keys:
+            return record
+        if cfg.ckpt is None:
+            raise UserError(
+                f"{folder} holds a run with another {', '.join(keys)}; move it away to run this one."
+            )
+    return None
+
+
+def _assemble(cfg: DictConfig, folder: Path) -> tuple[L.LightningDataModule, L.LightningModule, L.Trainer]:
+    L.seed_everything(cfg.seed, verbose=False)
+    model = instantiate(cfg.model)  # first: it checks its options without touching the data
+    data = instantiate(cfg.data)
+    callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
+    callbacks.append(EmbedConfig(OmegaConf.to_container(cfg)))
+    logger = TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
+    try:
+        trainer = L.Trainer(default_root_dir=folder, logger=logger, callbacks=callbacks, **plain(cfg.trainer))
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise UserError(f"trainer: {error}") from None
+    return data, model, trainer
+
+
+def _numbers(metrics: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def _log_hparams(trainer: L.Trainer, cfg: DictConfig, metrics: Mapping[str, float]) -> None:
+    """One HPARAMS row: a constant set of flat keys, and the final metrics."""
+    settings = {"seed": cfg.seed, "batch_size": cfg.data.batch_size, "epochs": cfg.trainer.max_epochs}
+    for key, value in flat(plain(cfg.model)):
+        if not key.endswith("_partial_"):
+            settings[key] = value if isinstance(value, int | float) else str(value)
+    assert isinstance(trainer.logger, TensorBoardLogger)
+    trainer.logger.log_hyperparams(settings, dict(metrics))
+    trainer.logger.finalize("success")
+
+
+def _record(folder: Path, cfg: DictConfig, results: dict[str, Any]) -> None:
+    """Writes metrics.json, last and whole: where it is, the run is complete."""
+    root = Path(cfg.root)
+    commit = subprocess.run(
+        ["git", "-C", root, "describe", "--always", "--dirty"], capture_output=True, text=True
+    )
+    record = results | {
+        "seed": cfg.seed,
+        "commit": commit.stdout.strip() or None,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {name: version(name) for name in ("torch", "torchvision", "lightning")}
+        | {"python": platform.python_version()},
+        "threads": torch.get_num_threads(),
+        "config": plain(cfg),
+    }
+    draft = folder / f".{METRICS}"
+    draft.write_text(json.dumps(record, indent=2))
+    os.replace(draft, folder / METRICS)
+
+
+def _report(folder: Path, metrics: Mapping[str, float]) -> None:
+    """A short table, and where the rest lies."""
+    print(f"\n{'metric':<18}{'value':>10}{'real floor':>13}")
+    for name, value in metrics.items():
+        group, _, metric = name.partition("/")
+        if group == "test" and not metric[-1].isdigit():
+            floor = metrics.get(f"floor/{metric}")
+            print(f"{metric:<18}{value:>10.4f}" + ("" if floor is None else f"{floor:>13.4f}"))
+    print(
+        f"\n{folder}\n  figures/*.png  {METRICS}  checkpoints/best.ckpt\n  tensorboard --logdir {folder.parent}"
+    )
