@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,9 +81,7 @@ class Curves(Callback):
         for name, value in means.items():
             self.history.setdefault(name, []).append(value)
         for logger in trainer.loggers:
-            logger.log_metrics(
-                {f"train/{name}": value for name, value in means.items()}, step=self.epochs[-1]
-            )
+            logger.log_metrics({f"train/{name}": value for name, value in means.items()}, step=self.epochs[-1])
         if trainer.is_global_zero:
             shown = {name: self.history[name] for name in self.together}
             picture = figures.curves(self.epochs, shown, "Training losses, epoch means", "loss")
@@ -199,13 +198,9 @@ class Draw(Callback):
         images = self._grid(pl_module)
         self.grids[epoch] = (images * 255).byte().cpu()
         folder = run_folder(trainer) / "figures"
-        figures.save(
-            self._picture(pl_module, images, f"epoch {epoch}"), folder / f"grid_epoch_{epoch:03}.png"
-        )
+        figures.save(self._picture(pl_module, images, f"epoch {epoch}"), folder / f"grid_epoch_{epoch:03}.png")
         past = {number: raw / 255 for number, raw in self.grids.items()}
-        figures.save(
-            figures.epochs_strip(past, self.columns, "Fixed latents over the epochs"), folder / "epochs.png"
-        )
+        figures.save(figures.epochs_strip(past, self.columns, "Fixed latents over the epochs"), folder / "epochs.png")
         if writer := tensorboard(trainer):
             writer.add_image("samples", make_grid(images, nrow=self.columns, padding=1), epoch)
 
@@ -221,9 +216,7 @@ class Draw(Callback):
             row = figures.grid(images[:: self.columns], self.columns, "Digits 0 to 9 from one latent")
             figures.save(row, folder / "digits.png")
             same = pl_module.sample(self.digit, 25, self.seed)
-            figures.save(
-                figures.grid(same, 5, f"25 samples of {self.digit}"), folder / f"digit_{self.digit}.png"
-            )
+            figures.save(figures.grid(same, 5, f"25 samples of {self.digit}"), folder / f"digit_{self.digit}.png")
 
     def _grid(self, module: L.LightningModule) -> Tensor:
         """(100, 1, 32, 32): row by row, digit c from the latents 0 to 9; without labels, a hundred latents."""
@@ -242,9 +235,7 @@ class Draw(Callback):
         assert isinstance(module, GAN)
         if not module.conditional:
             return figures.grid(images, self.columns, f"Samples, {when}")
-        return figures.grid(
-            images, self.columns, f"A row is a digit, a column a latent; {when}", "0123456789"
-        )
+        return figures.grid(images, self.columns, f"A row is a digit, a column a latent; {when}", "0123456789")
 
     def state_dict(self) -> dict[str, Any]:
         """The grids drawn so far."""
@@ -303,18 +294,14 @@ class LastCheckpoint(ModelCheckpoint):
         if self._stop:
             path = run_folder(trainer) / "checkpoints" / "last.ckpt"
             trainer.save_checkpoint(path)
-            raise Interrupted(
-                f"Interrupted in epoch {epochs_done(trainer)}. Go on: python train.py ckpt={path}"
-            )
+            raise Interrupted(f"Interrupted in epoch {epochs_done(trainer)}. Go on: python train.py ckpt={path}")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stops listening."""
         super().on_train_end(trainer, pl_module)
         self._stop_listening()
 
-    def on_exception(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Stops listening; saves nothing, for the weights may be spoilt."""
         self._stop_listening()
 
@@ -340,9 +327,7 @@ class EmbedConfig(Callback):
     def __init__(self, config: Any) -> None:
         self.config = config
 
-    def on_save_checkpoint(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Plain values only: the file must load with `weights_only=True`."""
         checkpoint[CONFIG] = self.config
 
@@ -365,7 +350,8 @@ class Progress(Callback):
 
     Args:
         shown: names of what `training_step` returns.
-        every_seconds: between two refreshes; only then are values fetched from the device.
+        every_seconds: between two refreshes on a terminal; into a file, ten seconds. Only then are values fetched
+            from the device.
     """
 
     def __init__(self, shown: Sequence[str], every_seconds: float) -> None:
@@ -381,7 +367,7 @@ class Progress(Callback):
             initial=done,
             desc="training",
             unit="batch",
-            mininterval=self.every_seconds,
+            mininterval=self.every_seconds if sys.stderr.isatty() else 10,
             dynamic_ncols=True,
             disable=not trainer.is_global_zero,
         )
@@ -398,9 +384,7 @@ class Progress(Callback):
         """Leaves the finished bar on the screen."""
         self._close()
 
-    def on_exception(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Leaves the bar where it stopped."""
         self._close()
 

@@ -30,9 +30,7 @@ def read(path: str | Path) -> dict[str, Any]:
     except pickle.UnpicklingError:
         raise UserError(f"ckpt={path}: refused, it is no checkpoint or holds code besides weights.") from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError):
-        raise UserError(
-            f"ckpt={path}: empty, truncated or no checkpoint; use another, such as last.ckpt."
-        ) from None
+        raise UserError(f"ckpt={path}: empty, truncated or no checkpoint; use another, such as last.ckpt.") from None
     if not isinstance(content, dict) or not {CONFIG, "state_dict"} <= content.keys():
         raise UserError(f"ckpt={path}: not a checkpoint of mnist_gen.")
     return content
@@ -48,9 +46,7 @@ def configuration(content: dict[str, Any], path: str | Path) -> DictConfig:
     assert isinstance(cfg, DictConfig)
     for key, target in _targets(OmegaConf.to_container(cfg, resolve=True)):
         if not _trusted(target):
-            raise UserError(
-                f"ckpt={path}: refused, its configuration would run {key}={target}, which is not ours."
-            )
+            raise UserError(f"ckpt={path}: refused, its configuration would run {key}={target}, which is not ours.")
     return cfg
 
 
@@ -71,9 +67,7 @@ def load(path: str | Path) -> L.LightningModule:
 
 def _targets(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Every `_target_` in nested dicts and lists, with its dotted key."""
-    items = (
-        config.items() if isinstance(config, dict) else enumerate(config) if isinstance(config, list) else ()
-    )
+    items = config.items() if isinstance(config, dict) else enumerate(config) if isinstance(config, list) else ()
     for key, value in items:
         if key == "_target_":
             yield f"{prefix}{key}", value
@@ -84,9 +78,7 @@ def _trusted(target: Any) -> bool:
     if not isinstance(target, str) or not target.startswith(TRUSTED):
         return False
     try:
-        found = get_class(
-            target
-        )  # `mnist_gen.data.shutil.rmtree` also starts well: look at what it really is
+        found = get_class(target)  # `mnist_gen.data.shutil.rmtree` also starts well: look at what it really is
     except (InstantiationException, ImportError, ValueError):
         return False
     return f"{found.__module__}.".startswith(TRUSTED)

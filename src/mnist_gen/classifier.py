@@ -6,6 +6,7 @@ from collections.abc import Callable
 import lightning as L
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
@@ -28,7 +29,7 @@ class Classifier(L.LightningModule):
         self.network, self.optimizer, self.augment = network, optimizer, augment
         self.accuracy = MulticlassAccuracy(NUM_CLASSES, average="micro")
 
-    def configure_optimizers(self) -> dict[str, object]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimizer and its schedule, stepped each batch (Smith & Topin 2018)."""
         optimizer = self.optimizer(self.network.parameters())
         steps = int(self.trainer.estimated_stepping_batches)

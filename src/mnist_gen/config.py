@@ -2,7 +2,8 @@
 
 import difflib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra import initialize_config_dir
@@ -17,7 +18,6 @@ from omegaconf.errors import OmegaConfBaseException
 from mnist_gen.errors import UserError
 
 CONFIG_NAME = "train"
-FREE_ON_RESUME = ("ckpt", "trainer")
 ASKS_ONLY = (
     "-h",
     "--h",
@@ -50,9 +50,7 @@ def flat(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """Dotted keys whose values differ."""
     left, right = dict(flat(one)), dict(flat(other))
-    return sorted(
-        key for key in left.keys() | right.keys() if left.get(key, KeyError) != right.get(key, KeyError)
-    )
+    return sorted(key for key in left.keys() | right.keys() if left.get(key, KeyError) != right.get(key, KeyError))
 
 
 def check_arguments(config_dir: str, arguments: Sequence[str]) -> None:
@@ -82,21 +80,30 @@ def check_arguments(config_dir: str, arguments: Sequence[str]) -> None:
 
 
 def _check_purpose(loader: ConfigLoader, overrides: Sequence[Override]) -> None:
-    """A run needs an experiment, or a checkpoint to go on from, which allows only `trainer` to change."""
-    given = {o.key_or_group: o for o in overrides}
-    task = given["task"].value() if "task" in given else "fit"
-    if task == "fit" and "ckpt" in given:
-        for key in given:
-            if key.partition(".")[0] not in FREE_ON_RESUME:
-                raise UserError(
-                    f"{key} cannot be changed when a run goes on from ckpt: the checkpoint brings its own "
-                    "configuration, and only trainer.* may be overridden."
-                )
-    elif task == "fit" and "experiment" not in given:
+    """A run needs an experiment, or a checkpoint to go on from; the other tasks need a checkpoint."""
+    given = {o.key_or_group: o.value() for o in overrides}
+    task, ckpt = given.get("task", "fit"), given.get("ckpt")
+    if task == "fit" and ckpt is None and "experiment" not in given:
         names = ", ".join(_choices(loader, "experiment"))
         raise UserError(f"choose an experiment, `python train.py experiment=<name>`: {names}.")
-    elif task != "fit" and "ckpt" not in given:
+    if task != "fit" and ckpt is None:
         raise UserError(f"task={task} needs ckpt=<path of a checkpoint>.")
+    if ckpt is not None and not Path(str(ckpt)).is_file():
+        raise UserError(f"ckpt={ckpt}: no such file.")
+    if task == "fit" and ckpt is not None:
+        _check_going_on(Path(str(ckpt)), given)
+
+
+def _check_going_on(ckpt: Path, keys: Iterable[str]) -> None:
+    """Only `trainer` may change, and the checkpoint's place tells the run's folder."""
+    for key in keys:
+        if key.partition(".")[0] not in ("ckpt", "trainer", "task"):
+            raise UserError(
+                f"{key} cannot be changed when a run goes on: the checkpoint brings its own configuration, "
+                "and only trainer.* may be overridden."
+            )
+    if ckpt.resolve().parent.name != "checkpoints":
+        raise UserError(f"ckpt={ckpt}: a run goes on from a file in its own checkpoints folder.")
 
 
 def _choices(loader: ConfigLoader, group: str) -> list[str]:
@@ -117,11 +124,7 @@ def _check_key(key: str, known: Sequence[str]) -> None:
     if key not in inner:
         near = difflib.get_close_matches(key, sorted(inner), n=3, cutoff=0.5)
         near = near or [k for k in sorted(inner) if k.rpartition(".")[2] == key.rpartition(".")[2]][:3]
-        hint = (
-            f"did you mean {' or '.join(near)}?"
-            if near
-            else "see `python train.py --cfg job experiment=<name>`."
-        )
+        hint = f"did you mean {' or '.join(near)}?" if near else "see `python train.py --cfg job experiment=<name>`."
         raise UserError(f"{key}: no such key; {hint}")
 
 

@@ -7,7 +7,6 @@ Everywhere outside an adversarial game an image is float32 in [0, 1], shape (N, 
 import gzip
 import hashlib
 import itertools
-import os
 import shutil
 import tempfile
 import zlib
@@ -160,7 +159,7 @@ class ImageData(L.LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader:
         """Batches in an order that depends on the seed and the epoch alone, shared out among the processes."""
-        sampler = DistributedSampler(
+        sampler: DistributedSampler[Batch] = DistributedSampler(
             self.train,
             num_replicas=self.trainer.world_size if self.trainer else 1,
             rank=self.trainer.global_rank if self.trainer else 0,
@@ -185,9 +184,7 @@ class ImageData(L.LightningDataModule):
         return self._in_order(self.test)
 
     def _in_order(self, images: ImageSet) -> DataLoader[Batch]:
-        return DataLoader(
-            images, batch_size=self.eval_batch_size, collate_fn=_as_is, generator=torch.Generator()
-        )
+        return DataLoader(images, batch_size=self.eval_batch_size, collate_fn=_as_is, generator=torch.Generator())
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Scales and pads on the device."""
@@ -206,13 +203,11 @@ def _download(mirrors: list[str], packed: Path, md5: str) -> None:
             packed.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=packed.parent) as folder:
                 download_url(mirror + packed.name, folder, packed.name, md5)
-                os.replace(Path(folder, packed.name), packed)
+                Path(folder, packed.name).replace(packed)
             return
         except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong MD5 a RuntimeError
             reason = error
-    raise UserError(
-        f"{packed} is missing and could not be downloaded ({reason}): put the file there by hand."
-    )
+    raise UserError(f"{packed} is missing and could not be downloaded ({reason}): put the file there by hand.")
 
 
 def _verify(packed: Path, md5: str) -> None:
@@ -232,9 +227,8 @@ def _unpack(packed: Path, unpacked: Path) -> None:
         return
     try:
         unpacked.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=unpacked.parent, delete=False) as target:
-            with gzip.open(packed) as content:
-                shutil.copyfileobj(content, target)
-        os.replace(target.name, unpacked)
+        with gzip.open(packed) as content, tempfile.NamedTemporaryFile(dir=unpacked.parent, delete=False) as target:
+            shutil.copyfileobj(content, target)
+        Path(target.name).replace(unpacked)
     except OSError as error:
         raise UserError(f"{unpacked.parent} cannot be written ({error}): set data.cache=<folder>.") from None

@@ -53,9 +53,7 @@ def load_scorer(path: str | None, dataset: str) -> Scorer:
     except (SafetensorError, RuntimeError) as error:
         raise UserError(f"scorer={path}: not a scorer ({str(error).splitlines()[0]}).") from None
     if trained_on != dataset:
-        raise UserError(
-            f"scorer={path} was trained on {trained_on}; train one with experiment=scorer on {dataset}."
-        )
+        raise UserError(f"scorer={path} was trained on {trained_on}; train one with experiment=scorer on {dataset}.")
     return scorer.eval().requires_grad_(False)
 
 
@@ -106,9 +104,7 @@ def density_and_coverage(fake: Tensor, real: Tensor, neighbours: int = NEIGHBOUR
     in, over k. Coverage: the share of balls with a sample inside.
     """
     if len(real) <= neighbours:
-        raise UserError(
-            f"density and coverage with {neighbours} neighbours need more than {len(real)} real images."
-        )
+        raise UserError(f"density and coverage with {neighbours} neighbours need more than {len(real)} real images.")
     inside, covered = 0, 0
     for chunk in real.split(CHUNK):
         radius = torch.cdist(chunk, real).kthvalue(neighbours + 1, dim=1).values  # + 1: the point itself
@@ -118,24 +114,22 @@ def density_and_coverage(fake: Tensor, real: Tensor, neighbours: int = NEIGHBOUR
     return {"density": inside / (neighbours * len(fake)), "coverage": covered / len(real)}
 
 
-def diversity(sample: Sample, real: Sample) -> Metrics:
+def diversity(images: Tensor, labels: Tensor, real_images: Tensor, real_labels: Tensor) -> Metrics:
     """Mean pixel distance between two samples of a digit, over that between two real images of it.
 
-    1 is the variety of real images; 0 says that all samples of a digit are the same picture.
+    1 is the variety of real images; 0 says that all samples of a digit are the same picture. Digits with fewer than
+    two samples are left out.
     """
     ratios = [
-        _mean_distance(_of_digit(sample, c)) / _mean_distance(_of_digit(real, c)) for c in range(NUM_CLASSES)
+        _mean_distance(images[labels == digit]) / _mean_distance(real_images[real_labels == digit])
+        for digit, count in enumerate(torch.bincount(labels, minlength=NUM_CLASSES).tolist())
+        if count > 1
     ]
-    return {"diversity": sum(ratios) / NUM_CLASSES, "worst_diversity": min(ratios)}
+    return {"diversity": sum(ratios) / len(ratios), "worst_diversity": min(ratios)} if ratios else {}
 
 
-def _of_digit(sample: Sample, digit: int, most: int = CHUNK) -> Tensor:
-    assert sample.labels is not None
-    return sample.images[sample.labels == digit][:most].flatten(1)
-
-
-def _mean_distance(points: Tensor) -> float:
-    return torch.pdist(points).mean().item()
+def _mean_distance(images: Tensor) -> float:
+    return torch.pdist(images[:CHUNK].flatten(1)).mean().item()
 
 
 def nearest_distance(images: Tensor, training: Tensor) -> Tensor:
@@ -157,35 +151,29 @@ def memorised(images: Tensor, held_out: Tensor, training: Tensor) -> float:
     return (nearest_distance(images[:CHUNK], training) < limit).float().mean().item()
 
 
-def cas(sample: Sample, test: Sample, epochs: int = 8, seed: int = 0) -> float:
-    """Classification accuracy score: real test accuracy of a classifier trained on samples alone.
+def cas(images: Tensor, labels: Tensor, test_images: Tensor, test_labels: Tensor, epochs: int = 8) -> float:
+    """Classification accuracy score: the real test accuracy of a classifier trained on samples alone.
 
     Ravuri & Vinyals 2019. The classifier, its budget and its seed are fixed, so that two samples can be compared.
     """
-    assert sample.labels is not None and test.labels is not None
-    device = sample.images.device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        probe = Probe().to(device)
-        order = torch.Generator().manual_seed(seed)
-        batches = [
-            chunk
-            for _ in range(epochs)
-            for chunk in torch.randperm(len(sample.images), generator=order).split(100)
-        ]
-        optimizer = torch.optim.Adam(probe.parameters(), fused=True)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=len(batches))
-        with torch.enable_grad():
-            for chosen in batches:
-                loss = F.cross_entropy(probe(sample.images[chosen]), sample.labels[chosen])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
+    with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
+        torch.manual_seed(0)
+        probe = Probe().to(images.device)
+    order = torch.Generator().manual_seed(0)
+    batches = [chosen for _ in range(epochs) for chosen in torch.randperm(len(images), generator=order).split(100)]
+    optimizer = torch.optim.Adam(probe.parameters(), fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=len(batches))
+    with torch.enable_grad():
+        for chosen in batches:
+            loss = F.cross_entropy(probe(images[chosen]), labels[chosen])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
     probe.eval()
     with torch.no_grad():
-        read_as = torch.cat([probe(chunk).argmax(dim=1) for chunk in test.images.split(CHUNK)])
-    return (read_as == test.labels).float().mean().item()
+        digits = torch.cat([probe(chunk).argmax(dim=1) for chunk in test_images.split(CHUNK)])
+    return (digits == test_labels).float().mean().item()
 
 
 def glance(scorer: Scorer, sample: Sample, real: Tensor) -> Metrics:
@@ -201,10 +189,10 @@ def glance(scorer: Scorer, sample: Sample, real: Tensor) -> Metrics:
 
 
 def judge(scorer: Scorer, sample: Sample, test: Sample, with_cas: bool) -> Metrics:
-    """The full judgement against the test set: `glance`, and for samples with labels their diversity and CAS."""
+    """The full judgement against the labelled test set: `glance`, and for labelled samples diversity and CAS."""
     metrics = glance(scorer, sample, test.images)
-    if sample.labels is not None:
-        metrics |= diversity(sample, test)
+    if sample.labels is not None and test.labels is not None:
+        metrics |= diversity(sample.images, sample.labels, test.images, test.labels)
         if with_cas:
-            metrics["cas"] = cas(sample, test)
+            metrics["cas"] = cas(sample.images, sample.labels, test.images, test.labels)
     return metrics

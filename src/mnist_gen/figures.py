@@ -34,9 +34,7 @@ def epochs_strip(grids: Mapping[int, Tensor], columns: int, title: str) -> Figur
     """One grid for each epoch, side by side."""
     rows = -(-len(next(iter(grids.values()))) // columns)
     figure = Figure(figsize=(2.3 * len(grids), 2.3 * rows / columns + 0.7), layout="constrained")
-    for axes, (epoch, images) in zip(
-        figure.subplots(1, len(grids), squeeze=False)[0], grids.items(), strict=True
-    ):
+    for axes, (epoch, images) in zip(figure.subplots(1, len(grids), squeeze=False)[0], grids.items(), strict=True):
         _show(axes, images, columns)
         axes.set_title(f"epoch {epoch}", fontsize=10)
     figure.suptitle(title, fontsize=11)
@@ -55,14 +53,10 @@ def curves(epochs: Sequence[int], series: HISTORY, title: str, ylabel: str) -> F
     return figure
 
 
-def sweep(
-    values: Sequence[str], metrics: Mapping[str, Sequence[float | None]], key: str, title: str
-) -> Figure:
+def sweep(values: Sequence[str], metrics: Mapping[str, Sequence[float | None]], key: str, title: str) -> Figure:
     """One small chart a metric, against the swept values; a failed job's value is None and leaves a gap."""
     figure = Figure(figsize=(3.2 * len(metrics), 3.2), layout="constrained")
-    for axes, (name, results) in zip(
-        figure.subplots(1, len(metrics), squeeze=False)[0], metrics.items(), strict=True
-    ):
+    for axes, (name, results) in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics.items(), strict=True):
         known = [(i, result) for i, result in enumerate(results) if result is not None]
         axes.plot(*zip(*known, strict=True), marker="o") if known else None
         axes.set_xticks(range(len(values)), values, rotation=0 if max(map(len, values)) < 6 else 30)

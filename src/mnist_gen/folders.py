@@ -1,6 +1,7 @@
 """Where runs and sweeps write, and what a sweep adds up to. Hydra imports this before each job: it imports no torch."""
 
 import csv
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -31,11 +32,9 @@ class Folders(Callback):
         because Hydra resolves them anew for each job, in which a swept key has a value.
         """
         loader = GlobalHydra.instance().config_loader()
-        overrides = OverridesParser.create(config_loader=loader).parse_overrides(
-            list(config.hydra.overrides.task)
-        )
+        overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(config.hydra.overrides.task))
         fixed = [o for o in overrides if not o.is_sweep_override()]
-        words = [str(o.value()) if o.key_or_group == "experiment" else o.input_line for o in fixed]
+        words = [str(o.value()) if o.key_or_group == "experiment" else str(o.input_line) for o in fixed]
         name = ",".join(sorted(words, key=lambda word: "=" in word)) or "experiments"
         folder = Path(config.root).resolve() / "outputs" / "sweeps" / _quiet(name)
         config.hydra.sweep.dir = str(folder)
@@ -51,8 +50,9 @@ class Folders(Callback):
 
 
 def _quiet(name: str) -> str:
-    """A folder's name that needs no quoting in a shell or in Hydra."""
-    return re.sub(r"[^\w.,+-]", "-", name)
+    """A folder's name that needs no quoting in a shell or in Hydra, and is not too long."""
+    name = re.sub(r"[^\w.,+-]", "-", name)
+    return name if len(name) <= 120 else f"{name[:100]}-{hashlib.sha1(name.encode()).hexdigest()[:8]}"
 
 
 def summarise(folder: Path) -> None:
@@ -62,13 +62,8 @@ def summarise(folder: Path) -> None:
     """
     jobs = [path.parents[1] for path in folder.rglob(".hydra/overrides.yaml")]
     settings = [_settings(job) for job in jobs]
-    swept = [key for key in settings[0] if len({str(each.get(key)) for each in settings}) > 1] or list(
-        settings[0]
-    )
-    rows = [
-        {key: each.get(key) for key in swept} | _results(job)
-        for job, each in zip(jobs, settings, strict=True)
-    ]
+    swept = [key for key in settings[0] if len({str(each.get(key)) for each in settings}) > 1] or list(settings[0])
+    rows = [{key: each.get(key) for key in swept} | _results(job) for job, each in zip(jobs, settings, strict=True)]
     rows.sort(key=lambda row: [_order(row[key]) for key in swept])
     metrics = sorted({key for row in rows for key in row if "/" in key and key not in swept})
     with (folder / "summary.csv").open("w", newline="") as file:
@@ -93,11 +88,7 @@ def _settings(job: Path) -> dict[str, str]:
 
 def _results(job: Path) -> dict[str, Any]:
     path = job / "metrics.json"
-    return (
-        {"status": "complete", **json.loads(path.read_text())["metrics"]}
-        if path.exists()
-        else {"status": "failed"}
-    )
+    return {"status": "complete", **json.loads(path.read_text())["metrics"]} if path.exists() else {"status": "failed"}
 
 
 def _order(value: Any) -> tuple[float, str]:

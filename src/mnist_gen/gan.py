@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from itertools import repeat
+from typing import cast
 
 import lightning as L
 import torch
@@ -59,9 +60,7 @@ class GAN(L.LightningModule):
         if latent_dim < 1:
             raise UserError(f"latent_dim={latent_dim}: must be at least 1.")
         self.latent_dim, self.conditional = latent_dim, label is not None
-        self.generator = generator(
-            latent_dim=latent_dim, label=label, embedding_dim=embedding_dim, concat=concat
-        )
+        self.generator = generator(latent_dim=latent_dim, label=label, embedding_dim=embedding_dim, concat=concat)
         self.discriminator = discriminator(label=label, embedding_dim=embedding_dim)
         self.averaged = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.loss, self.r1, self.r2 = loss, r1, r2
@@ -87,7 +86,7 @@ class GAN(L.LightningModule):
         images, labels = batch
         real = to_signed(images)
         asked = labels if self.conditional else None
-        generator_optimizer, discriminator_optimizer = self.optimizers()
+        generator_optimizer, discriminator_optimizer = cast(list[Optimizer], self.optimizers())
 
         # Discriminator: score real images above generated ones of the same labels.
         fake = self.generator(self._latents(len(real)), asked).detach()
@@ -104,7 +103,7 @@ class GAN(L.LightningModule):
         self._descend(generator_optimizer, self.generator, loss_g)
         self._average(batches=self.global_step // 2)
 
-        for scheduler in self.lr_schedulers():
+        for scheduler in cast(list[LambdaLR], self.lr_schedulers()):
             scheduler.step()
         return {"loss_d": loss_d.detach(), "loss_g": loss_g.detach(), "penalty": penalty.detach()}
 
@@ -132,7 +131,7 @@ class GAN(L.LightningModule):
                 "training stopped before it spoilt the weights. Lower the learning rate or raise model.r1 and model.r2."
             )
         optimizer.zero_grad()
-        self.manual_backward(loss, inputs=list(network.parameters()))
+        self.manual_backward(loss, inputs=[weight for weight in network.parameters() if weight.requires_grad])
         optimizer.step()
 
     @torch.no_grad()
@@ -151,9 +150,7 @@ class GAN(L.LightningModule):
     @torch.no_grad()
     def generate(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """The averaged generator's images (N, 1, 32, 32) in [0, 1] for latents (N, latent_dim), labels (N,)."""
-        pairs = zip(
-            latents.split(CHUNK), repeat(None) if labels is None else labels.split(CHUNK), strict=False
-        )
+        pairs = zip(latents.split(CHUNK), repeat(None) if labels is None else labels.split(CHUNK), strict=False)
         return torch.cat([to_unit(self.averaged(z, y)) for z, y in pairs])
 
     def sample(self, digit: int | None = None, count: int = 25, seed: int = 0) -> Tensor:
@@ -168,9 +165,7 @@ class GAN(L.LightningModule):
         if count < 1:
             raise UserError(f"count={count}: must be at least 1.")
         if digit is not None and not self.conditional:
-            raise UserError(
-                f"digit={digit}: this GAN was trained without labels and cannot be asked for a digit."
-            )
+            raise UserError(f"digit={digit}: this GAN was trained without labels and cannot be asked for a digit.")
         if digit is not None and not 0 <= digit < NUM_CLASSES:
             raise UserError(f"digit={digit}: choose 0 to {NUM_CLASSES - 1}.")
         latents = torch.randn(count, self.latent_dim, generator=torch.Generator().manual_seed(seed))

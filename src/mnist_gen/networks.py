@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mnist_gen.data import IMAGE_SIZE, NUM_CLASSES, to_signed
@@ -83,21 +82,14 @@ def _doubled(channels: int, out_channels: int) -> list[nn.Module]:
     ]
 
 
-class OneHot(nn.Module):
-    """Labels (N,) -> (N, 10), with the interface of `nn.Embedding`."""
-
-    embedding_dim = NUM_CLASSES
-
-    def forward(self, labels: Tensor) -> Tensor:
-        return F.one_hot(labels, NUM_CLASSES).float()
-
-
-def label_code(label: str, embedding_dim: int) -> nn.Module:
-    """Labels (N,) -> vectors (N, code.embedding_dim): `onehot`, or a learned `embedding`."""
+def label_code(label: str, embedding_dim: int) -> nn.Embedding:
+    """Labels (N,) -> vectors (N, code.embedding_dim): a learned `embedding`, or `onehot`, the fixed one of size 10."""
     _check_choice("label", label, LABELS)
-    if not isinstance(embedding_dim, int) or embedding_dim < 1:
-        raise UserError(f"embedding_dim={embedding_dim}: must be a whole number from 1.")
-    return OneHot() if label == "onehot" else nn.Embedding(NUM_CLASSES, embedding_dim)
+    if embedding_dim < 1:
+        raise UserError(f"embedding_dim={embedding_dim}: must be at least 1.")
+    if label == "onehot":
+        return nn.Embedding.from_pretrained(torch.eye(NUM_CLASSES))
+    return nn.Embedding(NUM_CLASSES, embedding_dim)
 
 
 class LabelPlane(nn.Sequential):
@@ -136,7 +128,7 @@ class Generator(nn.Module):
         _check_choice("concat", concat, CONCATS)
         _check_choice("last", last, LASTS)
         self.latent_dim = latent_dim
-        self.code: nn.Module | None = None
+        self.code: nn.Embedding | None = None
         self.plane: nn.Module | None = None
         if label is not None and concat == "before":
             self.code = label_code(label, embedding_dim)
@@ -185,9 +177,7 @@ class Discriminator(nn.Module):
         projection: adds <features, a vector of the label> to the score (Miyato & Koyama 2018).
     """
 
-    def __init__(
-        self, channels: int, activation: str, label: str | None, embedding_dim: int, projection: bool
-    ) -> None:
+    def __init__(self, channels: int, activation: str, label: str | None, embedding_dim: int, projection: bool) -> None:
         super().__init__()
         _check_choice("activation", activation, tuple(ACTIVATIONS))
         active = ACTIVATIONS[activation]

@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import os
 import platform
 import subprocess
 import time
@@ -30,8 +29,8 @@ from mnist_gen.errors import UserError
 from mnist_gen.gan import GAN
 
 log = logging.getLogger(__name__)
-logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no devices, tips and file names
-warnings.filterwarnings("ignore", message=".*(LeafSpec|does not have many workers|exists and is not empty)")
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no devices, tips, file names
+warnings.filterwarnings("ignore", message=".*(LeafSpec|many workers|is not empty|in eval mode|dirpath has changed)")
 METRICS = "metrics.json"
 
 
@@ -129,9 +128,7 @@ def _previous(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
         if not keys:
             return record
         if cfg.ckpt is None:
-            raise UserError(
-                f"{folder} holds a run with another {', '.join(keys)}; move it away to run this one."
-            )
+            raise UserError(f"{folder} holds a run with another {', '.join(keys)}; move it away to run this one.")
     return None
 
 
@@ -167,9 +164,7 @@ def _log_hparams(trainer: L.Trainer, cfg: DictConfig, metrics: Mapping[str, floa
 def _record(folder: Path, cfg: DictConfig, results: dict[str, Any]) -> None:
     """Writes metrics.json, last and whole: where it is, the run is complete."""
     root = Path(cfg.root)
-    commit = subprocess.run(
-        ["git", "-C", root, "describe", "--always", "--dirty"], capture_output=True, text=True
-    )
+    commit = subprocess.run(["git", "-C", root, "describe", "--always", "--dirty"], capture_output=True, text=True)
     record = results | {
         "seed": cfg.seed,
         "commit": commit.stdout.strip() or None,
@@ -181,7 +176,7 @@ def _record(folder: Path, cfg: DictConfig, results: dict[str, Any]) -> None:
     }
     draft = folder / f".{METRICS}"
     draft.write_text(json.dumps(record, indent=2))
-    os.replace(draft, folder / METRICS)
+    draft.replace(folder / METRICS)
 
 
 def _report(folder: Path, metrics: Mapping[str, float]) -> None:
@@ -192,6 +187,4 @@ def _report(folder: Path, metrics: Mapping[str, float]) -> None:
         if group == "test" and not metric[-1].isdigit():
             floor = metrics.get(f"floor/{metric}")
             print(f"{metric:<18}{value:>10.4f}" + ("" if floor is None else f"{floor:>13.4f}"))
-    print(
-        f"\n{folder}\n  figures/*.png  {METRICS}  checkpoints/best.ckpt\n  tensorboard --logdir {folder.parent}"
-    )
+    print(f"\n{folder}\n  figures/*.png  {METRICS}  checkpoints/best.ckpt\n  tensorboard --logdir {folder.parent}")

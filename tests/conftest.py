@@ -1,0 +1,115 @@
+"""Small stand-ins: a data set of a few hundred real images, and runs of a tiny model inside this process."""
+
+import copy
+import gzip
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, open_dict
+from torchvision import datasets
+
+ROOT = Path(__file__).parents[1]
+CONF = str(ROOT / "conf")
+os.environ["MNIST_GEN_ROOT"] = str(ROOT)
+
+TINY = (
+    "model.generator.decoder.channels=4",
+    "model.discriminator.channels=2",
+    "data.batch_size=8",
+    "data.eval_batch_size=50",
+    "trainer.max_epochs=2",
+    "trainer.limit_train_batches=3",
+    "callbacks.judge.val_samples=40",
+    "callbacks.judge.test_samples=40",
+    "callbacks.judge.cas=false",
+    "callbacks.draw.at_epochs=[1]",
+)
+
+
+def composed(*overrides: str) -> DictConfig:
+    """The configuration as a job sees it."""
+    with initialize_config_dir(CONF, version_base="1.3"):
+        return compose("train", overrides=list(overrides))
+
+
+def train_py(*arguments: str, cwd: Path = ROOT, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """The real command."""
+    command = [sys.executable, str(ROOT / "train.py"), *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
+
+
+def error_line(done: subprocess.CompletedProcess[str]) -> str:
+    """What a failed command printed: exactly one line."""
+    assert done.returncode != 0, done.stdout
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+@pytest.fixture(scope="session")
+def real() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """The real MNIST: raw images and labels of its two parts."""
+    from mnist_gen.data import ImageData
+
+    data = ImageData("MNIST", str(ROOT / "data"), "~/.cache/mnist_gen", batch_size=64)
+    data.prepare_data()
+    data.setup()
+    return {"train": (data.train.images, data.train.labels), "test": (data.test.images, data.test.labels)}
+
+
+def write_idx(path: Path, values: torch.Tensor) -> tuple[str, str]:
+    """Writes MNIST's own format, packed; returns the file's name and MD5."""
+    header = bytes([0, 0, 8, values.dim()]) + b"".join(size.to_bytes(4, "big") for size in values.shape)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(header + values.to(torch.uint8).numpy().tobytes(), mtime=0))
+    return path.name, hashlib.md5(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def tiny_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with 300 training images, 60 of them for validation, and 100 test images; `MNIST` now means this."""
+    from mnist_gen import data
+
+    root = tmp_path / "data"
+    random = torch.Generator().manual_seed(0)
+    resources = []
+    for part, count in (("train", 300), ("t10k", 100)):
+        images = torch.randint(0, 256, (count, 28, 28), generator=random)
+        labels = torch.arange(count) % 10
+        resources.append(write_idx(root / f"MNIST/raw/{part}-images-idx3-ubyte.gz", images))
+        resources.append(write_idx(root / f"MNIST/raw/{part}-labels-idx1-ubyte.gz", labels))
+    tiny = type("MNIST", (datasets.MNIST,), {"resources": resources, "mirrors": []})
+    monkeypatch.setitem(data.DATASETS, "MNIST", tiny)
+    monkeypatch.setattr(data, "VAL_SIZE", 60)
+    monkeypatch.setattr(data, "ALWAYS_TRAIN", 100)
+    return root
+
+
+@pytest.fixture
+def fit(tiny_data: Path, tmp_path: Path) -> Callable[..., float | None]:
+    """`fit(folder, *overrides)` runs a tiny experiment in the folder, as a Hydra job would."""
+
+    def run(folder: Path, *overrides: str, task: str = "fit", tiny: bool = True) -> float | None:
+        from mnist_gen import run as tasks
+
+        words = [*overrides]
+        if not any(word.startswith("ckpt=") for word in overrides):
+            paths = [f"data.root={tiny_data}", f"data.cache={tmp_path / 'cache'}"]
+            words = [*(TINY if tiny else ()), *paths, *overrides]
+        with initialize_config_dir(CONF, version_base="1.3"):
+            cfg = compose("train", overrides=words, return_hydra_config=True)
+        cfg.hydra.runtime.output_dir = str(folder)
+        HydraConfig.instance().set_config(copy.deepcopy(cfg))
+        with open_dict(cfg):
+            del cfg["hydra"]
+        return getattr(tasks, task)(cfg)
+
+    return run

@@ -1,0 +1,113 @@
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+import mnist_gen
+from mnist_gen import checkpoint
+from mnist_gen.errors import UserError
+
+
+@pytest.fixture
+def best(fit, tmp_path) -> Path:
+    """A checkpoint of a tiny run."""
+    fit(tmp_path / "run", "experiment=cgan_embed20", "trainer.max_epochs=1")
+    return tmp_path / "run/checkpoints/best.ckpt"
+
+
+def altered(path: Path, **changes: str) -> Path:
+    """A copy whose configuration has other values, by dotted key."""
+    content = torch.load(path, weights_only=True)
+    for key, value in changes.items():
+        node = content["config"]
+        *parents, last = key.split("__")
+        for parent in parents:
+            node = node[parent]
+        node[last] = value
+    torch.save(content, path.with_name("altered.ckpt"))
+    return path.with_name("altered.ckpt")
+
+
+def test_load_needs_only_the_checkpoint_and_samples_repeat(best, monkeypatch, tmp_path):
+    alone = tmp_path / "elsewhere.ckpt"
+    best.rename(alone)
+    monkeypatch.delenv("MNIST_GEN_ROOT")
+    monkeypatch.chdir(tmp_path)
+    model = mnist_gen.load(alone)
+    images = model.sample(digit=3, count=25)
+    assert images.shape == (25, 1, 32, 32)
+    assert 0 <= images.min() <= images.max() <= 1
+    assert torch.equal(images, mnist_gen.load(str(alone)).sample(digit=3, count=25))
+    assert not model.training
+    assert not any(weight.requires_grad for weight in model.parameters())
+
+
+def test_content_is_plain_and_holds_no_scorer(best):
+    content = torch.load(best, weights_only=True)
+    assert content["config"]["model"]["embedding_dim"] == 20
+    assert content["config"]["data"]["root"] is not None
+    assert {name.split(".")[0] for name in content["state_dict"]} == {"generator", "discriminator", "averaged"}
+    assert best.stat().st_size < 3_000_000
+
+
+class Code:
+    """Pickles to a call."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_unusable_files_are_told_apart(best, tmp_path):
+    whole = best.read_bytes()
+    files = {
+        "empty": b"",
+        "truncated": whole[: len(whole) // 2],
+        "text": b"not a checkpoint at all",
+        "pickle": pickle.dumps(Code(tmp_path / "ran")),
+    }
+    for name, content in files.items():
+        path = tmp_path / f"{name}.ckpt"
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=f"ckpt=.*{name}.ckpt: "):
+            checkpoint.read(path)
+    torch.save(Code(tmp_path / "ran"), tmp_path / "code.ckpt")
+    with pytest.raises(UserError, match="holds code"):
+        checkpoint.read(tmp_path / "code.ckpt")
+    assert not (tmp_path / "ran").exists()
+    torch.save({"weights": torch.zeros(1)}, tmp_path / "other.ckpt")
+    with pytest.raises(UserError, match="not a checkpoint of mnist_gen"):
+        checkpoint.read(tmp_path / "other.ckpt")
+    with pytest.raises(UserError, match="no such file"):
+        checkpoint.read(tmp_path / "none.ckpt")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "pathlib.Path.unlink",
+        "os.system",
+        "mnist_gen.data.shutil.rmtree",  # starts well, is not ours
+        "mnist_gen.gan.GAN.load_from_checkpoint",
+        "torch.optim.adam.torch.load",
+        "mnist_gen.nothing",
+        "${oc.env:HOME}",
+    ],
+)
+@pytest.mark.parametrize("place", ["model__generator___target_", "callbacks__last___target_"])
+def test_foreign_targets_are_refused(best, target, place):
+    with pytest.raises(UserError, match="refused, its configuration would run"):
+        checkpoint.load(altered(best, **{place: target}))
+
+
+def test_a_target_hidden_in_an_interpolation_is_refused(best):
+    with pytest.raises(UserError, match="refused, its configuration would run"):
+        checkpoint.load(altered(best, model__loss="${oc.create:'{_target_: os.getcwd}'}"))
+
+
+def test_weights_that_do_not_fit(best):
+    with pytest.raises(UserError, match="its weights do not fit"):
+        checkpoint.load(altered(best, model__latent_dim=8))

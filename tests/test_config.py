@@ -1,0 +1,118 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from mnist_gen.config import check_arguments, differing, flat
+from mnist_gen.errors import UserError
+from tests.conftest import CONF, ROOT, composed, error_line, train_py
+
+EXPERIMENTS = sorted(
+    str(path.relative_to(ROOT / "conf/experiment").with_suffix("")) for path in ROOT.glob("conf/experiment/**/*.yaml")
+)
+MAIN = "experiment=cgan_embed20"
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_composes(name):
+    cfg = composed(f"experiment={name}")
+    assert cfg.model._target_.startswith("mnist_gen.")
+    OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_says_its_command(name):
+    assert f"python train.py experiment={name}" in (ROOT / f"conf/experiment/{name}.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (MAIN,),
+        (MAIN, "model.label=null", "model.concat=after", "seed=0", "trainer.devices=2", "callbacks.draw.at_epochs=[1]"),
+        (MAIN, "model.generator_optimizer.lr=1"),  # a whole number is a number
+        (MAIN, "model/loss=bce", "model.loss.real_target=0.9"),
+        ("-m", MAIN, "model.embedding_dim=5,20", "seed=range(0,3)"),
+        ("-m", "experiment=glob(*)"),
+        ("task=sample", f"ckpt={__file__}", "digit=3", "out=a.png"),
+        (MAIN, "hydra.run.dir=/x"),
+        (MAIN, "+trainer.gradient_clip_val=1.0"),
+        ("--cfg", "job"),
+        ("--help",),
+    ],
+)
+def test_right_arguments(words):
+    check_arguments(CONF, words)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "choose an experiment, `python train.py experiment=<name>`: cgan_embed20, "),
+        (("seed=3",), "choose an experiment"),
+        (("experiment=cgan",), "experiment=cgan: choose one of cgan_embed20, "),
+        ((MAIN, "model/loss=wgan"), "model/loss=wgan: choose one of bce, hinge, non_saturating, relativistic"),
+        ((MAIN, "data=cifar"), "data=cifar: choose one of fashion_mnist, kmnist, mnist"),
+        ((MAIN, "model.embeding_dim=3"), "model.embeding_dim: no such key; did you mean model.embedding_dim"),
+        ((MAIN, "lr=3"), "lr: no such key; did you mean"),
+        ((MAIN, "digit=3"), "digit: no such key"),
+        ((MAIN, "model.embedding_dim=abc"), "model.embedding_dim=abc: must be a whole number, like 20"),
+        ((MAIN, "model.embedding_dim=2.5"), "model.embedding_dim=2.5: must be a whole number"),
+        (("-m", MAIN, "model.embedding_dim=5,abc"), "model.embedding_dim=abc: must be a whole number"),
+        ((MAIN, "model.r1=big"), "model.r1=big: must be a finite number"),
+        ((MAIN, "model.r1=nan"), "model.r1=nan: must be a finite number"),
+        ((MAIN, "seed=abc"), "seed=abc: must be a whole number"),
+        ((MAIN, "callbacks.judge.cas=7"), "callbacks.judge.cas=7: must be true or false"),
+        ((MAIN, "callbacks.draw.at_epochs=1"), "callbacks.draw.at_epochs=1: must be a list"),
+        (("task=sample", "digit=3"), "task=sample needs ckpt="),
+        (("task=sample", "ckpt=nowhere.ckpt"), "ckpt=nowhere.ckpt: no such file"),
+        (("ckpt=nowhere.ckpt",), "ckpt=nowhere.ckpt: no such file"),
+        ((f"ckpt={__file__}",), "a run goes on from a file in its own checkpoints folder"),
+        (("task=train",), "task=train: choose one of fit, sample, test"),
+    ],
+)
+def test_wrong_arguments(words, message):
+    with pytest.raises(UserError) as error:
+        check_arguments(CONF, words)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_run_that_goes_on_keeps_its_configuration(tmp_path):
+    path = tmp_path / "checkpoints/last.ckpt"
+    path.parent.mkdir()
+    path.touch()
+    check_arguments(CONF, [f"ckpt={path}", "trainer.max_epochs=3"])
+    for word in ("model.embedding_dim=3", "seed=1", MAIN):
+        with pytest.raises(UserError, match=f"{word.partition('=')[0]} cannot be changed"):
+            check_arguments(CONF, [f"ckpt={path}", word])
+
+
+def test_checking_imports_no_torch():
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r})\n"
+        f"from mnist_gen import config, folders\n"
+        f"config.check_arguments({CONF!r}, [{MAIN!r}, 'seed=3'])\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path("/")).returncode == 0
+
+
+def test_help_and_config_answer_without_torch():
+    assert "experiment" in train_py("--help").stdout
+    assert "embedding_dim: 20" in train_py("--cfg", "job", MAIN).stdout
+
+
+def test_plain_command_is_one_line_that_names_the_experiments(tmp_path):
+    line = error_line(train_py(cwd=tmp_path))
+    assert all(name in line for name in EXPERIMENTS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_flat_and_differing():
+    one = {"a": {"b": 1, "c": [1, 2]}, "d": None}
+    assert dict(flat(one)) == {"a.b": 1, "a.c": [1, 2], "d": None}
+    assert differing(one, {"a": {"b": 2, "c": [1, 2]}}) == ["a.b", "d"]
+    assert differing(one, one) == []

@@ -1,0 +1,43 @@
+import pytest
+import torch
+
+from mnist_gen import figures
+
+
+def shown(figure):
+    return [axes.images[0].get_array() for axes in figure.axes]
+
+
+def test_grid_puts_each_image_in_its_place(tmp_path):
+    images = torch.zeros(20, 1, 32, 32)
+    images[13] = 1  # row 1, column 3
+    figure = figures.grid(images, 10, "title", ["a", "b"])
+    (canvas,) = shown(figure)
+    assert canvas.shape == (2 * 33 + 1, 10 * 33 + 1)
+    assert (canvas[33 + 1 : 66, 3 * 33 + 1 : 4 * 33] == 1).all()
+    assert (canvas == 1).sum() == 32 * 32
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
+    assert figures.save(figure, tmp_path / "new/folder/grid.png").stat().st_size > 0
+
+
+def test_grid_with_a_ragged_last_row():
+    (canvas,) = shown(figures.grid(torch.ones(7, 1, 32, 32), 5, "title"))
+    assert canvas.shape == (2 * 33 + 1, 5 * 33 + 1)
+
+
+def test_epochs_stand_side_by_side():
+    figure = figures.epochs_strip({1: torch.zeros(4, 1, 32, 32), 20: torch.ones(4, 1, 32, 32)}, 2, "title")
+    assert [axes.get_title() for axes in figure.axes] == ["epoch 1", "epoch 20"]
+
+
+def test_curves_name_their_axes():
+    figure = figures.curves([1, 2], {"loss_d": [1.0, 0.5], "loss_g": [0.2, 0.3]}, "title", "loss")
+    (axes,) = figure.axes
+    assert [line.get_label() for line in axes.lines] == ["loss_d", "loss_g"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "loss")
+
+
+def test_sweep_leaves_a_gap_for_a_failed_job():
+    figure = figures.sweep(["5", "20", "65"], {"fid": [1.0, None, 0.5]}, "embedding_dim", "title")
+    assert figure.axes[0].lines[0].get_xdata() == pytest.approx([0, 2])

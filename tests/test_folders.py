@@ -1,0 +1,67 @@
+import csv
+import json
+
+import pytest
+
+from mnist_gen.folders import summarise
+from tests.conftest import TINY, train_py
+
+SHORT = [word for word in TINY if word != "trainer.max_epochs=2"]
+
+
+def job(folder, overrides, metrics):
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra/overrides.yaml").write_text("\n".join(f"- {word}" for word in overrides))
+    if metrics is not None:
+        (folder / "metrics.json").write_text(json.dumps({"metrics": metrics}))
+
+
+def test_summary_orders_by_number_and_marks_failures(tmp_path):
+    for dim, fid in ((20, 0.5), (5, 0.75), (100, None)):
+        metrics = None if fid is None else {"test/fid": fid, "test/class_accuracy_3": 1.0}
+        job(tmp_path / f"dim-{dim}", ["experiment=x", f"model.embedding_dim={dim}"], metrics)
+    summarise(tmp_path)
+    with (tmp_path / "summary.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["model.embedding_dim"] for row in rows] == ["5", "20", "100"]
+    assert [row["status"] for row in rows] == ["complete", "complete", "failed"]
+    assert [row["test/fid"] for row in rows] == ["0.75", "0.5", ""]
+    assert (tmp_path / "summary.md").read_text().splitlines()[2] == "| 5 | complete | 0.7500 |"
+    assert (tmp_path / "summary.png").stat().st_size > 1000
+
+
+def test_summary_of_one_job(tmp_path):
+    job(tmp_path / "dim-5", ["experiment=x", "model.embedding_dim=5"], {"test/fid": 1.0})
+    summarise(tmp_path)
+    assert "| x | 5 | complete | 1.0000 |" in (tmp_path / "summary.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """A real sweep in which one of three jobs fails, and the same command again."""
+    root = tmp_path_factory.mktemp("root")
+    words = ["-m", "experiment=cgan_embed20", "model.embedding_dim=5,0,20", *SHORT, "trainer.max_epochs=1", f"root={root}"]
+    data = ["data.root=data", "trainer.limit_val_batches=1"]
+    first = train_py(*words, *data)
+    (folder,) = (root / "outputs/sweeps").iterdir()
+    times = {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.json")}
+    return folder, first, times, train_py(*words, *data)
+
+
+def test_sweep_reports_a_failing_job_and_goes_on(sweep):
+    folder, first, times, _ = sweep
+    assert first.returncode == 1
+    errors = [line for line in first.stderr.splitlines() if line.startswith("error")]
+    assert errors == ["error: model: embedding_dim=0: must be at least 1."]
+    assert {path.parent.name for path in times} == {"model.embedding_dim-5", "model.embedding_dim-20"}
+    assert folder.name.startswith("cgan_embed20")
+    with (folder / "summary.csv").open() as file:
+        assert [row["status"] for row in csv.DictReader(file)] == ["failed", "complete", "complete"]
+    assert (folder / "summary.png").exists()
+
+
+def test_sweep_started_again_skips_complete_jobs(sweep):
+    folder, _, times, again = sweep
+    assert again.returncode == 1
+    assert again.stdout.count("is complete: nothing to do") == 2
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.json")} == times

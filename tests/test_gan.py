@@ -1,0 +1,181 @@
+import copy
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from torch import nn
+
+from mnist_gen.errors import UserError
+from mnist_gen.gan import GAN
+from tests.conftest import TINY, composed
+
+TINY_MODEL = [word for word in TINY if word.startswith("model.")]
+
+
+def gan(*overrides, experiment="cgan_embed20") -> GAN:
+    torch.manual_seed(0)
+    return instantiate(composed(f"experiment={experiment}", *TINY_MODEL, *overrides).model)
+
+
+class Step:
+    """One training step outside a trainer, with the weights before it."""
+
+    def __init__(self, model: GAN, monkeypatch) -> None:
+        optimizers = [
+            model.generator_optimizer(model.generator.parameters()),
+            model.discriminator_optimizer(model.discriminator.parameters()),
+        ]
+        monkeypatch.setattr(model, "optimizers", lambda: optimizers)
+        monkeypatch.setattr(model, "lr_schedulers", list)
+        monkeypatch.setattr(model, "manual_backward", lambda loss, **options: loss.backward(**options))
+        monkeypatch.setattr(GAN, "current_epoch", 0)
+        monkeypatch.setattr(GAN, "global_step", 0)
+        self.model, self.before = model, copy.deepcopy(model.state_dict())
+
+    def __call__(self, images=None):
+        images = torch.rand(8, 1, 32, 32) if images is None else images
+        return self.model.training_step((images, torch.arange(8)), 0)
+
+    def moved(self) -> set[str]:
+        after = self.model.state_dict()
+        return {name for name, value in self.before.items() if not torch.equal(value, after[name])}
+
+
+def weights(module: nn.Module, prefix: str) -> set[str]:
+    return {f"{prefix}.{name}" for name, _ in module.named_parameters()}
+
+
+@pytest.mark.parametrize("experiment", ["cgan_embed20", "cgan_embed20_after", "cgan_onehot", "cgan_embed65", "gan"])
+def test_a_step_moves_both_networks_and_the_average(experiment, monkeypatch):
+    model = gan("model.r1=1.0", experiment=experiment)
+    step = Step(model, monkeypatch)
+    results = step()
+    assert set(results) == {"loss_d", "loss_g", "penalty"}
+    assert all(value.isfinite() and not value.requires_grad for value in results.values())
+    moved = step.moved()
+    fixed = {"generator.code.weight", "averaged.code.weight", "discriminator.plane.0.weight"}
+    fixed = fixed if experiment == "cgan_onehot" else set()
+    assert weights(model.generator, "generator") - fixed <= moved
+    assert weights(model.averaged, "averaged") - fixed <= moved
+    # of the ten labels' embeddings at least the eight in the batch moved; a sum over a batch has no gradient at all
+    bias = {"discriminator.score.bias"}  # a relativistic loss sees only differences
+    assert weights(model.discriminator, "discriminator") - fixed - bias <= moved
+    assert not moved & fixed
+
+
+def test_the_discriminators_step_leaves_the_generator_alone(monkeypatch):
+    model = gan()
+    step = Step(model, monkeypatch)
+    monkeypatch.setattr(model, "_descend", lambda optimizer, network, loss: descended.append((network, loss)))
+    descended: list = []
+    step()
+    (first, loss_d), (second, loss_g) = descended
+    assert first is model.discriminator
+    assert second is model.generator
+    assert all(grad is None for grad in torch.autograd.grad(loss_d, list(model.generator.parameters()), allow_unused=True))
+    assert all(grad is not None for grad in torch.autograd.grad(loss_g, list(model.generator.parameters())))
+
+
+@pytest.mark.parametrize("loss", ["relativistic", "non_saturating", "hinge", "bce"])
+def test_every_loss_trains(loss, monkeypatch):
+    step = Step(gan(f"model/loss={loss}"), monkeypatch)
+    assert all(value.isfinite() for value in step().values())
+
+
+def test_penalties_can_be_off(monkeypatch):
+    results = Step(gan("model.r1=0.0", "model.r2=0.0"), monkeypatch)()
+    assert results["penalty"] == 0
+
+
+def test_penalty_is_half_weight_times_squared_gradient():
+    model = gan("model.r1=3.0", "model.r2=5.0")
+    real, fake, labels = torch.rand(4, 1, 32, 32), torch.rand(4, 1, 32, 32), torch.arange(4)
+    *_, penalty = model._scores(real, fake, labels, penalised=True)
+
+    def norm(images):
+        images = images.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(model.discriminator(images, labels).sum(), images)
+        return gradient.square().sum() / len(images)
+
+    assert penalty.item() == pytest.approx((1.5 * norm(real) + 2.5 * norm(fake)).item(), rel=1e-4)
+
+
+def test_average_ramps_up_to_its_decay():
+    model = gan("model.ema_decay=0.9")
+    for average, value in zip(model.averaged.parameters(), model.generator.parameters(), strict=True):
+        average.data.zero_()
+        value.data.fill_(1)
+    model._average(batches=0)
+    assert next(model.averaged.parameters()).unique().item() == pytest.approx(1 - 1 / 10)
+    for average in model.averaged.parameters():
+        average.data.zero_()
+    model._average(batches=10_000)
+    assert next(model.averaged.parameters()).unique().item() == pytest.approx(0.1)
+
+
+def test_learning_rates_rise_stay_and_fall(monkeypatch):
+    model = gan("model.warmup=9", "model.decay_from=0.5", "model.generator_optimizer.lr=1.0")
+
+    class Trainer:
+        estimated_stepping_batches = 100
+
+    monkeypatch.setattr(GAN, "trainer", Trainer())
+    (optimizer, _), (schedule, _) = model.configure_optimizers()
+    rates = []
+    for _ in range(100):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9:51] == [1.0] * 42
+    assert rates[75] == pytest.approx(0.5)
+    assert rates[99] == pytest.approx(0.02)
+
+
+def test_not_a_number_stops_before_the_step(monkeypatch):
+    step = Step(gan(), monkeypatch)
+    with pytest.raises(UserError, match="discriminator's loss became nan at epoch 1, step 0"):
+        step(torch.full((8, 1, 32, 32), torch.nan))
+    assert not {name for name in step.moved() if "running" not in name and "tracked" not in name}
+
+
+def test_samples_repeat_with_the_seed():
+    model = gan()
+    images = model.sample(digit=3, count=25)
+    assert images.shape == (25, 1, 32, 32)
+    assert 0 <= images.min() <= images.max() <= 1
+    assert torch.equal(images, model.sample(digit=3, count=25))
+    assert not torch.equal(images, model.sample(digit=3, count=25, seed=1))
+    assert not torch.equal(images, model.sample(digit=4, count=25))
+    assert len(images.flatten(1).unique(dim=0)) == 25
+
+
+def test_samples_come_from_the_average():
+    model = gan()
+    images = model.sample()
+    for weight in model.generator.parameters():
+        weight.data.zero_()
+    assert torch.equal(images, model.sample())
+    for weight in model.averaged.parameters():
+        weight.data.zero_()
+    assert not torch.equal(images, model.sample())
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"digit": 12}, "digit=12: choose 0 to 9"),
+        ({"digit": -1}, "digit=-1: choose 0 to 9"),
+        ({"count": 0}, "count=0: must be at least 1"),
+    ],
+)
+def test_impossible_samples(request_, message):
+    with pytest.raises(UserError, match=message):
+        gan().sample(**request_)
+
+
+def test_unconditional_gan_cannot_be_asked_for_a_digit():
+    model = gan(experiment="gan")
+    assert model.sample(count=3).shape == (3, 1, 32, 32)
+    with pytest.raises(UserError, match="trained without labels"):
+        model.sample(digit=3)

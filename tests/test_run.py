@@ -1,0 +1,208 @@
+"""Whole runs of a tiny model: what they leave, how they go on, what they say."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from mnist_gen import callbacks, run
+from mnist_gen.errors import Interrupted, UserError
+from mnist_gen.fidelity import load_scorer
+from mnist_gen.gan import GAN
+from tests.conftest import TINY
+
+MAIN = "experiment=cgan_embed20"
+
+
+def metrics(folder: Path) -> dict:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def events(folder: Path) -> EventAccumulator:
+    found = EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0})
+    return found.Reload()
+
+
+@pytest.fixture
+def at_batch(monkeypatch):
+    """`at_batch(n, action)`: later runs do `action` once n batches are done."""
+
+    def arrange(batch, action) -> None:
+        class WithAction(callbacks.EmbedConfig):
+            def on_train_batch_start(self, trainer, module, data, batch_idx) -> None:
+                if trainer.global_step == 2 * batch:
+                    action()
+
+        monkeypatch.setattr(run, "EmbedConfig", WithAction)
+
+    return arrange
+
+
+def test_what_a_run_leaves(fit, tmp_path):
+    folder = tmp_path / "run"
+    objective = fit(folder, MAIN, "trainer.max_epochs=3", "callbacks.draw.at_epochs=[1,3]")
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (folder / "figures").iterdir()} == {
+        "digit_3.png", "digits.png", "epochs.png", "grid.png", "grid_epoch_001.png", "grid_epoch_003.png", "losses.png",
+    }  # fmt: skip
+    record = metrics(folder)
+    assert record["objective"] == objective
+    assert record["seed"] == 0
+    assert record["config"]["model"]["embedding_dim"] == 20
+    assert {"commit", "versions", "threads", "seconds"} <= record.keys()
+    names = {"class_accuracy", "worst_class", "fid", "density", "coverage", "diversity", "memorised"}
+    for group in ("test", "floor"):
+        assert {f"{group}/{name}" for name in names} <= record["metrics"].keys()
+
+    log = events(folder)
+    for tag in ("train/loss_d", "train/loss_g", "val/fid"):
+        assert [event.step for event in log.Scalars(tag)] == [1, 2, 3]
+    assert [event.step for event in log.Images("samples")] == [1, 3]
+    fids = [event.value for event in log.Scalars("val/fid")]
+    assert kept(folder, "best")["epoch"] == int(np.argmin(fids))
+    assert objective == pytest.approx(min(fids), rel=1e-5)
+    hparams = log.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    assert b"embedding_dim" in hparams
+    assert log.Scalars("test/fid")[-1].value == pytest.approx(record["metrics"]["test/fid"])
+    assert "hp_metric" not in log.Tags()["scalars"]
+
+
+def test_unconditional_run(fit, tmp_path):
+    fit(tmp_path / "run", "experiment=gan", "trainer.max_epochs=1")
+    record = metrics(tmp_path / "run")["metrics"]
+    assert "test/rarest_digit" in record
+    assert "test/class_accuracy" not in record
+
+
+def test_one_seed_governs_everything(fit, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        fit(tmp_path / name, MAIN, f"seed={seed}", "trainer.max_epochs=1")
+    a, b, c = (metrics(tmp_path / name)["metrics"] for name in "abc")
+    assert a == b
+    assert a["test/fid"] != c["test/fid"]
+
+
+def kept(folder: Path, name: str = "last") -> dict:
+    return torch.load(folder / f"checkpoints/{name}.ckpt", weights_only=True)
+
+
+def same_weights(one: Path, other: Path, name: str = "last") -> bool:
+    left, right = kept(one, name), kept(other, name)
+    return left["epoch"] == right["epoch"] and all(
+        torch.equal(left["state_dict"][name], right["state_dict"][name]) for name in left["state_dict"]
+    )
+
+
+def test_an_interrupted_run_goes_on_to_the_same_end(fit, tmp_path, at_batch):
+    options = (MAIN, "trainer.max_epochs=3", "callbacks.draw.at_epochs=[1,3]")
+    whole = tmp_path / "whole"
+    fit(whole, *options)
+    for stop in (3, 4, 5):  # three batches an epoch: at an epoch's end, and twice inside the next one
+        stopped = tmp_path / f"stopped_{stop}"
+        at_batch(stop - 1, lambda: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(Interrupted, match="Go on: python train.py ckpt=.*last.ckpt"):
+            fit(stopped, *options)
+        at_batch(-1, lambda: None)
+        assert not (stopped / "metrics.json").exists()
+        assert kept(stopped)["global_step"] == 2 * stop
+        fit(stopped, f"ckpt={stopped / 'checkpoints/last.ckpt'}")
+        for name in ("last", "best"):
+            assert same_weights(whole, stopped, name), (stop, name)
+        assert kept(whole)["callbacks"]["Curves"] == kept(stopped)["callbacks"]["Curves"]
+        assert kept(whole)["callbacks"]["Curves"]["epochs"] == [1, 2, 3]
+        assert metrics(stopped)["metrics"] == metrics(whole)["metrics"]
+        assert metrics(stopped)["objective"] == metrics(whole)["objective"]
+
+
+def test_a_killed_run_goes_on_from_its_last_epoch(fit, tmp_path, at_batch):
+    options = (MAIN, "trainer.max_epochs=3")
+
+    def die() -> None:
+        raise RuntimeError("power cut")
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    fit(whole, *options)
+    at_batch(4, die)
+    with pytest.raises(RuntimeError, match="power cut"):
+        fit(killed, *options)
+    at_batch(-1, lambda: None)
+    fit(killed, *options)  # the same command in the same folder, as a sweep does
+    assert same_weights(whole, killed)
+    assert metrics(killed)["metrics"] == metrics(whole)["metrics"]
+
+
+def test_a_longer_run_goes_on_from_a_finished_one(fit, tmp_path):
+    folder = tmp_path / "run"
+    fit(folder, MAIN, "trainer.max_epochs=1")
+    fit(folder, f"ckpt={folder / 'checkpoints/last.ckpt'}", "trainer.max_epochs=2")
+    assert metrics(folder)["config"]["trainer"]["max_epochs"] == 2
+    assert kept(folder)["epoch"] == 1
+
+
+def test_a_complete_run_is_left_alone(fit, tmp_path):
+    folder = tmp_path / "run"
+    objective = fit(folder, MAIN, "trainer.max_epochs=1")
+    before = (folder / "metrics.json").stat().st_mtime_ns
+    assert fit(folder, MAIN, "trainer.max_epochs=1") == objective
+    assert (folder / "metrics.json").stat().st_mtime_ns == before
+    with pytest.raises(UserError, match=r"holds a run with another model.embedding_dim"):
+        fit(folder, MAIN, "trainer.max_epochs=1", "model.embedding_dim=5")
+
+
+def test_not_a_number_keeps_the_last_good_checkpoint(fit, tmp_path, at_batch, monkeypatch):
+    def spoil() -> None:
+        monkeypatch.setattr(GAN, "_latents", lambda self, count: torch.full((count, 32), torch.nan))
+
+    at_batch(4, spoil)
+    with pytest.raises(UserError, match="became nan at epoch 2, step 8"):
+        fit(tmp_path / "run", MAIN)
+    last = kept(tmp_path / "run")
+    assert last["global_step"] == 6
+    assert all(value.isfinite().all() for value in last["state_dict"].values())
+
+
+def test_test_repeats_the_runs_figures(fit, tmp_path):
+    folder = tmp_path / "run"
+    fit(folder, MAIN, "trainer.max_epochs=1")
+    fit(tmp_path / "again", "task=test", f"ckpt={folder / 'checkpoints/best.ckpt'}", task="test")
+    assert metrics(tmp_path / "again")["metrics"] == metrics(folder)["metrics"]
+
+
+def test_samples_as_picture_and_as_array(fit, tmp_path):
+    fit(tmp_path / "run", MAIN, "trainer.max_epochs=1")
+    request = ("task=sample", f"ckpt={tmp_path / 'run/checkpoints/best.ckpt'}", "digit=3", "count=7")
+    arrays = []
+    for name in ("a.npz", "b.npz", "c.png"):
+        fit(tmp_path, *request, f"out={tmp_path / 'new' / name}", task="sample")
+        arrays += [np.load(tmp_path / "new" / name)["images"]] if name.endswith("npz") else []
+    assert arrays[0].shape == (7, 1, 32, 32)
+    assert (arrays[0] == arrays[1]).all()
+    assert (tmp_path / "new/c.png").read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(UserError, match="must end in .png or .npz"):
+        fit(tmp_path, *request, "out=a.jpg", task="sample")
+
+
+def test_scorer_is_trained_exported_and_used(fit, tmp_path):
+    few = [word for word in TINY if word.startswith(("trainer.", "data."))]
+    fit(tmp_path / "run", "experiment=scorer", *few, tiny=False)
+    path = tmp_path / "run/scorer.safetensors"
+    assert load_scorer(str(path), "MNIST").head.out_features == 10
+    assert 0 <= metrics(tmp_path / "run")["metrics"]["test/accuracy"] <= 1
+    fit(tmp_path / "gan", MAIN, f"scorer={path}", "trainer.max_epochs=1")
+
+
+def test_epochs_beyond_the_run_cannot_be_drawn(fit, tmp_path):
+    with pytest.raises(UserError, match=r"at_epochs=\[7\]: the run ends at epoch 2"):
+        fit(tmp_path / "run", MAIN, "callbacks.draw.at_epochs=[1,7]")
+
+
+def test_gpu_asked_for_where_none_is(fit, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(UserError, match="trainer: .*[Nn]o supported gpu"):
+        fit(tmp_path / "run", MAIN, "trainer=gpu")

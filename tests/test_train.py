@@ -1,0 +1,72 @@
+"""The real command."""
+
+import pytest
+
+from tests.conftest import ROOT, TINY, error_line, train_py
+
+QUICK = [*TINY, "trainer.max_epochs=1"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A tiny run of the main job, started from another working directory."""
+    place = tmp_path_factory.mktemp("elsewhere")
+    done = train_py("experiment=cgan_embed20", *QUICK, f"hydra.run.dir={place}/run", cwd=place)
+    assert done.returncode == 0, done.stderr
+    return place / "run", done
+
+
+def test_run_prints_a_table_and_the_paths(run):
+    folder, done = run
+    assert "training: 100%" in done.stderr
+    assert "loss_d=" in done.stderr
+    rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.strip()}
+    assert rows["metric"] == ["value", "real", "floor"]
+    for name in ("class_accuracy", "worst_class", "fid", "coverage", "memorised"):
+        value, floor = map(float, rows[name])
+        assert value >= 0
+        assert floor >= 0
+    assert str(folder) in done.stdout
+    assert (folder / ".hydra/config.yaml").exists()
+
+
+def test_sample_writes_only_what_was_asked(run, tmp_path):
+    folder, _ = run
+    done = train_py("task=sample", f"ckpt={folder}/checkpoints/best.ckpt", "digit=3", "out=threes.png", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["threes.png"]
+
+
+def test_going_on_keeps_the_runs_own_files(run):
+    folder, _ = run
+    before = (folder / ".hydra/config.yaml").read_bytes()
+    done = train_py(f"ckpt={folder}/checkpoints/last.ckpt", "trainer.max_epochs=2")
+    assert done.returncode == 0, done.stderr
+    assert (folder / ".hydra/config.yaml").read_bytes() == before
+    assert str(folder) in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["digit=12"], "error: digit=12: choose 0 to 9."),
+        (["count=0"], "error: count=0: must be at least 1."),
+    ],
+)
+def test_impossible_samples_are_one_line(run, tmp_path, words, message):
+    folder, _ = run
+    done = train_py("task=sample", f"ckpt={folder}/checkpoints/best.ckpt", *words, cwd=tmp_path)
+    assert error_line(done) == message
+
+
+def test_folder_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    line = error_line(train_py("experiment=gan", f"hydra.run.dir={tmp_path}/file/run"))
+    assert line.startswith("error: ")
+    assert f"{tmp_path}/file/run" in line
+    assert "hydra.run.dir=<folder>" in line
+
+
+def test_no_output_folder_is_left_in_the_project():
+    ignored = (ROOT / ".gitignore").read_text().split()
+    assert "outputs/" in ignored
