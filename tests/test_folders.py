@@ -40,7 +40,14 @@ def test_summary_of_one_job(tmp_path):
 def sweep(tmp_path_factory):
     """A real sweep in which one of three jobs fails, and the same command again."""
     root = tmp_path_factory.mktemp("root")
-    words = ["-m", "experiment=cgan_embed20", "model.embedding_dim=5,0,20", *SHORT, "trainer.max_epochs=1", f"root={root}"]
+    words = [
+        "-m",
+        "experiment=cgan_embed20",
+        "model.embedding_dim=5,0,20",
+        *SHORT,
+        "trainer.max_epochs=1",
+        f"root={root}",
+    ]
     data = ["data.root=data", "trainer.limit_val_batches=1"]
     first = train_py(*words, *data)
     (folder,) = (root / "outputs/sweeps").iterdir()

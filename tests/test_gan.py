@@ -72,7 +72,9 @@ def test_the_discriminators_step_leaves_the_generator_alone(monkeypatch):
     (first, loss_d), (second, loss_g) = descended
     assert first is model.discriminator
     assert second is model.generator
-    assert all(grad is None for grad in torch.autograd.grad(loss_d, list(model.generator.parameters()), allow_unused=True))
+    assert all(
+        grad is None for grad in torch.autograd.grad(loss_d, list(model.generator.parameters()), allow_unused=True)
+    )
     assert all(grad is not None for grad in torch.autograd.grad(loss_g, list(model.generator.parameters())))
 
 

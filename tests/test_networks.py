@@ -14,7 +14,10 @@ def count(network: nn.Module) -> int:
     return sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
 
 
-def generator(decoder=partial(PixelShuffleDecoder, channels=8), **options):
+SMALL = partial(PixelShuffleDecoder, channels=8)
+
+
+def generator(decoder=SMALL, **options):
     settings = {"latent_dim": 32, "label": "embedding", "embedding_dim": 20, "concat": "before", "last": "sigmoid"}
     return Generator(decoder, **{**settings, **options})
 

@@ -16,6 +16,7 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -44,25 +45,26 @@ def fit(cfg: DictConfig) -> float | None:
         UserError: the folder holds a run of another configuration, or what the modules raise.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
-    if cfg.ckpt is not None:
-        cfg = _going_on(cfg)
-    done = _previous(folder, cfg)
-    if done is not None:
+    ckpt = Path(cfg.ckpt or folder / "checkpoints" / "last.ckpt")
+    going_on = cfg.ckpt is not None
+    cfg = _own_configuration(cfg) if going_on else cfg
+    complete = _complete_record(folder, cfg, ckpt, may_differ=going_on)
+    if complete is not None:
         log.info("%s is complete: nothing to do.", folder)
-        return done["objective"]
-    last = Path(cfg.ckpt or folder / "checkpoints" / "last.ckpt")
+        return complete["objective"]
     data, model, trainer = _assemble(cfg, folder)
     start = time.monotonic()
-    trainer.fit(model, data, ckpt_path=last if last.exists() else None, weights_only=True)
+    trainer.fit(model, data, ckpt_path=ckpt if ckpt.exists() else None, weights_only=True)
     trained = time.monotonic()
     best = next(callback for callback in trainer.checkpoint_callbacks if isinstance(callback, BestCheckpoint))
-    trainer.test(model, data, ckpt_path=best.best_model_path or str(last), verbose=False, weights_only=True)
-    metrics = _numbers(trainer.callback_metrics)
+    trainer.test(model, data, ckpt_path=best.best_model_path or str(ckpt), verbose=False, weights_only=True)
     seconds = {"fit": round(trained - start, 1), "test": round(time.monotonic() - trained, 1)}
     objective = None if best.best_model_score is None else float(best.best_model_score)
-    _log_hparams(trainer, cfg, metrics)
-    _record(folder, cfg, {"metrics": metrics, "objective": objective, "seconds": seconds})
-    _report(folder, metrics)
+    if trainer.is_global_zero:
+        metrics = _numbers(trainer.callback_metrics)
+        _log_hparams(trainer, cfg, metrics)
+        _record(folder, cfg, {"metrics": metrics, "objective": objective, "seconds": seconds})
+        _report(folder, metrics)
     return objective
 
 
@@ -73,13 +75,14 @@ def test(cfg: DictConfig) -> None:
         UserError: the checkpoint cannot be used.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
-    cfg = _going_on(cfg)
+    ckpt, cfg = cfg.ckpt, _own_configuration(cfg)
     data, model, trainer = _assemble(cfg, folder)
     start = time.monotonic()
-    trainer.test(model, data, ckpt_path=cfg.ckpt, verbose=False, weights_only=True)
-    metrics = _numbers(trainer.callback_metrics)
-    _record(folder, cfg, {"metrics": metrics, "seconds": {"test": round(time.monotonic() - start, 1)}})
-    _report(folder, metrics)
+    trainer.test(model, data, ckpt_path=ckpt, verbose=False, weights_only=True)
+    if trainer.is_global_zero:
+        metrics = _numbers(trainer.callback_metrics)
+        _record(folder, cfg, {"metrics": metrics, "seconds": {"test": round(time.monotonic() - start, 1)}})
+        _report(folder, metrics)
 
 
 def sample(cfg: DictConfig) -> None:
@@ -105,34 +108,34 @@ def sample(cfg: DictConfig) -> None:
     print(f"{len(images)} samples in {out}")
 
 
-def _going_on(cfg: DictConfig) -> DictConfig:
-    """The checkpoint's configuration, with this command's `ckpt` and `trainer` overrides."""
+def _own_configuration(cfg: DictConfig) -> DictConfig:
+    """The configuration inside the checkpoint `cfg.ckpt`, with this command's `trainer` overrides."""
     own = checkpoint.configuration(checkpoint.read(cfg.ckpt), cfg.ckpt)
-    own.ckpt = cfg.ckpt
     for key in (argument.partition("=")[0].lstrip("+~") for argument in HydraConfig.get().overrides.task):
         if key.partition(".")[0] == "trainer":
             OmegaConf.update(own, key, OmegaConf.select(cfg, key), force_add=True)
     return own
 
 
-def _previous(folder: Path, cfg: DictConfig) -> dict[str, Any] | None:
-    """The record of a complete run of the same configuration in the folder.
+def _complete_record(folder: Path, cfg: DictConfig, ckpt: Path, may_differ: bool) -> dict[str, Any] | None:
+    """metrics.json of the run in the folder, if that run is complete and has this configuration.
 
     Raises:
-        UserError: the run in the folder, complete or not, has another configuration.
+        UserError: the run in the folder, complete or not, has another one and may not differ.
     """
-    path = folder / METRICS
-    if path.exists():
-        record = json.loads(path.read_text())
-        keys = differing(record["config"], plain(cfg))
-        if not keys:
-            return record
-        if cfg.ckpt is None:
-            raise UserError(f"{folder} holds a run with another {', '.join(keys)}; move it away to run this one.")
-    return None
+    record = json.loads((folder / METRICS).read_text()) if (folder / METRICS).exists() else None
+    if record is None and (may_differ or not ckpt.exists()):
+        return None
+    there = record["config"] if record else plain(checkpoint.configuration(checkpoint.read(ckpt), ckpt))
+    keys = differing(there, plain(cfg))
+    if keys and not may_differ:
+        raise UserError(f"{folder} holds a run with another {', '.join(keys)}; move it away to run this one.")
+    return None if keys else record
 
 
 def _assemble(cfg: DictConfig, folder: Path) -> tuple[L.LightningDataModule, L.LightningModule, L.Trainer]:
+    if HydraConfig.get().mode == RunMode.MULTIRUN and cfg.trainer.devices not in ("auto", 1, "1"):
+        raise UserError("trainer.devices: a sweep runs each job in one process; set trainer.devices=1.")
     L.seed_everything(cfg.seed, verbose=False)
     model = instantiate(cfg.model)  # first: it checks its options without touching the data
     data = instantiate(cfg.data)
