@@ -120,10 +120,11 @@ def test_cas_repeats_and_leaves_the_random_state_alone(train, test):
 def test_judge_gives_plain_numbers(scorer, train, test):
     sample = Sample(train.images[:300], train.labels[:300])
     few = Sample(test.images[:300], test.labels[:300])
-    metrics = fidelity.judge(scorer, sample, few, with_cas=True)
+    features, _ = fidelity.read(scorer, few.images)
+    metrics = fidelity.judge(scorer, sample, features, few, with_cas=True)
     assert {"fid", "density", "coverage", "class_accuracy", "worst_class", "diversity", "cas"} <= metrics.keys()
     assert all(type(value) is float for value in metrics.values())
-    unlabelled = fidelity.judge(scorer, Sample(sample.images, None), few, with_cas=True)
+    unlabelled = fidelity.judge(scorer, Sample(sample.images, None), features, few, with_cas=True)
     assert unlabelled.keys() == {"fid", "density", "coverage", "rarest_digit", "commonest_digit"}
 
 

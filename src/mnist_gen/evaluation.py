@@ -38,6 +38,7 @@ class Judge(Callback):
         self.path, self.cas, self.seed = scorer, cas, seed
         self.val_samples, self.test_samples = val_samples, test_samples
         self._scorer: fidelity.Scorer | None = None
+        self._val_features: Tensor | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Loads the scorer, before any training; a set without one is not judged."""
@@ -56,7 +57,9 @@ class Judge(Callback):
             return
         data, scorer = _data(trainer), self._scorer.to(pl_module.device)
         sample = self._samples(pl_module, data.train, self.val_samples)
-        metrics = _prefixed("val", fidelity.glance(scorer, sample, to_images(data.val.images)))
+        if self._val_features is None:
+            self._val_features, _ = fidelity.read(scorer, to_images(data.val.images))
+        metrics = _prefixed("val", fidelity.glance(scorer, sample, self._val_features))
         pl_module.log_dict(metrics, logger=False)  # for the best checkpoint
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=epochs_done(trainer))
@@ -70,9 +73,10 @@ class Judge(Callback):
         test = fidelity.Sample(to_images(data.test.images), data.test.labels)
         sample = self._samples(pl_module, data.train, self.test_samples)
         real = self._real(data.train, self.test_samples, labelled=sample.labels is not None)
-        metrics = fidelity.judge(scorer, sample, test, self.cas)
+        features, _ = fidelity.read(scorer, test.images)
+        metrics = fidelity.judge(scorer, sample, features, test, self.cas)
         metrics["memorised"] = fidelity.memorised(sample.images, held_out, training)
-        floor = fidelity.judge(scorer, real, test, self.cas)
+        floor = fidelity.judge(scorer, real, features, test, self.cas)
         floor["memorised"] = fidelity.memorised(test.images, held_out, training)
         pl_module.log_dict(_prefixed("test", metrics) | _prefixed("floor", floor), logger=False)
 

@@ -177,20 +177,19 @@ def cas(images: Tensor, labels: Tensor, test_images: Tensor, test_labels: Tensor
 
 
 def glance(scorer: Scorer, sample: Sample, real: Tensor) -> Metrics:
-    """The cheap judgement, against real images (N, 1, 32, 32): class accuracy, FID, density and coverage."""
-    fake_features, digits = read(scorer, sample.images)
-    real_features, _ = read(scorer, real)
-    matched = min(len(fake_features), len(real_features))  # density and coverage compare equal counts
+    """The cheap judgement, against real features (N, 128): class accuracy, FID, density and coverage."""
+    fake, digits = read(scorer, sample.images)
+    matched = min(len(fake), len(real))  # density and coverage compare equal counts
     return {
-        "fid": fid(fake_features, real_features),
-        **density_and_coverage(fake_features[:matched], real_features[:matched]),
+        "fid": fid(fake, real),
+        **density_and_coverage(fake[:matched], real[:matched]),
         **(digit_shares(digits) if sample.labels is None else class_accuracy(digits, sample.labels)),
     }
 
 
-def judge(scorer: Scorer, sample: Sample, test: Sample, with_cas: bool) -> Metrics:
-    """The full judgement against the labelled test set: `glance`, and for labelled samples diversity and CAS."""
-    metrics = glance(scorer, sample, test.images)
+def judge(scorer: Scorer, sample: Sample, real: Tensor, test: Sample, with_cas: bool) -> Metrics:
+    """The full judgement: `glance` against real features; for labelled samples diversity and CAS on the test images."""
+    metrics = glance(scorer, sample, real)
     if sample.labels is not None and test.labels is not None:
         metrics |= diversity(sample.images, sample.labels, test.images, test.labels)
         if with_cas:
