@@ -65,7 +65,7 @@ def test_right_arguments(words):
         ((MAIN, "model.r1=nan"), "model.r1=nan: must be a finite number"),
         ((MAIN, "seed=abc"), "seed=abc: must be a whole number"),
         ((MAIN, "callbacks.judge.cas=7"), "callbacks.judge.cas=7: must be true or false"),
-        ((MAIN, "callbacks.draw.at_epochs=1"), "callbacks.draw.at_epochs=1: must be a list"),
+        ((MAIN, "callbacks.progress.shown=loss_d"), "callbacks.progress.shown=loss_d: must be a list"),
         (("task=sample", "digit=3"), "task=sample needs ckpt="),
         (("task=sample", "ckpt=nowhere.ckpt"), "ckpt=nowhere.ckpt: no such file"),
         (("ckpt=nowhere.ckpt",), "ckpt=nowhere.ckpt: no such file"),

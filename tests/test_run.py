@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from mnist_gen import callbacks, run
 from mnist_gen.errors import Interrupted, UserError
+from mnist_gen.evaluation import Draw
 from mnist_gen.fidelity import load_scorer
 from mnist_gen.gan import GAN
 from tests.conftest import TINY
@@ -194,6 +195,11 @@ def test_scorer_is_trained_exported_and_used(fit, tmp_path):
     assert load_scorer(str(path), "MNIST").head.out_features == 10
     assert 0 <= metrics(tmp_path / "run")["metrics"]["test/accuracy"] <= 1
     fit(tmp_path / "gan", MAIN, f"scorer={path}", "trainer.max_epochs=1")
+
+
+def test_grids_are_drawn_at_round_epochs_and_at_the_last():
+    draw = Draw(None, digit=3, seed=0)
+    assert [epoch for epoch in range(1, 131) if draw._is_chosen(epoch, 130)] == [1, 2, 5, 10, 20, 50, 100, 130]
 
 
 def test_epochs_beyond_the_run_cannot_be_drawn(fit, tmp_path):

@@ -101,27 +101,32 @@ class Draw(Callback):
     Files under `figures/`, and images in TensorBoard. In the 10x10 grid a row is a digit and a column a latent.
 
     Args:
-        at_epochs: epochs after which the grid is drawn.
+        at_epochs: epochs after which the grid is drawn; None for 1, 2, 5, 10, 20, 50, ... and the last one.
         digit: the digit that fills a picture of its own.
         seed: of the latents.
     """
 
     columns = 10
 
-    def __init__(self, at_epochs: Sequence[int], digit: int, seed: int) -> None:
-        self.at_epochs, self.digit, self.seed = list(at_epochs), digit, seed
+    def __init__(self, at_epochs: Sequence[int] | None, digit: int, seed: int) -> None:
+        self.at_epochs, self.digit, self.seed = at_epochs, digit, seed
         self.grids: dict[int, Tensor] = {}
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Refuses epochs that the run does not reach."""
-        late = [epoch for epoch in self.at_epochs if trainer.max_epochs and epoch > trainer.max_epochs > 0]
+        late = [epoch for epoch in self.at_epochs or () if epoch > (trainer.max_epochs or 0)]
         if stage == "fit" and late:
             raise UserError(f"callbacks.draw.at_epochs={late}: the run ends at epoch {trainer.max_epochs}.")
+
+    def _is_chosen(self, epoch: int, last: int | None) -> bool:
+        if self.at_epochs is not None:
+            return epoch in self.at_epochs
+        return epoch == last or str(epoch).rstrip("0") in ("1", "2", "5")
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The grid at a chosen epoch, and all of them so far side by side."""
         epoch = epochs_done(trainer)
-        if epoch not in self.at_epochs or not trainer.is_global_zero:
+        if not self._is_chosen(epoch, trainer.max_epochs) or not trainer.is_global_zero:
             return
         images = self._grid(pl_module)
         self.grids[epoch] = (images * 255).byte().cpu()
