@@ -102,6 +102,26 @@ def test_penalty_is_half_weight_times_squared_gradient():
     assert penalty.item() == pytest.approx((1.5 * norm(real) + 2.5 * norm(fake)).item(), rel=1e-4)
 
 
+def test_mismatch_compares_real_images_with_the_same_under_wrong_labels(monkeypatch):
+    model = gan("model.mismatch=0.5")
+    real, labels = torch.rand(8, 1, 32, 32), torch.arange(8)
+    seen: list = []
+    forward = model.discriminator.forward
+    monkeypatch.setattr(model.discriminator, "forward", lambda x, y: seen.append((x, y)) or forward(x, y))
+    term = model._mismatch(real, labels, forward(real, labels))
+    ((images, wrong),) = seen
+    assert torch.equal(images, real[:2])
+    assert (wrong != labels[:2]).all()
+    expected = model.loss.discriminator(forward(real[:2], labels[:2]), forward(images, wrong)) / 2
+    assert term.item() == pytest.approx(expected.item())
+
+
+def test_mismatch_can_be_off_and_is_off_without_labels():
+    real, labels, scores = torch.rand(8, 1, 32, 32), torch.arange(8), torch.zeros(8)
+    assert gan("model.mismatch=0.0")._mismatch(real, labels, scores) == 0
+    assert gan(experiment="gan")._mismatch(real, labels, scores) == 0
+
+
 def test_average_ramps_up_to_its_decay():
     model = gan("model.ema_decay=0.9")
     for average, value in zip(model.averaged.parameters(), model.generator.parameters(), strict=True):

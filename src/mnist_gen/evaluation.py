@@ -30,7 +30,8 @@ class Judge(Callback):
         scorer: path of a scorer, or None for the one in the package.
         val_samples: samples at each validation, from fixed latents.
         test_samples: samples at test, and training images for the floor.
-        cas: whether the test includes CAS, the slowest part: two classifiers are trained.
+        cas: whether the test includes CAS, its slowest part: two classifiers are trained, one on as many samples as
+            there are training images, and one on these.
         seed: of the latents, the labels and the floor's images.
     """
 
@@ -74,10 +75,15 @@ class Judge(Callback):
         sample = self._samples(pl_module, data.train, self.test_samples)
         real = self._real(data.train, self.test_samples, labelled=sample.labels is not None)
         features, _ = fidelity.read(scorer, test.images)
-        metrics = fidelity.judge(scorer, sample, features, test, self.cas)
+        metrics = fidelity.judge(scorer, sample, features, test)
         metrics["memorised"] = fidelity.memorised(sample.images, held_out, training)
-        floor = fidelity.judge(scorer, real, features, test, self.cas)
+        floor = fidelity.judge(scorer, real, features, test)
         floor["memorised"] = fidelity.memorised(test.images, held_out, training)
+        if self.cas and sample.labels is not None:
+            many = self._samples(pl_module, data.train, len(data.train))
+            assert many.labels is not None
+            metrics["cas"] = fidelity.cas(many.images, many.labels, test.images, data.test.labels)
+            floor["cas"] = fidelity.cas(to_images(training), data.train.labels, test.images, data.test.labels)
         pl_module.log_dict(_prefixed("test", metrics) | _prefixed("floor", floor), logger=False)
 
     def _samples(self, module: L.LightningModule, train: ImageSet, count: int) -> fidelity.Sample:

@@ -20,7 +20,8 @@ from mnist_gen.data import NUM_CLASSES, to_images
 from mnist_gen.errors import UserError
 from mnist_gen.networks import Probe, Scorer
 
-CHUNK = 1000  # images, or rows of a distance matrix, held at once
+CHUNK = 1000  # rows of a distance matrix, or images of the most expensive measures, held at once
+SMALL_CHUNK = 250  # images that pass a network at once: on a CPU more than twice as fast as a thousand
 NEIGHBOURS = 5  # k of density and coverage
 
 Metrics = dict[str, float]
@@ -54,13 +55,14 @@ def load_scorer(path: str | None, dataset: str) -> Scorer:
         raise UserError(f"scorer={path}: not a scorer ({str(error).splitlines()[0]}).") from None
     if trained_on != dataset:
         raise UserError(f"scorer={path} was trained on {trained_on}; train one with experiment=scorer on {dataset}.")
+    scorer.to(memory_format=torch.channels_last)  # faster
     return scorer.eval().requires_grad_(False)
 
 
 @torch.no_grad()
 def read(scorer: Scorer, images: Tensor) -> tuple[Tensor, Tensor]:
     """The scorer's features (N, 128) of the images and the digits (N,) it reads in them."""
-    features = torch.cat([scorer.features(chunk) for chunk in images.split(CHUNK)])
+    features = torch.cat([scorer.features(chunk) for chunk in images.split(SMALL_CHUNK)])
     return features, scorer.head(features).argmax(dim=1)
 
 
@@ -151,14 +153,15 @@ def memorised(images: Tensor, held_out: Tensor, training: Tensor) -> float:
     return (nearest_distance(images[:CHUNK], training) < limit).float().mean().item()
 
 
-def cas(images: Tensor, labels: Tensor, test_images: Tensor, test_labels: Tensor, epochs: int = 8) -> float:
+def cas(images: Tensor, labels: Tensor, test_images: Tensor, test_labels: Tensor, epochs: int = 3) -> float:
     """Classification accuracy score: the real test accuracy of a classifier trained on samples alone.
 
-    Ravuri & Vinyals 2019. The classifier, its budget and its seed are fixed, so that two samples can be compared.
+    Ravuri & Vinyals 2019, who take as many samples as there are training images. The classifier, its budget and its
+    seed are fixed, so that two samples can be compared.
     """
     with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
         torch.manual_seed(0)
-        probe = Probe().to(images.device)
+        probe = Probe().to(images.device, memory_format=torch.channels_last)
     order = torch.Generator().manual_seed(0)
     batches = [chosen for _ in range(epochs) for chosen in torch.randperm(len(images), generator=order).split(100)]
     optimizer = torch.optim.Adam(probe.parameters(), fused=True)
@@ -172,7 +175,7 @@ def cas(images: Tensor, labels: Tensor, test_images: Tensor, test_labels: Tensor
             schedule.step()
     probe.eval()
     with torch.no_grad():
-        digits = torch.cat([probe(chunk).argmax(dim=1) for chunk in test_images.split(CHUNK)])
+        digits = torch.cat([probe(chunk).argmax(dim=1) for chunk in test_images.split(SMALL_CHUNK)])
     return (digits == test_labels).float().mean().item()
 
 
@@ -187,11 +190,9 @@ def glance(scorer: Scorer, sample: Sample, real: Tensor) -> Metrics:
     }
 
 
-def judge(scorer: Scorer, sample: Sample, real: Tensor, test: Sample, with_cas: bool) -> Metrics:
-    """The full judgement: `glance` against real features; for labelled samples diversity and CAS on the test images."""
+def judge(scorer: Scorer, sample: Sample, real: Tensor, test: Sample) -> Metrics:
+    """The judgement at test: `glance` against real features, and for labelled samples diversity on the test images."""
     metrics = glance(scorer, sample, real)
     if sample.labels is not None and test.labels is not None:
         metrics |= diversity(sample.images, sample.labels, test.images, test.labels)
-        if with_cas:
-            metrics["cas"] = cas(sample.images, sample.labels, test.images, test.labels)
     return metrics

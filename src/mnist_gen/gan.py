@@ -15,7 +15,7 @@ from mnist_gen.data import NUM_CLASSES, Batch, to_signed, to_unit
 from mnist_gen.errors import UserError
 from mnist_gen.losses import Loss, squared_gradient_norm
 
-CHUNK = 500  # images generated at once
+CHUNK = 250  # images generated at once
 
 
 class GAN(L.LightningModule):
@@ -33,6 +33,8 @@ class GAN(L.LightningModule):
         discriminator_optimizer: the same.
         r1: weight of the penalty on the squared gradient norm at real images (Mescheder et al. 2018).
         r2: the same at generated images.
+        mismatch: weight of scoring real images under their own labels above the same under wrong ones, on a quarter
+            of each batch (Reed et al. 2016): without it D learns style long before it learns to read.
         warmup: batches over which the learning rates rise to their value.
         decay_from: share of the run after which they fall linearly to 0; 1 keeps them.
         ema_decay: of the averaged generator; it ramps up to it, so that early averages forget the start.
@@ -51,6 +53,7 @@ class GAN(L.LightningModule):
         discriminator_optimizer: Callable[..., Optimizer],
         r1: float,
         r2: float,
+        mismatch: float,
         warmup: int,
         decay_from: float,
         ema_decay: float,
@@ -62,8 +65,10 @@ class GAN(L.LightningModule):
         self.latent_dim, self.conditional = latent_dim, label is not None
         self.generator = generator(latent_dim=latent_dim, label=label, embedding_dim=embedding_dim, concat=concat)
         self.discriminator = discriminator(label=label, embedding_dim=embedding_dim)
+        self.to(memory_format=torch.channels_last)  # a tenth faster on a CPU
         self.averaged = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.loss, self.r1, self.r2 = loss, r1, r2
+        self.mismatch = mismatch if self.conditional else 0.0
         self.generator_optimizer, self.discriminator_optimizer = generator_optimizer, discriminator_optimizer
         self.warmup, self.decay_from, self.ema_decay = warmup, decay_from, ema_decay
 
@@ -93,7 +98,8 @@ class GAN(L.LightningModule):
         penalised = self.r1 > 0 or self.r2 > 0
         real_scores, fake_scores, penalty = self._scores(real, fake, asked, penalised)
         loss_d = self.loss.discriminator(real_scores, fake_scores)
-        self._descend(discriminator_optimizer, self.discriminator, loss_d + penalty)
+        mismatch = self._mismatch(real, labels, real_scores)
+        self._descend(discriminator_optimizer, self.discriminator, loss_d + penalty + mismatch)
 
         # Generator: score generated images above real ones.
         fake = self.generator(self._latents(len(real)), asked)
@@ -121,6 +127,14 @@ class GAN(L.LightningModule):
             return real_scores, fake_scores, torch.zeros((), device=self.device)
         r1, r2 = squared_gradient_norm(scores, images).chunk(2)
         return real_scores, fake_scores, self.r1 / 2 * r1.mean() + self.r2 / 2 * r2.mean()
+
+    def _mismatch(self, real: Tensor, labels: Tensor, real_scores: Tensor) -> Tensor:
+        """Weighted loss of telling a quarter of the real images from the same images under wrong labels."""
+        if self.mismatch == 0:
+            return torch.zeros((), device=self.device)
+        few = -(-len(real) // 4)
+        wrong = (labels[:few] + torch.randint(1, NUM_CLASSES, (few,), device=self.device)) % NUM_CLASSES
+        return self.mismatch * self.loss.discriminator(real_scores[:few], self.discriminator(real[:few], wrong))
 
     def _descend(self, optimizer: Optimizer, network: nn.Module, loss: Tensor) -> None:
         """One step of one network, refused while its weights are still good if the loss is not finite."""
