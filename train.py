@@ -45,6 +45,8 @@ if __name__ == "__main__":
         sys.exit(str(stop))
     except (UserError, HydraException, OmegaConfBaseException) as error:
         sys.exit(f"error: {one_line(error)}")
-    except OSError as error:  # the task's own are caught in `main`: this one is about the run's folder
-        sys.exit(f"error: {error}: choose another folder with hydra.run.dir=<folder>.")
+    except (OSError, ValueError) as error:  # the task's own are caught in `main`: this is about the run's folder
+        sys.exit(f"error: {one_line(error)}: choose a folder that can be written, hydra.run.dir=<folder>.")
+    except KeyboardInterrupt:
+        sys.exit("Interrupted before training began.")
     sys.exit(failed)

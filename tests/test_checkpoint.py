@@ -108,6 +108,29 @@ def test_a_target_hidden_in_an_interpolation_is_refused(best):
         checkpoint.load(altered(best, model__loss="${oc.create:'{_target_: os.getcwd}'}"))
 
 
+@pytest.mark.parametrize(
+    "disguise",
+    [
+        r"\${oc.create:'{_target_: pathlib.Path.touch}'}",  # resolving takes one layer off
+        r"\\\${oc.env:HOME}",
+    ],
+)
+def test_an_escaped_interpolation_is_refused(best, disguise):
+    with pytest.raises(UserError, match=r"refused, its configuration"):
+        checkpoint.load(altered(best, model__loss=disguise))
+
+
+def test_what_runs_is_what_was_looked_at(best, monkeypatch):
+    """A target that depends on the environment is settled when it is checked."""
+    monkeypatch.setenv("CHOICE", "0")
+    path = altered(
+        best, model__loss={"_target_": "${model.c.${oc.env:CHOICE}}"}, model__c=["mnist_gen.losses.Hinge", "os.getcwd"]
+    )
+    cfg = checkpoint.configuration(checkpoint.read(path), path)
+    monkeypatch.setenv("CHOICE", "1")
+    assert cfg.model.loss._target_ == "mnist_gen.losses.Hinge"
+
+
 def test_weights_that_do_not_fit(best):
     with pytest.raises(UserError, match="its weights do not fit"):
         checkpoint.load(altered(best, model__latent_dim=8))

@@ -86,8 +86,12 @@ def test_a_run_that_goes_on_keeps_its_configuration(tmp_path):
     path.touch()
     check_arguments(CONF, [f"ckpt={path}", "trainer.max_epochs=3"])
     for word in ("model.embedding_dim=3", "seed=1", MAIN):
-        with pytest.raises(UserError, match=f"{word.partition('=')[0]} cannot be changed"):
-            check_arguments(CONF, [f"ckpt={path}", word])
+        for task in ("fit", "test", "sample"):
+            if (task, word) != ("sample", "seed=1"):
+                with pytest.raises(UserError, match=f"{word.partition('=')[0]} cannot be changed"):
+                    check_arguments(CONF, [f"task={task}", f"ckpt={path}", word])
+    with pytest.raises(UserError, match="a sweep cannot go on from one checkpoint"):
+        check_arguments(CONF, ["-m", f"ckpt={path}", "trainer.max_epochs=2,4"])
 
 
 def test_checking_imports_no_torch():
@@ -101,8 +105,11 @@ def test_checking_imports_no_torch():
 
 
 def test_help_and_config_answer_without_torch():
-    assert "experiment" in train_py("--help").stdout
-    assert "embedding_dim: 20" in train_py("--cfg", "job", MAIN).stdout
+    for words, answer in ((["--help"], "experiment"), (["--cfg", "job", MAIN], "embedding_dim: 20")):
+        command = [sys.executable, "-X", "importtime", str(ROOT / "train.py"), *words]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert answer in done.stdout
+        assert not any(line.split("|")[-1].strip() in ("torch", "lightning") for line in done.stderr.splitlines())
 
 
 def test_plain_command_is_one_line_that_names_the_experiments(tmp_path):
@@ -116,3 +123,4 @@ def test_flat_and_differing():
     assert dict(flat(one)) == {"a.b": 1, "a.c": [1, 2], "d": None}
     assert differing(one, {"a": {"b": 2, "c": [1, 2]}}) == ["a.b", "d"]
     assert differing(one, one) == []
+    assert differing({"root": "/a", "data": {"root": "/a"}}, {"root": "/b", "data": {"root": "/b"}}) == []

@@ -70,12 +70,9 @@ def test_order_depends_on_seed_and_epoch_alone(tiny_data, tmp_path):
 def test_loader_goes_on_behind_the_batches_served(tiny_data, tmp_path):
     module = tiny(tiny_data, tmp_path)
     whole = [labels.tolist() for _, labels in module.train_dataloader()]
-    stopped = module.train_dataloader()
-    passing = iter(stopped)
-    served = [next(passing)[1].tolist() for _ in range(4)]
+    module.load_state_dict({"served": 4})
     resumed = module.train_dataloader()
-    resumed.load_state_dict(stopped.state_dict())
-    assert served + [labels.tolist() for _, labels in resumed] == whole
+    assert whole[:4] + [labels.tolist() for _, labels in resumed] == whole
     assert [labels.tolist() for _, labels in resumed] == whole  # the next epoch is complete again
 
 

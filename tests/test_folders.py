@@ -20,7 +20,8 @@ def test_summary_orders_by_number_and_marks_failures(tmp_path):
     for dim, fid in ((20, 0.5), (5, 0.75), (100, None)):
         metrics = None if fid is None else {"test/fid": fid, "test/class_accuracy_3": 1.0}
         job(tmp_path / f"dim-{dim}", ["experiment=x", f"model.embedding_dim={dim}"], metrics)
-    summarise(tmp_path)
+    job(tmp_path / "seed-1", ["experiment=x", "seed=1"], {"test/fid": 9.0})  # another sweep's
+    summarise(tmp_path, ["model.embedding_dim"], ["experiment"])
     with (tmp_path / "summary.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["model.embedding_dim"] for row in rows] == ["5", "20", "100"]
@@ -30,15 +31,19 @@ def test_summary_orders_by_number_and_marks_failures(tmp_path):
     assert (tmp_path / "summary.png").stat().st_size > 1000
 
 
-def test_summary_of_one_job(tmp_path):
-    job(tmp_path / "dim-5", ["experiment=x", "model.embedding_dim=5"], {"test/fid": 1.0})
-    summarise(tmp_path)
-    assert "| x | 5 | complete | 1.0000 |" in (tmp_path / "summary.md").read_text()
+def test_summary_over_two_keys_marks_an_unfinished_job(tmp_path):
+    job(tmp_path / "a", ["experiment=x", "model/loss=bce", "seed=1"], {"test/fid": 1.0})
+    job(tmp_path / "b", ["experiment=x", "model/loss=bce", "seed=0"], None)
+    (tmp_path / "b/checkpoints").mkdir()
+    (tmp_path / "b/checkpoints/last.ckpt").touch()
+    summarise(tmp_path, ["model/loss", "seed"], ["experiment"])
+    lines = (tmp_path / "summary.md").read_text().splitlines()
+    assert lines[2:] == ["| bce | 0 | unfinished |  |", "| bce | 1 | complete | 1.0000 |"]
 
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
-    """A real sweep in which one of three jobs fails, and the same command again."""
+    """A real sweep in which one of three jobs fails, and the same command again after one job lost its end."""
     root = tmp_path_factory.mktemp("root")
     words = [
         "-m",
@@ -51,24 +56,29 @@ def sweep(tmp_path_factory):
     data = ["data.root=data", "trainer.limit_val_batches=1"]
     first = train_py(*words, *data)
     (folder,) = (root / "outputs/sweeps").iterdir()
-    times = {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.json")}
-    return folder, first, times, train_py(*words, *data)
+    complete = {path.parent.name for path in folder.rglob("metrics.json")}
+    (folder / "model.embedding_dim-20/metrics.json").rename(folder / "kept.json")
+    return folder, first, complete, train_py(*words, *data)
 
 
 def test_sweep_reports_a_failing_job_and_goes_on(sweep):
-    folder, first, times, _ = sweep
+    folder, first, complete, _ = sweep
     assert first.returncode == 1
     errors = [line for line in first.stderr.splitlines() if line.startswith("error")]
     assert errors == ["error: model: embedding_dim=0: must be at least 1."]
-    assert {path.parent.name for path in times} == {"model.embedding_dim-5", "model.embedding_dim-20"}
+    assert complete == {"model.embedding_dim-5", "model.embedding_dim-20"}
     assert folder.name.startswith("cgan_embed20")
     with (folder / "summary.csv").open() as file:
         assert [row["status"] for row in csv.DictReader(file)] == ["failed", "complete", "complete"]
     assert (folder / "summary.png").exists()
 
 
-def test_sweep_started_again_skips_complete_jobs(sweep):
-    folder, _, times, again = sweep
+def test_sweep_started_again_skips_complete_jobs_and_completes_the_others(sweep):
+    folder, _, _, again = sweep
     assert again.returncode == 1
-    assert again.stdout.count("is complete: nothing to do") == 2
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.json")} == times
+    assert again.stdout.count("is complete: nothing to do") == 1
+    first, second = (
+        json.loads(path.read_text()) for path in (folder / "kept.json", folder / "model.embedding_dim-20/metrics.json")
+    )
+    assert second["metrics"] == first["metrics"]
+    assert second["seconds"]["fit"] < first["seconds"]["fit"]  # nothing was left to train

@@ -140,6 +140,7 @@ def test_learning_rates_rise_stay_and_fall(monkeypatch):
 
     class Trainer:
         estimated_stepping_batches = 100
+        world_size = 1
 
     monkeypatch.setattr(GAN, "trainer", Trainer())
     (optimizer, _), (schedule, _) = model.configure_optimizers()
@@ -188,6 +189,7 @@ def test_samples_come_from_the_average():
     [
         ({"digit": 12}, "digit=12: choose 0 to 9"),
         ({"digit": -1}, "digit=-1: choose 0 to 9"),
+        ({"digit": "abc"}, "digit=abc: choose 0 to 9"),
         ({"count": 0}, "count=0: must be at least 1"),
     ],
 )

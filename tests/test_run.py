@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hydra.errors import InstantiationException
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mnist_gen import callbacks, run
+from mnist_gen import callbacks, data, run
+from mnist_gen.config import one_line
 from mnist_gen.errors import Interrupted, UserError
 from mnist_gen.evaluation import Draw
 from mnist_gen.fidelity import load_scorer
@@ -71,6 +73,9 @@ def test_what_a_run_leaves(fit, tmp_path):
     assert b"embedding_dim" in hparams
     assert log.Scalars("test/fid")[-1].value == pytest.approx(record["metrics"]["test/fid"])
     assert "hp_metric" not in log.Tags()["scalars"]
+    layout = log.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
+    assert b"train/loss_d" in layout
+    assert b"train/loss_g" in layout
 
 
 def test_unconditional_run(fit, tmp_path):
@@ -160,7 +165,7 @@ def test_not_a_number_keeps_the_last_good_checkpoint(fit, tmp_path, at_batch, mo
         monkeypatch.setattr(GAN, "_latents", lambda self, count: torch.full((count, 32), torch.nan))
 
     at_batch(4, spoil)
-    with pytest.raises(UserError, match="became nan at epoch 2, step 8"):
+    with pytest.raises(UserError, match="became nan at epoch 2, step 4:"):
         fit(tmp_path / "run", MAIN)
     last = kept(tmp_path / "run")
     assert last["global_step"] == 6
@@ -172,6 +177,79 @@ def test_test_repeats_the_runs_figures(fit, tmp_path):
     fit(folder, MAIN, "trainer.max_epochs=1")
     fit(tmp_path / "again", "task=test", f"ckpt={folder / 'checkpoints/best.ckpt'}", task="test")
     assert metrics(tmp_path / "again")["metrics"] == metrics(folder)["metrics"]
+
+
+def test_a_gpus_checkpoint_is_tested_on_a_cpu(fit, tmp_path):
+    folder = tmp_path / "run"
+    fit(folder, MAIN, "trainer.max_epochs=1")
+    content = kept(folder, "best")
+    content["config"]["trainer"]["accelerator"] = "gpu"
+    torch.save(content, tmp_path / "gpu.ckpt")
+    fit(tmp_path / "again", "task=test", f"ckpt={tmp_path / 'gpu.ckpt'}", task="test")
+    assert metrics(tmp_path / "again")["metrics"] == metrics(folder)["metrics"]
+
+
+def test_another_machine_is_not_another_run(fit, tmp_path):
+    folder = tmp_path / "run"
+    fit(folder, MAIN)
+    assert fit(folder, f"ckpt={folder / 'checkpoints/last.ckpt'}", "trainer=cpu") == metrics(folder)["objective"]
+    assert metrics(folder)["config"]["trainer"]["max_epochs"] == 2
+
+
+def test_a_moved_run_remembers_its_best(fit, tmp_path):
+    fit(tmp_path / "run", MAIN)
+    best = kept(tmp_path / "run", "best")
+    (tmp_path / "run").rename(tmp_path / "moved")
+    fit(tmp_path / "moved", f"ckpt={tmp_path / 'moved/checkpoints/last.ckpt'}", "trainer.max_epochs=3")
+    callback = next(state for name, state in kept(tmp_path / "moved")["callbacks"].items() if "BestCheckpoint" in name)
+    assert (
+        callback["best_model_score"]
+        <= best["callbacks"][next(n for n in best["callbacks"] if "BestCheckpoint" in n)]["best_model_score"]
+    )
+    assert callback["best_model_path"] == str(tmp_path / "moved/checkpoints/best.ckpt")
+
+
+def test_a_set_without_a_scorer_is_trained_and_not_judged(fit, tmp_path, monkeypatch, caplog):
+    tiny = type("KMNIST", (data.DATASETS["MNIST"],), {})
+    monkeypatch.setitem(data.DATASETS, "KMNIST", tiny)
+    (tmp_path / "data/MNIST").rename(tmp_path / "data/KMNIST")
+    fit(tmp_path / "run", MAIN, "data=kmnist", f"data.root={tmp_path / 'data'}", f"data.cache={tmp_path / 'cache'}")
+    assert [record.message for record in caplog.records if "Fidelity is off" in record.message] == [
+        "Fidelity is off: no scorer for KMNIST (make one with experiment=scorer, name it)."
+    ]
+    assert metrics(tmp_path / "run")["objective"] is None
+    assert (tmp_path / "run/figures/grid.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("model.embedding_dim=-3", "embedding_dim=-3: must be at least 1"),
+        ("model.latent_dim=0", "latent_dim=0: must be at least 1"),
+        ("seed=-1", "seed=-1: must be from 0"),
+        ("trainer.max_epochs=0", "trainer.max_epochs=0: must be at least 1"),
+        ("callbacks.draw.digit=12", "digit=12: choose 0 to 9"),
+        ("callbacks.judge.val_samples=0", "val_samples=0: must be more than 5"),
+        ("data.batch_size=241", "data.batch_size=241 is larger than the training set"),
+    ],
+)
+def test_impossible_settings_are_refused_before_training(fit, tmp_path, option, message):
+    with pytest.raises((UserError, InstantiationException)) as error:
+        fit(tmp_path / "run", MAIN, option)
+    assert message in one_line(error.value)
+    assert not (tmp_path / "run/checkpoints").exists()
+
+
+def test_options_are_checked_before_the_data_is_touched(fit, tmp_path):
+    with pytest.raises(InstantiationException, match="embedding_dim=0"):
+        fit(tmp_path / "run", MAIN, "model.embedding_dim=0", "data.root=/nowhere")
+
+
+def test_a_scorers_schedule_cannot_be_stretched(fit, tmp_path):
+    few = [word for word in TINY if word.startswith(("trainer.", "data."))]
+    fit(tmp_path / "run", "experiment=scorer", *few, tiny=False)
+    with pytest.raises(UserError, match="ends after 6 batches and cannot be changed to 9"):
+        fit(tmp_path / "run", f"ckpt={tmp_path / 'run/checkpoints/last.ckpt'}", "trainer.max_epochs=3")
 
 
 def test_samples_as_picture_and_as_array(fit, tmp_path):

@@ -1,5 +1,11 @@
 """The real command."""
 
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
 
 from tests.conftest import ROOT, TINY, error_line, train_py
@@ -37,8 +43,9 @@ def test_sample_writes_only_what_was_asked(run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["threes.png"]
 
 
-def test_going_on_keeps_the_runs_own_files(run):
-    folder, _ = run
+def test_going_on_keeps_the_runs_own_files(run, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(run[0], folder)
     before = (folder / ".hydra/config.yaml").read_bytes()
     done = train_py(f"ckpt={folder}/checkpoints/last.ckpt", "trainer.max_epochs=2")
     assert done.returncode == 0, done.stderr
@@ -59,14 +66,31 @@ def test_impossible_samples_are_one_line(run, tmp_path, words, message):
     assert error_line(done) == message
 
 
+@pytest.mark.parametrize(("task", "content"), [("fit", b""), ("test", b"junk"), ("sample", None)])  # None: truncated
+def test_damaged_checkpoint_is_one_line(run, tmp_path, task, content):
+    path = tmp_path / "run/checkpoints/last.ckpt"
+    path.parent.mkdir(parents=True)
+    path.write_bytes((run[0] / "checkpoints/last.ckpt").read_bytes()[:9999] if content is None else content)
+    line = error_line(train_py(f"task={task}", f"ckpt={path}", cwd=tmp_path))
+    assert line.startswith(f"error: ckpt={path}: ")
+
+
+def test_ctrl_c_prints_the_command_that_goes_on(tmp_path):
+    words = [*TINY, "trainer.max_epochs=1000", "trainer.check_val_every_n_epoch=1000", f"hydra.run.dir={tmp_path}/run"]
+    command = [sys.executable, str(ROOT / "train.py"), "experiment=cgan_embed20", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / "run/checkpoints/last.ckpt").exists():
+            assert process.poll() is None
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert said.strip().splitlines()[-1].endswith(f"Go on: python train.py ckpt={tmp_path}/run/checkpoints/last.ckpt")
+
+
 def test_folder_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     line = error_line(train_py("experiment=gan", f"hydra.run.dir={tmp_path}/file/run"))
     assert line.startswith("error: ")
     assert f"{tmp_path}/file/run" in line
     assert "hydra.run.dir=<folder>" in line
-
-
-def test_no_output_folder_is_left_in_the_project():
-    ignored = (ROOT / ".gitignore").read_text().split()
-    assert "outputs/" in ignored

@@ -1,5 +1,6 @@
 """What to show, to log and to keep. Every curve and picture has the number of finished epochs as its step."""
 
+import re
 import signal
 import sys
 import threading
@@ -11,13 +12,14 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from mnist_gen import figures
 from mnist_gen.checkpoint import CONFIG
 from mnist_gen.errors import Interrupted
+
+LAST = Path("checkpoints", "last.ckpt")  # in the run's folder
 
 
 def run_folder(trainer: L.Trainer) -> Path:
@@ -28,6 +30,14 @@ def run_folder(trainer: L.Trainer) -> Path:
 def epochs_done(trainer: L.Trainer) -> int:
     """Finished epochs, the one that is ending included: the step of every curve and picture."""
     return trainer.current_epoch + 1
+
+
+def how_to_go_on(trainer: L.Trainer) -> str:
+    """The command that continues the run, to be typed as it is."""
+    argument = f"ckpt={run_folder(trainer) / LAST}"
+    if re.search(r"[^\w./=+-]", argument):  # Hydra needs quotes of its own inside the shell's
+        argument = f"\"ckpt='{run_folder(trainer) / LAST}'\""
+    return f"Go on: python train.py {argument}"
 
 
 def tensorboard(trainer: L.Trainer) -> Any:
@@ -104,11 +114,19 @@ class BestCheckpoint(ModelCheckpoint):
         )
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Saves if better; where the metric is not measured (no scorer for the data), the last checkpoint is tested."""
+        """Saves if better. Where the metric is not measured (no scorer for the data) the last checkpoint counts."""
         if self.monitor in trainer.callback_metrics:
             super().on_validation_end(trainer, pl_module)
-        else:
-            rank_zero_warn(f"{self.monitor} is not measured: the last checkpoint counts, not the best.")
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Remembers the best score also where the run's folder has been moved."""
+        assert self.dirpath is not None
+        paths = {path: str(Path(self.dirpath) / Path(path).name) for path in state["best_k_models"]}
+        super().load_state_dict(
+            state
+            | {"dirpath": self.dirpath, "best_k_models": {paths[path]: s for path, s in state["best_k_models"].items()}}
+            | {key: paths.get(state[key], "") for key in ("best_model_path", "kth_best_model_path")}
+        )
 
 
 class LastCheckpoint(ModelCheckpoint):
@@ -141,11 +159,16 @@ class LastCheckpoint(ModelCheckpoint):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Between two batches everything is whole: the place to save and stop."""
+        """Between two batches everything is whole: the place to save and stop. An epoch's last batch ends it first."""
+        if self._stop and not trainer.is_last_batch:
+            trainer.save_checkpoint(run_folder(trainer) / LAST)
+            raise Interrupted(f"Interrupted in epoch {epochs_done(trainer)}. {how_to_go_on(trainer)}")
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Saves, and stops here if that was asked for since the last batch."""
+        super().on_train_epoch_end(trainer, pl_module)
         if self._stop:
-            path = run_folder(trainer) / "checkpoints" / "last.ckpt"
-            trainer.save_checkpoint(path)
-            raise Interrupted(f"Interrupted in epoch {epochs_done(trainer)}. Go on: python train.py ckpt={path}")
+            raise Interrupted(f"Interrupted after epoch {epochs_done(trainer)}. {how_to_go_on(trainer)}")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stops listening."""
@@ -195,6 +218,7 @@ class Progress(Callback):
     def __init__(self, shown: Sequence[str], every_seconds: float) -> None:
         self.shown, self.every_seconds = list(shown), every_seconds
         self._bar: tqdm | None = None
+        self._outputs: dict[str, Tensor] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Opens the bar where the run stands."""
@@ -214,18 +238,25 @@ class Progress(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Counts the batch; `update` says when it is time to refresh."""
+        self._outputs = outputs
         if self._bar is not None and self._bar.update():
-            values = {name: f"{outputs[name].item():.3f}" for name in self.shown}
-            self._bar.set_postfix({"epoch": epochs_done(trainer), **values}, refresh=False)
+            self._show_losses(epochs_done(trainer))
+
+    def _show_losses(self, epoch: int) -> None:
+        assert self._bar is not None
+        values = {name: f"{self._outputs[name].item():.3f}" for name in self.shown if name in self._outputs}
+        self._bar.set_postfix({"epoch": epoch, **values}, refresh=False)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leaves the finished bar on the screen."""
-        self._close()
+        self._close(trainer)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Leaves the bar where it stopped."""
-        self._close()
+        self._close(trainer)
 
-    def _close(self) -> None:
+    def _close(self, trainer: L.Trainer) -> None:
         if self._bar is not None:
+            self._show_losses(min(epochs_done(trainer), trainer.max_epochs or 0))
             self._bar.close()
+            self._bar = None

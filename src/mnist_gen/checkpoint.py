@@ -29,7 +29,7 @@ def read(path: str | Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(f"ckpt={path}: refused, it is no checkpoint or holds code besides weights.") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError):
+    except Exception:  # damaged bytes make the unpickler fail in many ways
         raise UserError(f"ckpt={path}: empty, truncated or no checkpoint; use another, such as last.ckpt.") from None
     if not isinstance(content, dict) or not {CONFIG, "state_dict"} <= content.keys():
         raise UserError(f"ckpt={path}: not a checkpoint of mnist_gen.")
@@ -42,11 +42,14 @@ def configuration(content: dict[str, Any], path: str | Path) -> DictConfig:
     Raises:
         UserError: it would run foreign code.
     """
-    cfg = OmegaConf.create(content[CONFIG])
+    resolved = OmegaConf.to_container(OmegaConf.create(content[CONFIG]), resolve=True)
+    for key, value in _scalars(resolved):
+        if key.rpartition(".")[2] == "_target_" and not _trusted(value):
+            raise UserError(f"ckpt={path}: refused, its configuration would run {key}={value}, which is not ours.")
+        if isinstance(value, str) and "${" in value:  # an interpolation in disguise would be resolved behind our back
+            raise UserError(f"ckpt={path}: refused, its configuration hides an interpolation in {key}.")
+    cfg = OmegaConf.create(resolved)  # what runs is what was looked at
     assert isinstance(cfg, DictConfig)
-    for key, target in _targets(OmegaConf.to_container(cfg, resolve=True)):
-        if not _trusted(target):
-            raise UserError(f"ckpt={path}: refused, its configuration would run {key}={target}, which is not ours.")
     return cfg
 
 
@@ -65,13 +68,14 @@ def load(path: str | Path) -> L.LightningModule:
     return model.eval().requires_grad_(False)
 
 
-def _targets(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every `_target_` in nested dicts and lists, with its dotted key."""
-    items = config.items() if isinstance(config, dict) else enumerate(config) if isinstance(config, list) else ()
-    for key, value in items:
-        if key == "_target_":
-            yield f"{prefix}{key}", value
-        yield from _targets(value, f"{prefix}{key}.")
+def _scalars(config: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value in nested dicts and lists, with its dotted key."""
+    if isinstance(config, dict | list):
+        items = config.items() if isinstance(config, dict) else enumerate(config)
+        for name, value in items:
+            yield from _scalars(value, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, config
 
 
 def _trusted(target: Any) -> bool:

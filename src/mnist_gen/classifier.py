@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torchmetrics.classification import MulticlassAccuracy
 
 from mnist_gen.data import NUM_CLASSES, Batch
+from mnist_gen.errors import UserError
 
 
 class Classifier(L.LightningModule):
@@ -36,10 +37,26 @@ class Classifier(L.LightningModule):
         schedule = OneCycleLR(optimizer, max_lr=optimizer.defaults["lr"], total_steps=steps, pct_start=0.2)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_train_start(self) -> None:
+        """A one-cycle schedule ends where it was planned to: a longer run needs a new one."""
+        schedule, batches = self.lr_schedulers(), self.trainer.estimated_stepping_batches
+        assert isinstance(schedule, OneCycleLR)
+        if schedule.total_steps != batches:
+            raise UserError(
+                f"trainer: this run's learning-rate schedule ends after {schedule.total_steps} batches and cannot be "
+                f"changed to {batches}; start a new run."
+            )
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross-entropy of an augmented batch."""
         images, labels = batch
-        return F.cross_entropy(self.network(random_affine(images, self.augment)), labels)
+        loss = F.cross_entropy(self.network(random_affine(images, self.augment)), labels)
+        if not torch.isfinite(loss):
+            raise UserError(
+                f"The loss became {loss.item()} at epoch {self.current_epoch + 1}, step {self.global_step}: training "
+                "stopped before it spoilt the weights. Lower model.optimizer.lr."
+            )
+        return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Logs `val/accuracy`."""

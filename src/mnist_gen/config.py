@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 from mnist_gen.errors import UserError
 
 CONFIG_NAME = "train"
+FREE_BESIDE_CKPT = {"fit": ("trainer",), "test": ("trainer",), "sample": ("digit", "count", "out", "seed")}
+PLACES = ("root", "data.root", "data.cache")  # where things lie, not what a run is
 ASKS_ONLY = (
     "-h",
     "--h",
@@ -32,7 +34,7 @@ ASKS_ONLY = (
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved configuration as dicts, lists and scalars: what a checkpoint and metrics.json hold."""
+    """The resolved configuration as dicts, lists and scalars."""
     container = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}
@@ -48,9 +50,10 @@ def flat(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Dotted keys whose values differ."""
+    """Dotted keys whose values differ, places apart."""
     left, right = dict(flat(one)), dict(flat(other))
-    return sorted(key for key in left.keys() | right.keys() if left.get(key, KeyError) != right.get(key, KeyError))
+    keys = (left.keys() | right.keys()) - set(PLACES)
+    return sorted(key for key in keys if left.get(key, KeyError) != right.get(key, KeyError))
 
 
 def check_arguments(config_dir: str, arguments: Sequence[str]) -> None:
@@ -70,7 +73,7 @@ def check_arguments(config_dir: str, arguments: Sequence[str]) -> None:
         for override in groups:
             _check_choice(loader, override)
         if not any(word.startswith(ASKS_ONLY) for word in arguments):
-            _check_purpose(loader, overrides)
+            _check_purpose(loader, overrides, multirun=bool({"-m", "--multirun"} & set(arguments)))
         defaults = loader.load_configuration(CONFIG_NAME, [_first(o) for o in groups], RunMode.RUN)
         known = [key for key, _ in flat(OmegaConf.to_container(defaults)) if not key.startswith("hydra.")]
         for override in overrides:
@@ -79,31 +82,30 @@ def check_arguments(config_dir: str, arguments: Sequence[str]) -> None:
                 _check_type(override, _default(defaults, override.key_or_group))
 
 
-def _check_purpose(loader: ConfigLoader, overrides: Sequence[Override]) -> None:
-    """A run needs an experiment, or a checkpoint to go on from; the other tasks need a checkpoint."""
+def _check_purpose(loader: ConfigLoader, overrides: Sequence[Override], multirun: bool) -> None:
+    """A run needs an experiment, or a checkpoint to go on from; the other tasks need a checkpoint.
+
+    A checkpoint brings its own configuration: then only a few keys are free.
+    """
     given = {o.key_or_group: o.value() for o in overrides}
-    task, ckpt = given.get("task", "fit"), given.get("ckpt")
-    if task == "fit" and ckpt is None and "experiment" not in given:
-        names = ", ".join(_choices(loader, "experiment"))
-        raise UserError(f"choose an experiment, `python train.py experiment=<name>`: {names}.")
-    if task != "fit" and ckpt is None:
-        raise UserError(f"task={task} needs ckpt=<path of a checkpoint>.")
-    if ckpt is not None and not Path(str(ckpt)).is_file():
+    task, ckpt = str(given.get("task", "fit")), given.get("ckpt")
+    if ckpt is None:
+        if task != "fit":
+            raise UserError(f"task={task} needs ckpt=<path of a checkpoint>.")
+        if "experiment" not in given:
+            names = ", ".join(_choices(loader, "experiment"))
+            raise UserError(f"choose an experiment, `python train.py experiment=<name>`: {names}.")
+        return
+    for key in given:
+        if key.partition(".")[0] not in ("task", "ckpt", *FREE_BESIDE_CKPT[task]):
+            free = ", ".join(FREE_BESIDE_CKPT[task])
+            raise UserError(f"{key} cannot be changed: the checkpoint brings its own configuration; free are {free}.")
+    if not Path(str(ckpt)).is_file():
         raise UserError(f"ckpt={ckpt}: no such file.")
-    if task == "fit" and ckpt is not None:
-        _check_going_on(Path(str(ckpt)), given)
-
-
-def _check_going_on(ckpt: Path, keys: Iterable[str]) -> None:
-    """Only `trainer` may change, and the checkpoint's place tells the run's folder."""
-    for key in keys:
-        if key.partition(".")[0] not in ("ckpt", "trainer", "task"):
-            raise UserError(
-                f"{key} cannot be changed when a run goes on: the checkpoint brings its own configuration, "
-                "and only trainer.* may be overridden."
-            )
-    if ckpt.resolve().parent.name != "checkpoints":
+    if task == "fit" and Path(str(ckpt)).absolute().parent.name != "checkpoints":
         raise UserError(f"ckpt={ckpt}: a run goes on from a file in its own checkpoints folder.")
+    if task == "fit" and multirun:
+        raise UserError("ckpt: a sweep cannot go on from one checkpoint; start the sweep's own command again.")
 
 
 def _choices(loader: ConfigLoader, group: str) -> list[str]:

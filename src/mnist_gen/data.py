@@ -77,24 +77,13 @@ class ImageSet(Dataset[Batch]):
 
 
 class ResumableLoader(DataLoader[Batch]):
-    """A DataLoader whose state is the number of batches it has served, so that a run resumes inside an epoch."""
+    """A DataLoader whose next pass leaves out the first `skip` batches, so that a run goes on inside an epoch."""
 
-    served = 0
-    _skip = 0
+    skip = 0
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        self.served, self._skip = self._skip, 0
-        for batch in itertools.islice(super().__iter__(), self.served, None):
-            self.served += 1
-            yield batch
-
-    def state_dict(self) -> dict[str, int]:
-        """Lightning stores this in each checkpoint."""
-        return {"served": self.served % len(self)}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """The next pass starts behind the batches served so far."""
-        self._skip = state["served"]
+        skip, self.skip = self.skip, 0
+        yield from itertools.islice(super().__iter__(), skip, None)
 
 
 class ImageData(L.LightningDataModule):
@@ -124,6 +113,7 @@ class ImageData(L.LightningDataModule):
                 raise UserError(f"data.{key}={size}: must be at least 1.")
         self.dataset, self.root, self.cache = dataset, Path(root), Path(cache).expanduser()
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
+        self._served = 0
 
     def prepare_data(self) -> None:
         """Verifies the packed files, downloads missing ones and unpacks them into the cache."""
@@ -166,7 +156,7 @@ class ImageData(L.LightningDataModule):
             seed=self.seed,
             drop_last=True,
         )
-        return ResumableLoader(
+        loader = ResumableLoader(
             self.train,
             batch_size=self.batch_size,
             sampler=sampler,
@@ -174,6 +164,21 @@ class ImageData(L.LightningDataModule):
             collate_fn=_as_is,
             generator=torch.Generator(),  # else each pass would draw from the global one, and a resumed run differ
         )
+        loader.skip, self._served = self._served, 0
+        return loader
+
+    def state_dict(self) -> dict[str, int]:
+        """Batches of the current epoch already served; goes into each checkpoint.
+
+        Kept here and not in the loader, which Lightning builds before it would restore it.
+        """
+        assert self.trainer is not None
+        progress = self.trainer.fit_loop.epoch_loop.batch_progress
+        return {"served": 0 if progress.is_last_batch else progress.current.ready}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """The first pass starts behind them."""
+        self._served = state["served"]
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The validation images in their own order."""

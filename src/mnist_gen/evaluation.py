@@ -36,6 +36,9 @@ class Judge(Callback):
     """
 
     def __init__(self, scorer: str | None, val_samples: int, test_samples: int, cas: bool, seed: int) -> None:
+        for key, count in {"val_samples": val_samples, "test_samples": test_samples}.items():
+            if count <= fidelity.NEIGHBOURS:
+                raise UserError(f"{key}={count}: must be more than {fidelity.NEIGHBOURS}.")
         self.path, self.cas, self.seed = scorer, cas, seed
         self.val_samples, self.test_samples = val_samples, test_samples
         self._scorer: fidelity.Scorer | None = None
@@ -45,10 +48,8 @@ class Judge(Callback):
         """Loads the scorer, before any training; a set without one is not judged."""
         dataset = _data(trainer).dataset
         if self.path is None and dataset != "MNIST":
-            log.warning(
-                "Fidelity is off: %s has no scorer. Train one with `experiment=scorer`, then scorer=<path>.",
-                dataset,
-            )
+            if stage == "fit":
+                log.warning("Fidelity is off: no scorer for %s (make one with experiment=scorer, name it).", dataset)
             return
         self._scorer = fidelity.load_scorer(self.path, dataset)
 
@@ -59,7 +60,7 @@ class Judge(Callback):
         data, scorer = _data(trainer), self._scorer.to(pl_module.device)
         sample = self._samples(pl_module, data.train, self.val_samples)
         if self._val_features is None:
-            self._val_features, _ = fidelity.read(scorer, to_images(data.val.images))
+            self._val_features, _ = fidelity.read(scorer, to_images(data.val.images).to(pl_module.device))
         metrics = _prefixed("val", fidelity.glance(scorer, sample, self._val_features))
         pl_module.log_dict(metrics, logger=False)  # for the best checkpoint
         for logger in trainer.loggers:
@@ -70,20 +71,22 @@ class Judge(Callback):
         if self._scorer is None:
             return
         data, scorer = _data(trainer), self._scorer.to(pl_module.device)
-        training, held_out = data.train.images, to_images(data.val.images)
-        test = fidelity.Sample(to_images(data.test.images), data.test.labels)
-        sample = self._samples(pl_module, data.train, self.test_samples)
-        real = self._real(data.train, self.test_samples, labelled=sample.labels is not None)
+        train, tested = data.train.to(pl_module.device), data.test.to(pl_module.device)
+        training = train.images
+        limit = fidelity.memorisation_limit(to_images(data.val.images).to(pl_module.device), training)
+        test = fidelity.Sample(to_images(tested.images), tested.labels)
+        sample = self._samples(pl_module, train, self.test_samples)
+        real = self._real(train, self.test_samples, labelled=sample.labels is not None)
         features, _ = fidelity.read(scorer, test.images)
         metrics = fidelity.judge(scorer, sample, features, test)
-        metrics["memorised"] = fidelity.memorised(sample.images, held_out, training)
+        metrics["memorised"] = fidelity.memorised(sample.images, training, limit)
         floor = fidelity.judge(scorer, real, features, test)
-        floor["memorised"] = fidelity.memorised(test.images, held_out, training)
+        floor["memorised"] = fidelity.memorised(test.images, training, limit)
         if self.cas and sample.labels is not None:
-            many = self._samples(pl_module, data.train, len(data.train))
+            many = self._samples(pl_module, train, len(train))
             assert many.labels is not None
-            metrics["cas"] = fidelity.cas(many.images, many.labels, test.images, data.test.labels)
-            floor["cas"] = fidelity.cas(to_images(training), data.train.labels, test.images, data.test.labels)
+            metrics["cas"] = fidelity.cas(many.images, many.labels, test.images, tested.labels)
+            floor["cas"] = fidelity.cas(to_images(training), train.labels, test.images, tested.labels)
         pl_module.log_dict(_prefixed("test", metrics) | _prefixed("floor", floor), logger=False)
 
     def _samples(self, module: L.LightningModule, train: ImageSet, count: int) -> fidelity.Sample:
@@ -115,6 +118,10 @@ class Draw(Callback):
     columns = 10
 
     def __init__(self, at_epochs: Sequence[int] | None, digit: int, seed: int) -> None:
+        if at_epochs is not None and not isinstance(at_epochs, Sequence):
+            raise UserError(f"at_epochs={at_epochs}: must be a list or null.")
+        if digit not in range(NUM_CLASSES):
+            raise UserError(f"digit={digit}: choose 0 to {NUM_CLASSES - 1}.")
         self.at_epochs, self.digit, self.seed = at_epochs, digit, seed
         self.grids: dict[int, Tensor] = {}
 
@@ -190,6 +197,8 @@ class ExportScorer(Callback):
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Names the data set and the test accuracy in the file."""
+        if not trainer.is_global_zero:
+            return
         assert isinstance(pl_module, Classifier)
         about = {
             "dataset": _data(trainer).dataset,

@@ -143,13 +143,13 @@ def nearest_distance(images: Tensor, training: Tensor) -> Tensor:
     return nearest
 
 
-def memorised(images: Tensor, held_out: Tensor, training: Tensor) -> float:
-    """Share of images that lie closer to a training image than 99 % of held-out real images do.
+def memorisation_limit(held_out: Tensor, training: Tensor) -> float:
+    """The distance to the nearest training image that 99 % of held-out real images exceed; 2,000 are looked at."""
+    return nearest_distance(held_out[: 2 * CHUNK], training).quantile(0.01).item()
 
-    0.01 is innocent. Arguments as in `nearest_distance`; the first thousand images and two thousand held-out ones
-    are looked at.
-    """
-    limit = nearest_distance(held_out[: 2 * CHUNK], training).quantile(0.01)
+
+def memorised(images: Tensor, training: Tensor, limit: float) -> float:
+    """Share of images closer to a training image than the limit; 0.01 is innocent. A thousand are looked at."""
     return (nearest_distance(images[:CHUNK], training) < limit).float().mean().item()
 
 
@@ -161,7 +161,7 @@ def cas(images: Tensor, labels: Tensor, test_images: Tensor, test_labels: Tensor
     """
     with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
         torch.manual_seed(0)
-        probe = Probe().to(images.device, memory_format=torch.channels_last)
+        probe = Probe().to(images.device).to(memory_format=torch.channels_last)
     order = torch.Generator().manual_seed(0)
     batches = [chosen for _ in range(epochs) for chosen in torch.randperm(len(images), generator=order).split(100)]
     optimizer = torch.optim.Adam(probe.parameters(), fused=True)

@@ -19,10 +19,14 @@ SHOWN = ("test/class_accuracy", "test/worst_class", "test/fid", "test/coverage",
 class Folders(Callback):
     """Names the run's or the sweep's folder, and keeps a sweep's summary up to date."""
 
+    def __init__(self) -> None:
+        self.swept: list[str] = []
+        self.fixed: list[str] = []
+
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """A run that goes on from a checkpoint goes on in its folder, `<run>/checkpoints/<name>.ckpt`."""
         if config.task == "fit" and config.ckpt is not None:
-            config.hydra.run.dir = str(Path(config.ckpt).resolve().parents[1])
+            config.hydra.run.dir = str(Path(config.ckpt).absolute().parents[1])
             config.hydra.output_subdir = None  # the run's own .hydra stays
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -34,36 +38,42 @@ class Folders(Callback):
         loader = GlobalHydra.instance().config_loader()
         overrides = OverridesParser.create(config_loader=loader).parse_overrides(list(config.hydra.overrides.task))
         fixed = [o for o in overrides if not o.is_sweep_override()]
+        self.fixed = [o.key_or_group for o in fixed]
+        self.swept = [o.key_or_group for o in overrides if o.is_sweep_override()]
         words = [str(o.value()) if o.key_or_group == "experiment" else str(o.input_line) for o in fixed]
-        name = ",".join(sorted(words, key=lambda word: "=" in word)) or "experiments"
+        name = "_".join(sorted(words, key=lambda word: "=" in word)) or "experiments"
         folder = Path(config.root).resolve() / "outputs" / "sweeps" / _quiet(name)
-        config.hydra.sweep.dir = str(folder)
-        config.hydra.overrides.hydra += [
-            f"hydra.sweep.dir='{folder}'",
-            f"hydra.job.config.override_dirname.exclude_keys=[{','.join(o.key_or_group for o in fixed)}]",
-        ]
+        config.hydra.overrides.hydra.append(f"hydra.job.config.override_dirname.exclude_keys=[{','.join(self.fixed)}]")
+        if not any(str(word).startswith("hydra.sweep.dir=") for word in config.hydra.overrides.hydra):
+            config.hydra.sweep.dir = str(folder)
+            config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{folder}'")
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """After each job of a sweep: its summary.csv, .md and .png over all jobs so far."""
         if config.hydra.mode and config.hydra.mode.name == "MULTIRUN":
-            summarise(Path(config.hydra.sweep.dir))
+            summarise(Path(config.hydra.sweep.dir), self.swept, self.fixed)
 
 
 def _quiet(name: str) -> str:
     """A folder's name that needs no quoting in a shell or in Hydra, and is not too long."""
-    name = re.sub(r"[^\w.,+-]", "-", name)
+    name = re.sub(r"[^\w.+-]", "-", name)
     return name if len(name) <= 120 else f"{name[:100]}-{hashlib.sha1(name.encode()).hexdigest()[:8]}"
 
 
-def summarise(folder: Path) -> None:
+def summarise(folder: Path, swept: list[str], fixed: list[str]) -> None:
     """Writes summary.csv (everything), summary.md and summary.png over the jobs in a sweep's folder.
 
-    A job without metrics.json has failed or is not finished, and is marked so.
+    Args:
+        folder: the sweep's folder.
+        swept: the swept keys, by which the jobs are compared.
+        fixed: the other keys on the command line; jobs of another sweep in the same folder are left out.
     """
-    jobs = [path.parents[1] for path in folder.rglob(".hydra/overrides.yaml")]
-    settings = [_settings(job) for job in jobs]
-    swept = [key for key in settings[0] if len({str(each.get(key)) for each in settings}) > 1] or list(settings[0])
-    rows = [{key: each.get(key) for key in swept} | _results(job) for job, each in zip(jobs, settings, strict=True)]
+    settings = {path.parents[1]: _settings(path) for path in folder.rglob(".hydra/overrides.yaml")}
+    rows = [
+        {key: chosen[key] for key in swept} | _results(job)
+        for job, chosen in settings.items()
+        if chosen.keys() == {*swept, *fixed}
+    ]
     rows.sort(key=lambda row: [_order(row[key]) for key in swept])
     metrics = sorted({key for row in rows for key in row if "/" in key and key not in swept})
     with (folder / "summary.csv").open("w", newline="") as file:
@@ -80,15 +90,17 @@ def summarise(folder: Path) -> None:
         figures.save(figures.sweep(values, series, ", ".join(swept), folder.name), folder / "summary.png")
 
 
-def _settings(job: Path) -> dict[str, str]:
-    overrides = OmegaConf.to_container(OmegaConf.load(job / ".hydra" / "overrides.yaml"))
-    assert isinstance(overrides, list)
-    return dict(str(word).lstrip("+").split("=", 1) for word in overrides if "=" in str(word))
+def _settings(overrides: Path) -> dict[str, str]:
+    words = OmegaConf.to_container(OmegaConf.load(overrides))
+    assert isinstance(words, list)
+    return dict(str(word).lstrip("+").split("=", 1) for word in words if "=" in str(word))
 
 
 def _results(job: Path) -> dict[str, Any]:
-    path = job / "metrics.json"
-    return {"status": "complete", **json.loads(path.read_text())["metrics"]} if path.exists() else {"status": "failed"}
+    """A job's status and metrics; metrics.json is written last."""
+    if (job / "metrics.json").exists():
+        return {"status": "complete", **json.loads((job / "metrics.json").read_text())["metrics"]}
+    return {"status": "unfinished" if (job / "checkpoints" / "last.ckpt").exists() else "failed"}
 
 
 def _order(value: Any) -> tuple[float, str]:

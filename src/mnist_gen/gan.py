@@ -79,10 +79,12 @@ class GAN(L.LightningModule):
             self.discriminator_optimizer(self.discriminator.parameters()),
         ]
         total = self.trainer.estimated_stepping_batches
+        if self.trainer.world_size > 1:
+            raise UserError("trainer.devices: a GAN trains in one process; set trainer.devices=1.")
 
         def factor(batch: int) -> float:
             falling = (1 - batch / total) / (1 - self.decay_from) if self.decay_from < 1 else 1.0
-            return min(1.0, (batch + 1) / (self.warmup + 1), falling)
+            return max(0.0, min(1.0, (batch + 1) / (self.warmup + 1), falling))
 
         return optimizers, [LambdaLR(optimizer, factor) for optimizer in optimizers]
 
@@ -141,8 +143,9 @@ class GAN(L.LightningModule):
         if not torch.isfinite(loss):
             name = "generator" if network is self.generator else "discriminator"
             raise UserError(
-                f"The {name}'s loss became {loss.item()} at epoch {self.current_epoch + 1}, step {self.global_step}: "
-                "training stopped before it spoilt the weights. Lower the learning rate or raise model.r1 and model.r2."
+                f"The {name}'s loss became {loss.item()} at epoch {self.current_epoch + 1}, step "
+                f"{self.global_step // 2}: training stopped before it spoilt the weights. Lower the learning rate or "
+                "raise model.r1 and model.r2."
             )
         optimizer.zero_grad()
         self.manual_backward(loss, inputs=[weight for weight in network.parameters() if weight.requires_grad])
@@ -156,7 +159,7 @@ class GAN(L.LightningModule):
             average.copy_(average.lerp(value, 1 - decay) if value.is_floating_point() else value)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Nothing: `callbacks.Judge` compares the averaged generator with the real images."""
+        """Nothing: `evaluation.Judge` compares the averaged generator with the real images."""
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Nothing, for the same reason."""
@@ -180,7 +183,7 @@ class GAN(L.LightningModule):
             raise UserError(f"count={count}: must be at least 1.")
         if digit is not None and not self.conditional:
             raise UserError(f"digit={digit}: this GAN was trained without labels and cannot be asked for a digit.")
-        if digit is not None and not 0 <= digit < NUM_CLASSES:
+        if digit is not None and digit not in range(NUM_CLASSES):
             raise UserError(f"digit={digit}: choose 0 to {NUM_CLASSES - 1}.")
         latents = torch.randn(count, self.latent_dim, generator=torch.Generator().manual_seed(seed))
         labels = torch.arange(count) % NUM_CLASSES if digit is None else torch.full((count,), digit)

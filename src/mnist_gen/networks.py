@@ -60,7 +60,7 @@ class PixelShuffleDecoder(nn.Sequential):
     CPU several times faster than transposed convolutions that end in one channel.
     """
 
-    def __init__(self, latent_dim: int, channels: int = 64) -> None:
+    def __init__(self, latent_dim: int, channels: int) -> None:
         super().__init__(
             nn.Linear(latent_dim, channels * 16),
             nn.Unflatten(1, (channels, 4, 4)),
@@ -127,7 +127,6 @@ class Generator(nn.Module):
         super().__init__()
         _check_choice("concat", concat, CONCATS)
         _check_choice("last", last, LASTS)
-        self.latent_dim = latent_dim
         self.code: nn.Embedding | None = None
         self.plane: nn.Module | None = None
         if label is not None and concat == "before":
@@ -211,21 +210,20 @@ class Discriminator(nn.Module):
 class Scorer(nn.Module):
     """The reference classifier: images in [0, 1] -> logits (N, 10); `features` gives (N, 128)."""
 
-    def __init__(self, channels: int = 16) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        c = channels
         self.features = nn.Sequential(
-            *_normed(1, c, 3),  # (N, 16, 32, 32)
-            *_normed(c, c * 2, 4, stride=2),  # (N, 32, 16, 16)
-            *_normed(c * 2, c * 2, 3),
-            *_normed(c * 2, c * 4, 4, stride=2),  # (N, 64, 8, 8)
-            *_normed(c * 4, c * 4, 3),
-            *_normed(c * 4, c * 8, 4, stride=2),  # (N, 128, 4, 4)
-            *_normed(c * 8, c * 8, 3),
+            *_normed(1, 16, 3),  # (N, 16, 32, 32)
+            *_normed(16, 32, 4, stride=2),  # (N, 32, 16, 16)
+            *_normed(32, 32, 3),
+            *_normed(32, 64, 4, stride=2),  # (N, 64, 8, 8)
+            *_normed(64, 64, 3),
+            *_normed(64, 128, 4, stride=2),  # (N, 128, 4, 4)
+            *_normed(128, 128, 3),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
         )
-        self.head = nn.Linear(c * 8, NUM_CLASSES)
+        self.head = nn.Linear(128, NUM_CLASSES)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.features(images))

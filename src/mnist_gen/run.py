@@ -24,15 +24,16 @@ from numpy import savez_compressed
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_gen import checkpoint, figures
-from mnist_gen.callbacks import BestCheckpoint, EmbedConfig
+from mnist_gen.callbacks import LAST, BestCheckpoint, EmbedConfig, how_to_go_on
 from mnist_gen.config import differing, flat, plain
-from mnist_gen.errors import UserError
+from mnist_gen.errors import Interrupted, UserError
 from mnist_gen.gan import GAN
 
 log = logging.getLogger(__name__)
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no devices, tips, file names
-warnings.filterwarnings("ignore", message=".*(LeafSpec|many workers|is not empty|in eval mode|dirpath has changed)")
+warnings.filterwarnings("ignore", message=".*(LeafSpec|many workers|is not empty|in eval mode)")
 METRICS = "metrics.json"
+MACHINE = ("accelerator", "devices", "strategy", "precision")  # what `trainer=gpu` chooses
 
 
 def fit(cfg: DictConfig) -> float | None:
@@ -45,9 +46,11 @@ def fit(cfg: DictConfig) -> float | None:
         UserError: the folder holds a run of another configuration, or what the modules raise.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
-    ckpt = Path(cfg.ckpt or folder / "checkpoints" / "last.ckpt")
+    ckpt = Path(cfg.ckpt or folder / LAST)
     going_on = cfg.ckpt is not None
     cfg = _own_configuration(cfg) if going_on else cfg
+    if cfg.scorer is not None:
+        cfg.scorer = str(Path(cfg.scorer).absolute())  # a resumed run may start elsewhere
     complete = _complete_record(folder, cfg, ckpt, may_differ=going_on)
     if complete is not None:
         log.info("%s is complete: nothing to do.", folder)
@@ -57,7 +60,10 @@ def fit(cfg: DictConfig) -> float | None:
     trainer.fit(model, data, ckpt_path=ckpt if ckpt.exists() else None, weights_only=True)
     trained = time.monotonic()
     best = next(callback for callback in trainer.checkpoint_callbacks if isinstance(callback, BestCheckpoint))
-    trainer.test(model, data, ckpt_path=best.best_model_path or str(ckpt), verbose=False, weights_only=True)
+    try:
+        trainer.test(model, data, ckpt_path=best.best_model_path or folder / LAST, verbose=False, weights_only=True)
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        raise Interrupted(f"Interrupted while testing. {how_to_go_on(trainer)}") from None
     seconds = {"fit": round(trained - start, 1), "test": round(time.monotonic() - trained, 1)}
     objective = None if best.best_model_score is None else float(best.best_model_score)
     if trainer.is_global_zero:
@@ -75,7 +81,8 @@ def test(cfg: DictConfig) -> None:
         UserError: the checkpoint cannot be used.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
-    ckpt, cfg = cfg.ckpt, _own_configuration(cfg)
+    ckpt, machine, cfg = cfg.ckpt, cfg.trainer, _own_configuration(cfg)
+    cfg.trainer.update({key: machine[key] for key in MACHINE})  # a GPU's checkpoint is tested on any machine
     data, model, trainer = _assemble(cfg, folder)
     start = time.monotonic()
     trainer.test(model, data, ckpt_path=ckpt, verbose=False, weights_only=True)
@@ -98,13 +105,16 @@ def sample(cfg: DictConfig) -> None:
     if not isinstance(model, GAN):
         raise UserError(f"ckpt={cfg.ckpt} holds a {type(model).__name__}; sampling needs a GAN.")
     images = model.sample(cfg.digit, cfg.count, cfg.seed)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if out.suffix == ".npz":
-        savez_compressed(out, images=images.numpy())
-    else:
-        digits = "digits 0 to 9 in turn" if cfg.digit is None else f"digit {cfg.digit}"
-        columns = 10 if cfg.digit is None else min(10, math.ceil(math.sqrt(cfg.count)))
-        figures.save(figures.grid(images, columns, f"{cfg.count} samples, {digits}"), out)
+    digits = "digits 0 to 9 in turn" if cfg.digit is None else f"digit {cfg.digit}"
+    columns = 10 if cfg.digit is None else min(10, math.ceil(math.sqrt(cfg.count)))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.suffix == ".npz":
+            savez_compressed(out, images=images.numpy())
+        else:
+            figures.save(figures.grid(images, columns, f"{cfg.count} samples, {digits}"), out)
+    except OSError as error:
+        raise UserError(f"out={out}: cannot be written ({error.strerror}).") from None
     print(f"{len(images)} samples in {out}")
 
 
@@ -112,7 +122,9 @@ def _own_configuration(cfg: DictConfig) -> DictConfig:
     """The configuration inside the checkpoint `cfg.ckpt`, with this command's `trainer` overrides."""
     own = checkpoint.configuration(checkpoint.read(cfg.ckpt), cfg.ckpt)
     for key in (argument.partition("=")[0].lstrip("+~") for argument in HydraConfig.get().overrides.task):
-        if key.partition(".")[0] == "trainer":
+        if key == "trainer":  # another machine, not another run
+            own.trainer.update({key: cfg.trainer[key] for key in MACHINE})
+        elif key.startswith("trainer."):
             OmegaConf.update(own, key, OmegaConf.select(cfg, key), force_add=True)
     return own
 
@@ -134,8 +146,10 @@ def _complete_record(folder: Path, cfg: DictConfig, ckpt: Path, may_differ: bool
 
 
 def _assemble(cfg: DictConfig, folder: Path) -> tuple[L.LightningDataModule, L.LightningModule, L.Trainer]:
-    if HydraConfig.get().mode == RunMode.MULTIRUN and cfg.trainer.devices not in ("auto", 1, "1"):
-        raise UserError("trainer.devices: a sweep runs each job in one process; set trainer.devices=1.")
+    if not 0 <= cfg.seed < 2**32:
+        raise UserError(f"seed={cfg.seed}: must be from 0 to {2**32 - 1}.")
+    if cfg.trainer.max_epochs < 1:
+        raise UserError(f"trainer.max_epochs={cfg.trainer.max_epochs}: must be at least 1.")
     L.seed_everything(cfg.seed, verbose=False)
     model = instantiate(cfg.model)  # first: it checks its options without touching the data
     data = instantiate(cfg.data)
@@ -146,6 +160,8 @@ def _assemble(cfg: DictConfig, folder: Path) -> tuple[L.LightningDataModule, L.L
         trainer = L.Trainer(default_root_dir=folder, logger=logger, callbacks=callbacks, **plain(cfg.trainer))
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise UserError(f"trainer: {error}") from None
+    if trainer.world_size > 1 and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise UserError("trainer.devices: a sweep runs each job in one process; set trainer.devices=1.")
     return data, model, trainer
 
 
@@ -166,8 +182,8 @@ def _log_hparams(trainer: L.Trainer, cfg: DictConfig, metrics: Mapping[str, floa
 
 def _record(folder: Path, cfg: DictConfig, results: dict[str, Any]) -> None:
     """Writes metrics.json, last and whole: where it is, the run is complete."""
-    root = Path(cfg.root)
-    commit = subprocess.run(["git", "-C", root, "describe", "--always", "--dirty"], capture_output=True, text=True)
+    here = Path(__file__).parent
+    commit = subprocess.run(["git", "-C", here, "describe", "--always", "--dirty"], capture_output=True, text=True)
     record = results | {
         "seed": cfg.seed,
         "commit": commit.stdout.strip() or None,
