@@ -36,6 +36,7 @@ def test_every_experiment_says_its_command(name):
         (MAIN, "model/loss=bce", "model.loss.real_target=0.9"),
         ("-m", MAIN, "model.embedding_dim=5,20", "seed=range(0,3)"),
         ("-m", "experiment=glob(*)"),
+        ("-m", "experiment=cgan_embed65,gan", "callbacks.judge.cas=false", "model.embedding_dim=5,20"),
         ("task=sample", f"ckpt={__file__}", "digit=3", "out=a.png"),
         (MAIN, "hydra.run.dir=/x"),
         (MAIN, "+trainer.gradient_clip_val=1.0"),

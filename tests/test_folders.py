@@ -82,3 +82,11 @@ def test_sweep_started_again_skips_complete_jobs_and_completes_the_others(sweep)
     )
     assert second["metrics"] == first["metrics"]
     assert second["seconds"]["fit"] < first["seconds"]["fit"]  # nothing was left to train
+
+
+def test_experiments_are_swept_too_with_overrides_of_what_they_share(tmp_path):
+    words = ["experiment=cgan_onehot,gan", "model.latent_dim=0", "callbacks.judge.cas=false", f"root={tmp_path}"]
+    done = train_py("-m", *words)
+    assert done.stderr.splitlines() == ["error: model: latent_dim=0: must be at least 1."] * 2
+    (folder,) = (tmp_path / "outputs/sweeps").iterdir()
+    assert (folder / "summary.md").read_text().splitlines()[2:] == ["| cgan_onehot | failed |", "| gan | failed |"]

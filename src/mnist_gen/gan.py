@@ -89,7 +89,7 @@ class GAN(L.LightningModule):
         return optimizers, [LambdaLR(optimizer, factor) for optimizer in optimizers]
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """One step of each network; returns its losses and mean scores, detached."""
+        """One step of each network; returns both losses and the gradient penalty, detached."""
         images, labels = batch
         real = to_signed(images)
         asked = labels if self.conditional else None

@@ -1,0 +1,42 @@
+"""What the README tells people to type is accepted, and what it names exists."""
+
+import re
+import shlex
+
+import pytest
+
+from mnist_gen.config import check_arguments
+from tests.conftest import CONF, ROOT
+from tests.test_config import EXPERIMENTS
+
+README = (ROOT / "README.md").read_text()
+COMMANDS = re.findall(r"^(?:python|.*\.venv/bin/python) (train\.py .*)$", README, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if "<run>" not in command])
+def test_commands_are_accepted(command):
+    check_arguments(CONF, shlex.split(command, comments=True)[1:])
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if "<run>" in command])
+def test_commands_with_a_checkpoint_are_accepted(command, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("best", "last"):
+        (tmp_path / f"checkpoints/{name}.ckpt").touch()
+    check_arguments(CONF, shlex.split(command.replace("<run>", str(tmp_path)), comments=True)[1:])
+
+
+def test_there_are_commands():
+    assert len(COMMANDS) >= 9
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_is_in_the_table(name):
+    assert f"| `{name}` |" in README
+
+
+def test_named_files_exist():
+    for path in re.findall(r"\]\((docs/[^)]+)\)", README):
+        assert (ROOT / path).is_file()
+    for name in re.findall(r"^    (\w+\.py) ", README, flags=re.MULTILINE):
+        assert (ROOT / "src/mnist_gen" / name).is_file()
