@@ -89,4 +89,5 @@ def test_experiments_are_swept_too_with_overrides_of_what_they_share(tmp_path):
     done = train_py("-m", *words)
     assert done.stderr.splitlines() == ["error: model: latent_dim=0: must be at least 1."] * 2
     (folder,) = (tmp_path / "outputs/sweeps").iterdir()
+    assert folder.name.startswith("experiments_model.latent_dim-0_callbacks.judge.cas-false")
     assert (folder / "summary.md").read_text().splitlines()[2:] == ["| cgan_onehot | failed |", "| gan | failed |"]

@@ -40,8 +40,9 @@ class Folders(Callback):
         fixed = [o for o in overrides if not o.is_sweep_override()]
         self.fixed = [o.key_or_group for o in fixed]
         self.swept = [o.key_or_group for o in overrides if o.is_sweep_override()]
-        words = [str(o.value()) if o.key_or_group == "experiment" else str(o.input_line) for o in fixed]
-        name = "_".join(sorted(words, key=lambda word: "=" in word)) or "experiments"
+        experiment = next((o.value() for o in fixed if o.key_or_group == "experiment"), "experiments")
+        others = [str(o.input_line) for o in fixed if o.key_or_group != "experiment"]
+        name = "_".join([str(experiment), *others])
         folder = Path(config.root).resolve() / "outputs" / "sweeps" / _quiet(name)
         config.hydra.overrides.hydra.append(f"hydra.job.config.override_dirname.exclude_keys=[{','.join(self.fixed)}]")
         if not any(str(word).startswith("hydra.sweep.dir=") for word in config.hydra.overrides.hydra):

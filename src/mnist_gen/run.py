@@ -170,13 +170,17 @@ def _numbers(metrics: Mapping[str, torch.Tensor]) -> dict[str, float]:
 
 
 def _log_hparams(trainer: L.Trainer, cfg: DictConfig, metrics: Mapping[str, float]) -> None:
-    """One HPARAMS row: a constant set of flat keys, and the final metrics."""
+    """One HPARAMS row: a constant set of flat keys, and the final test metrics but for those of single digits."""
     settings = {"seed": cfg.seed, "batch_size": cfg.data.batch_size, "epochs": cfg.trainer.max_epochs}
     for key, value in flat(plain(cfg.model)):
-        if not key.endswith("_partial_"):
+        parent, _, name = key.rpartition(".")
+        if name == "_target_":  # a network, loss or optimizer by its class
+            settings[parent or "model"] = value.rpartition(".")[2]
+        elif name not in ("_partial_", "fused"):
             settings[key] = value if isinstance(value, int | float) else str(value)
+    results = {name: value for name, value in metrics.items() if name.startswith("test/") and not name[-1].isdigit()}
     assert isinstance(trainer.logger, TensorBoardLogger)
-    trainer.logger.log_hyperparams(settings, dict(metrics))
+    trainer.logger.log_hyperparams(settings, results)
     trainer.logger.finalize("success")
 
 
