@@ -271,6 +271,8 @@ def test_scorer_is_trained_exported_and_used(fit, tmp_path):
     fit(tmp_path / "run", "experiment=scorer", *few, tiny=False)
     path = tmp_path / "run/scorer.safetensors"
     assert load_scorer(str(path), "MNIST").head.out_features == 10
+    for tag in ("train/loss", "val/accuracy"):
+        assert [event.step for event in events(tmp_path / "run").Scalars(tag)] == [1, 2]
     assert 0 <= metrics(tmp_path / "run")["metrics"]["test/accuracy"] <= 1
     fit(tmp_path / "gan", MAIN, f"scorer={path}", "trainer.max_epochs=1")
 

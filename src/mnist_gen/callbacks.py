@@ -51,6 +51,8 @@ def tensorboard(trainer: L.Trainer) -> Any:
 class Curves(Callback):
     """Averages what `training_step` returns over each epoch: to the logger as `train/*`, and into a figure.
 
+    Logs the figures of each validation too.
+
     Args:
         together: names drawn in one chart, here and in TensorBoard's custom scalars.
     """
@@ -89,6 +91,12 @@ class Curves(Callback):
             shown = {name: self.history[name] for name in self.together}
             picture = figures.curves(self.epochs, shown, "Training losses, epoch means", "loss")
             figures.save(picture, run_folder(trainer) / "figures" / "losses.png")
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Logs what validation measured, on the same axis."""
+        measured = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        for logger in trainer.loggers:
+            logger.log_metrics(measured, step=epochs_done(trainer))
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values and tensors, so that a run resumes inside an epoch."""

@@ -62,9 +62,7 @@ class Judge(Callback):
         if self._val_features is None:
             self._val_features, _ = fidelity.read(scorer, to_images(data.val.images).to(pl_module.device))
         metrics = _prefixed("val", fidelity.glance(scorer, sample, self._val_features))
-        pl_module.log_dict(metrics, logger=False)  # for the best checkpoint
-        for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=epochs_done(trainer))
+        pl_module.log_dict(metrics, logger=False)  # `callbacks.Curves` writes it, with epochs as step
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The full judgement, against the test images, and its floor."""
