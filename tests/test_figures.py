@@ -41,3 +41,9 @@ def test_curves_name_their_axes():
 def test_sweep_leaves_a_gap_for_a_failed_job():
     figure = figures.sweep(["5", "20", "65"], {"fid": [1.0, None, 0.5]}, "embedding_dim", "title")
     assert figure.axes[0].lines[0].get_xdata() == pytest.approx([0, 2])
+    assert figure.axes[0].lines[0].get_linestyle() == "-"
+
+
+def test_sweep_draws_no_line_between_names():
+    figure = figures.sweep(["bce", "hinge"], {"fid": [1.0, 0.5]}, "model/loss", "title")
+    assert figure.axes[0].lines[0].get_linestyle() == "None"

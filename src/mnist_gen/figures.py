@@ -1,5 +1,6 @@
 """Tensors and histories -> pictures. Images are (N, 1, 32, 32) in [0, 1]; each function returns a matplotlib figure."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -54,12 +55,18 @@ def curves(epochs: Sequence[int], series: HISTORY, title: str, ylabel: str) -> F
 
 
 def sweep(values: Sequence[str], metrics: Mapping[str, Sequence[float | None]], key: str, title: str) -> Figure:
-    """One small chart a metric, against the swept values; a failed job's value is None and leaves a gap."""
+    """One small chart a metric, against the swept values: a line through numbers, points for names.
+
+    A failed job's value is None and leaves a gap.
+    """
+    numbers = all(re.fullmatch(r"-?[\d.]+(e-?\d+)?", value) for value in values)
     figure = Figure(figsize=(3.2 * len(metrics), 3.2), layout="constrained")
     for axes, (name, results) in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics.items(), strict=True):
         known = [(i, result) for i, result in enumerate(results) if result is not None]
-        axes.plot(*zip(*known, strict=True), marker="o") if known else None
-        axes.set_xticks(range(len(values)), values, rotation=0 if max(map(len, values)) < 6 else 30)
+        if known:
+            axes.plot(*zip(*known, strict=True), marker="o", linestyle="-" if numbers else "")
+        slanted = {} if max(map(len, values)) < 6 else {"rotation": 30, "ha": "right"}
+        axes.set_xticks(range(len(values)), values, **slanted)
         axes.set(title=name, xlabel=key)
         axes.grid(alpha=0.3)
     figure.suptitle(title, fontsize=11)
