@@ -2,6 +2,7 @@ import gzip
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -65,6 +66,17 @@ def test_order_depends_on_seed_and_epoch_alone(tiny_data, tmp_path):
     assert order(0, 0) == first
     assert order(0, 1) != first
     assert order(1, 0) != first
+
+
+def test_processes_share_an_epoch(tiny_data, tmp_path):
+    module = tiny(tiny_data, tmp_path)
+    seen = []
+    for rank in (0, 1):
+        module.trainer = SimpleNamespace(world_size=2, global_rank=rank)
+        loader = module.train_dataloader()
+        loader.sampler.set_epoch(3)
+        seen += [image.numpy().tobytes() for images, _ in loader for image in images]
+    assert len(seen) == len(set(seen)) == 2 * (120 // 16) * 16
 
 
 def test_loader_goes_on_behind_the_batches_served(tiny_data, tmp_path):
