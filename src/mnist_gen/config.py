@@ -20,17 +20,8 @@ from mnist_gen.errors import UserError
 CONFIG_NAME = "train"
 FREE_BESIDE_CKPT = {"fit": ("trainer",), "test": ("trainer",), "sample": ("digit", "count", "out", "seed")}
 PLACES = ("root", "data.root", "data.cache")  # where things lie, not what a run is
-ASKS_ONLY = (
-    "-h",
-    "--h",
-    "-c",
-    "--cfg",
-    "-i",
-    "--info",
-    "-sc",
-    "--shell",
-    "--version",
-)  # Hydra's flags: nothing runs
+# Hydra's flags with which nothing runs
+ASKS_ONLY = ("-h", "--h", "-c", "--cfg", "-i", "--info", "-sc", "--shell", "--version")
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
