@@ -3,6 +3,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from mnist_gen.config import check_arguments, differing, flat
@@ -111,6 +113,18 @@ def test_help_and_config_answer_without_torch():
         done = subprocess.run(command, capture_output=True, text=True)
         assert answer in done.stdout
         assert not any(line.split("|")[-1].strip() in ("torch", "lightning") for line in done.stderr.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("words", "folder"),
+    [([MAIN], "/outputs/cgan_embed20/"), (["task=test"], "/outputs/test/"), (["task=sample"], None)],
+)
+def test_each_task_has_its_folder(words, folder):
+    with initialize_config_dir(CONF, version_base="1.3"):
+        cfg = compose("train", overrides=words, return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    assert folder in cfg.hydra.run.dir if folder else cfg.hydra.run.dir == "."
+    assert cfg.hydra.output_subdir == (".hydra" if folder else None)
 
 
 def test_plain_command_is_one_line_that_names_the_experiments(tmp_path):

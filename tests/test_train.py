@@ -38,9 +38,11 @@ def test_run_prints_a_table_and_the_paths(run):
 
 def test_sample_writes_only_what_was_asked(run, tmp_path):
     folder, _ = run
+    before = set(ROOT.glob("outputs/*/*"))
     done = train_py("task=sample", f"ckpt={folder}/checkpoints/best.ckpt", "digit=3", "out=threes.png", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["threes.png"]
+    assert set(ROOT.glob("outputs/*/*")) == before
 
 
 def test_going_on_keeps_the_runs_own_files(run, tmp_path):

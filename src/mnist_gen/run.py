@@ -210,4 +210,5 @@ def _report(folder: Path, metrics: Mapping[str, float]) -> None:
         if group == "test" and not metric[-1].isdigit():
             floor = metrics.get(f"floor/{metric}")
             print(f"{metric:<18}{value:>10.4f}" + ("" if floor is None else f"{floor:>13.4f}"))
-    print(f"\n{folder}\n  figures/*.png  {METRICS}  checkpoints/best.ckpt\n  tensorboard --logdir {folder.parent}")
+    left = [name for name in ("figures", METRICS, "checkpoints/best.ckpt") if (folder / name).exists()]
+    print(f"\n{folder}\n  {'  '.join(left)}\n  tensorboard --logdir {folder.parent}")
