@@ -1,10 +1,8 @@
 """Classifiers of digits; here the scorer, the fixed reference by which generators are judged."""
 
-import math
 from collections.abc import Callable
 
 import lightning as L
-import torch
 import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
@@ -12,8 +10,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 from torchmetrics.classification import MulticlassAccuracy
 
+from mnist_gen.augment import random_affine
 from mnist_gen.data import NUM_CLASSES, Batch
 from mnist_gen.errors import UserError
+from mnist_gen.optimization import refuse_unless_finite
 
 
 class Classifier(L.LightningModule):
@@ -51,11 +51,7 @@ class Classifier(L.LightningModule):
         """Cross-entropy of an augmented batch."""
         images, labels = batch
         loss = F.cross_entropy(self.network(random_affine(images, self.augment)), labels)
-        if not torch.isfinite(loss):
-            raise UserError(
-                f"The loss became {loss.item()} at epoch {self.current_epoch + 1}, step {self.global_step}: training "
-                "stopped before it spoilt the weights. Lower model.optimizer.lr."
-            )
+        refuse_unless_finite(loss, self, self.global_step)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -70,25 +66,3 @@ class Classifier(L.LightningModule):
         images, labels = batch
         self.accuracy(self.network(images), labels)
         self.log(f"{split}/accuracy", self.accuracy, on_step=False, on_epoch=True, logger=False)
-
-
-def random_affine(images: Tensor, strength: float) -> Tensor:
-    """Each image (N, 1, H, W) in [0, 1] turned, scaled, sheared and shifted at random, zero outside.
-
-    At strength 1: up to 12 degrees, 12 % in each direction, a shear of 0.2 and a shift of 6 % of the side.
-    """
-    if strength == 0:
-        return images
-
-    def uniform(limit: float) -> Tensor:
-        return (torch.rand(len(images), device=images.device) * 2 - 1) * limit * strength
-
-    angle, shear = uniform(math.radians(12)), uniform(0.2)
-    width, height = 1 + uniform(0.12), 1 + uniform(0.12)
-    cos, sin = angle.cos(), angle.sin()
-    rows = [  # shear, then scale, then turn, then shift: the inverse map, from output to input coordinates
-        torch.stack([cos * width, (cos * shear - sin) * height, uniform(0.12)], dim=1),
-        torch.stack([sin * width, (sin * shear + cos) * height, uniform(0.12)], dim=1),
-    ]
-    grid = F.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, align_corners=False)

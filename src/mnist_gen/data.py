@@ -23,6 +23,7 @@ from torch.utils.data.distributed import DistributedSampler
 from torchvision import datasets
 from torchvision.datasets.utils import download_url
 
+from mnist_gen.augment import noisy, random_affine
 from mnist_gen.errors import UserError
 
 IMAGE_SIZE = 32
@@ -33,6 +34,7 @@ ALWAYS_TRAIN = 1_000  # the first images stay in training: the report's 50 label
 SPLIT_SEED = 0  # the split is part of the data, not of a run
 
 Batch = tuple[Tensor, Tensor]
+CorruptedBatch = tuple[Tensor, Tensor, Tensor]  # corrupted images, the clean ones, labels
 
 
 def to_images(raw: Tensor) -> Tensor:
@@ -149,18 +151,22 @@ class ImageData(L.LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader:
         """Batches in an order that depends on the seed and the epoch alone, shared out among the processes."""
-        sampler: DistributedSampler[Batch] = DistributedSampler(
-            self.train,
+        return self.shuffled(self.train, drop_last=True)
+
+    def shuffled(self, images: Dataset[Any], drop_last: bool) -> ResumableLoader:
+        """A loader over a set, as `train_dataloader`."""
+        sampler: DistributedSampler[Any] = DistributedSampler(
+            images,
             num_replicas=self.trainer.world_size if self.trainer else 1,
             rank=self.trainer.global_rank if self.trainer else 0,
             seed=self.seed,
-            drop_last=True,
+            drop_last=drop_last,
         )
         loader = ResumableLoader(
-            self.train,
+            images,
             batch_size=self.batch_size,
             sampler=sampler,
-            drop_last=True,
+            drop_last=drop_last,
             collate_fn=_as_is,
             generator=torch.Generator(),  # else each pass would draw from the global one, and a resumed run differ
         )
@@ -182,19 +188,55 @@ class ImageData(L.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The validation images in their own order."""
-        return self._in_order(self.val)
+        return self.in_order(self.val)
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """The test images in their own order."""
-        return self._in_order(self.test)
+        return self.in_order(self.test)
 
-    def _in_order(self, images: ImageSet) -> DataLoader[Batch]:
+    def in_order(self, images: ImageSet) -> DataLoader[Batch]:
+        """A loader over a set as it lies."""
         return DataLoader(images, batch_size=self.eval_batch_size, collate_fn=_as_is, generator=torch.Generator())
 
-    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Any:
         """Scales and pads on the device."""
         raw, labels = batch
         return to_images(raw), labels
+
+
+class CorruptedImages(ImageData):
+    """Images to restore: each batch is a `CorruptedBatch`, the training ones corrupted anew each time.
+
+    Validation and test batches are always corrupted in the same way.
+
+    Args:
+        noise: standard deviation of normal noise on each pixel.
+        affine: strength of `augment.random_affine` before it; 0 for none.
+        options: those of `ImageData`.
+
+    Raises:
+        UserError: `noise` or `affine` is negative.
+    """
+
+    def __init__(self, noise: float, affine: float, **options: Any) -> None:
+        super().__init__(**options)
+        for key, value in {"noise": noise, "affine": affine}.items():
+            if value < 0:
+                raise UserError(f"data.{key}={value}: must be at least 0.")
+        self.noise, self.affine = noise, affine
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> CorruptedBatch:
+        """Scales and pads on the device, then corrupts."""
+        images, labels = super().on_after_batch_transfer(batch, dataloader_idx)
+        if self.trainer is not None and self.trainer.training:
+            return self.corrupted(images), images, labels
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            return self.corrupted(images), images, labels
+
+    def corrupted(self, images: Tensor) -> Tensor:
+        """What the encoder gets to see of images in [0, 1], (N, 1, 32, 32)."""
+        return noisy(random_affine(images, self.affine), self.noise)
 
 
 def _as_is(batch: Any) -> Any:

@@ -42,13 +42,13 @@ def epochs_strip(grids: Mapping[int, Tensor], columns: int, title: str) -> Figur
     return figure
 
 
-def curves(epochs: Sequence[int], series: HISTORY, title: str, ylabel: str) -> Figure:
-    """Named series of one value an epoch, in one chart."""
+def curves(xs: Sequence[float], series: HISTORY, title: str, ylabel: str, xlabel: str = "epoch") -> Figure:
+    """Named series of one value an `x`, in one chart."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
     for name, values in series.items():
-        axes.plot(epochs, values, label=name, marker="o" if len(epochs) < 30 else None, markersize=3)
-    axes.set(title=title, xlabel="epoch", ylabel=ylabel)
+        axes.plot(xs, values, label=name, marker="o" if len(xs) < 30 else None, markersize=3)
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
     axes.grid(alpha=0.3)
     axes.legend()
     return figure

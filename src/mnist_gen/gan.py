@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from mnist_gen.data import NUM_CLASSES, Batch, to_signed, to_unit
 from mnist_gen.errors import UserError
 from mnist_gen.losses import Loss, squared_gradient_norm
+from mnist_gen.optimization import refuse_unless_finite, warm_up_and_decay
 
 CHUNK = 250  # images generated at once
 
@@ -78,15 +79,10 @@ class GAN(L.LightningModule):
             self.generator_optimizer(self.generator.parameters()),
             self.discriminator_optimizer(self.discriminator.parameters()),
         ]
-        total = self.trainer.estimated_stepping_batches
         if self.trainer.world_size > 1:
             raise UserError("trainer.devices: a GAN trains in one process; set trainer.devices=1.")
-
-        def factor(batch: int) -> float:
-            falling = (1 - batch / total) / (1 - self.decay_from) if self.decay_from < 1 else 1.0
-            return max(0.0, min(1.0, (batch + 1) / (self.warmup + 1), falling))
-
-        return optimizers, [LambdaLR(optimizer, factor) for optimizer in optimizers]
+        batches = self.trainer.estimated_stepping_batches
+        return optimizers, [warm_up_and_decay(o, batches, self.warmup, self.decay_from) for o in optimizers]
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """One step of each network; returns both losses and the gradient penalty, detached."""
@@ -140,13 +136,9 @@ class GAN(L.LightningModule):
 
     def _descend(self, optimizer: Optimizer, network: nn.Module, loss: Tensor) -> None:
         """One step of one network, refused while its weights are still good if the loss is not finite."""
-        if not torch.isfinite(loss):
-            name = "generator" if network is self.generator else "discriminator"
-            raise UserError(
-                f"The {name}'s loss became {loss.item()} at epoch {self.current_epoch + 1}, step "
-                f"{self.global_step // 2}: training stopped before it spoilt the weights. Lower the learning rate or "
-                "raise model.r1 and model.r2."
-            )
+        name = "generator's loss" if network is self.generator else "discriminator's loss"
+        remedy = "Lower the learning rate or raise model.r1 and model.r2."
+        refuse_unless_finite(loss, self, self.global_step // 2, name, remedy)
         optimizer.zero_grad()
         self.manual_backward(loss, inputs=[weight for weight in network.parameters() if weight.requires_grad])
         optimizer.step()

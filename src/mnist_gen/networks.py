@@ -53,6 +53,20 @@ class Decoder(nn.Sequential):
         )
 
 
+class WideEncoder(nn.Sequential):
+    """The stronger encoder: images in [0, 1] -> latents (N, latent_dim), with batch normalisation."""
+
+    def __init__(self, latent_dim: int, channels: int) -> None:
+        super().__init__(
+            nn.PixelUnshuffle(2),  # (N, 4, 16, 16)
+            *_normed(4, channels, 3),  # (N, channels, 16, 16)
+            *_normed(channels, channels * 2, 4, stride=2),  # (N, 2 channels, 8, 8)
+            *_normed(channels * 2, channels * 4, 4, stride=2),  # (N, 4 channels, 4, 4)
+            nn.Flatten(),
+            nn.Linear(channels * 64, latent_dim),
+        )
+
+
 class PixelShuffleDecoder(nn.Sequential):
     """The stronger decoder: latents (N, latent_dim) -> logits of pixels in [0, 1].
 

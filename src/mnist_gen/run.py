@@ -103,7 +103,7 @@ def sample(cfg: DictConfig) -> None:
         raise UserError(f"out={out}: must end in .png or .npz.")
     model = checkpoint.load(cfg.ckpt)
     if not isinstance(model, GAN):
-        raise UserError(f"ckpt={cfg.ckpt} holds a {type(model).__name__}; sampling needs a GAN.")
+        raise UserError(f"ckpt={cfg.ckpt} is a checkpoint of {type(model).__name__}; sampling needs one of GAN.")
     images = model.sample(cfg.digit, cfg.count, cfg.seed)
     digits = "digits 0 to 9 in turn" if cfg.digit is None else f"digit {cfg.digit}"
     columns = 10 if cfg.digit is None else min(10, math.ceil(math.sqrt(cfg.count)))

@@ -1,0 +1,41 @@
+"""How learning rates move, and when training must stop."""
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from mnist_gen.errors import UserError
+
+
+def warm_up_and_decay(optimizer: Optimizer, batches: int | float, warmup: int, decay_from: float) -> LambdaLR:
+    """A schedule counted in batches: rising over the first `warmup` ones, falling linearly to 0 from a share of all.
+
+    Args:
+        optimizer: its learning rates are the highest ones.
+        batches: of the whole run.
+        warmup: batches over which the rates rise.
+        decay_from: share of the run after which they fall; 1 keeps them.
+    """
+
+    def factor(batch: int) -> float:
+        falling = (1 - batch / batches) / (1 - decay_from) if decay_from < 1 else 1.0
+        return max(0.0, min(1.0, (batch + 1) / (warmup + 1), falling))
+
+    return LambdaLR(optimizer, factor)
+
+
+def refuse_unless_finite(
+    loss: Tensor, module: L.LightningModule, batch: int, name: str = "loss", remedy: str = "Lower model.optimizer.lr."
+) -> None:
+    """Stops training while the weights and the last checkpoint are still good.
+
+    Raises:
+        UserError: the loss is infinite or not a number.
+    """
+    if not torch.isfinite(loss):
+        raise UserError(
+            f"The {name} became {loss.item()} at epoch {module.current_epoch + 1}, step {batch}: "
+            f"training stopped before it spoilt the weights. {remedy}"
+        )
