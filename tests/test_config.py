@@ -53,11 +53,11 @@ def test_right_arguments(words):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "choose an experiment, `python train.py experiment=<name>`: cgan_embed20, "),
+        ((), "choose an experiment, `python train.py experiment=<name>`: autoencoder, "),
         (("seed=3",), "choose an experiment"),
-        (("experiment=cgan",), "experiment=cgan: choose one of cgan_embed20, "),
+        (("experiment=cgan",), "experiment=cgan: choose one of autoencoder, "),
         ((MAIN, "model/loss=wgan"), "model/loss=wgan: choose one of bce, hinge, non_saturating, relativistic"),
-        ((MAIN, "data=cifar"), "data=cifar: choose one of fashion_mnist, kmnist, mnist"),
+        ((MAIN, "data=cifar"), "data=cifar: choose one of corrupted, fashion_mnist, kmnist, mnist"),
         ((MAIN, "model.embeding_dim=3"), "model.embeding_dim: no such key; did you mean model.embedding_dim"),
         ((MAIN, "lr=3"), "lr: no such key; did you mean"),
         ((MAIN, "digit=3"), "digit: no such key"),

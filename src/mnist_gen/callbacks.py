@@ -4,6 +4,7 @@ import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from mnist_gen import figures
 from mnist_gen.checkpoint import CONFIG
 from mnist_gen.errors import Interrupted
 
+REDRAW_SECONDS = 10.0  # between two looks at a figure that grows
 LAST = Path("checkpoints", "last.ckpt")  # in the run's folder
 
 
@@ -63,6 +65,7 @@ class Curves(Callback):
         self.history: dict[str, list[float]] = {}
         self._sums: dict[str, Tensor] = {}
         self._batches = 0
+        self._drawn = time.monotonic()
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Lays the chart out."""
@@ -87,14 +90,23 @@ class Curves(Callback):
             self.history.setdefault(name, []).append(value)
         for logger in trainer.loggers:
             logger.log_metrics({f"train/{name}": value for name, value in means.items()}, step=self.epochs[-1])
+        if trainer.is_global_zero and time.monotonic() - self._drawn > REDRAW_SECONDS:
+            self._draw(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The whole figure."""
         if trainer.is_global_zero:
-            shown = {name: self.history[name] for name in self.together}
-            picture = figures.curves(self.epochs, shown, "Training losses, epoch means", "loss")
-            figures.save(picture, run_folder(trainer) / "figures" / "losses.png")
+            self._draw(trainer)
+
+    def _draw(self, trainer: L.Trainer) -> None:
+        shown = {name: self.history[name] for name in self.together}
+        picture = figures.curves(self.epochs, shown, "Training losses, epoch means", "loss")
+        figures.save(picture, run_folder(trainer) / "figures" / "losses.png")
+        self._drawn = time.monotonic()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Logs what validation measured, on the same axis."""
-        measured = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        measured = {name: float(value) for name, value in trainer.callback_metrics.items()}
         for logger in trainer.loggers:
             logger.log_metrics(measured, step=epochs_done(trainer))
 

@@ -19,6 +19,7 @@ from mnist_gen.errors import UserError
 
 CONFIG_NAME = "train"
 FREE_BESIDE_CKPT = {"fit": ("trainer",), "test": ("trainer",), "sample": ("digit", "count", "out", "seed")}
+MACHINE = ("accelerator", "devices", "strategy", "precision")  # keys of `trainer` that `trainer=gpu` chooses
 PLACES = ("root", "data.root", "data.cache")  # where things lie, not what a run is
 # Hydra's flags with which nothing runs
 ASKS_ONLY = ("-h", "--h", "-c", "--cfg", "-i", "--info", "-sc", "--shell", "--version")

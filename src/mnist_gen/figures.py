@@ -4,8 +4,10 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.utils import make_grid
 
@@ -70,6 +72,21 @@ def sweep(values: Sequence[str], metrics: Mapping[str, Sequence[float | None]], 
         axes.set(title=name, xlabel=key)
         axes.grid(alpha=0.3)
     figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def confusion(counts: NDArray[np.integer], title: str) -> Figure:
+    """Counts (10, 10), a row a digit and a column what is read in it, as percentages of the row."""
+    shares = 100 * counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+    figure = Figure(figsize=(6, 5.6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    for (row, column), share in np.ndenumerate(shares):
+        if share >= 0.05:
+            axes.text(
+                column, row, f"{share:.1f}", ha="center", va="center", fontsize=8, color="w" if share > 50 else "k"
+            )
+    axes.set(title=title, xlabel="read", ylabel="digit", xticks=range(len(counts)), yticks=range(len(counts)))
     return figure
 
 

@@ -23,17 +23,18 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from numpy import savez_compressed
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_gen import checkpoint, figures
+from mnist_gen import checkpoint, figures, pretraining
+from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.callbacks import LAST, BestCheckpoint, EmbedConfig, how_to_go_on
-from mnist_gen.config import differing, flat, plain
+from mnist_gen.config import MACHINE, differing, flat, plain
 from mnist_gen.errors import Interrupted, UserError
 from mnist_gen.gan import GAN
+from mnist_gen.transfer import Transfer
 
 log = logging.getLogger(__name__)
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no devices, tips, file names
 warnings.filterwarnings("ignore", message=".*(LeafSpec|many workers|is not empty|in eval mode)")
 METRICS = "metrics.json"
-MACHINE = ("accelerator", "devices", "strategy", "precision")  # what `trainer=gpu` chooses
 
 
 def fit(cfg: DictConfig) -> float | None:
@@ -46,16 +47,25 @@ def fit(cfg: DictConfig) -> float | None:
         UserError: the folder holds a run of another configuration, or what the modules raise.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
-    ckpt = Path(cfg.ckpt or folder / LAST)
-    going_on = cfg.ckpt is not None
-    cfg = _own_configuration(cfg) if going_on else cfg
+    if cfg.ckpt is not None:
+        return _fit(_own_configuration(cfg), folder, Path(cfg.ckpt), going_on=True)
     if cfg.scorer is not None:
         cfg.scorer = str(Path(cfg.scorer).absolute())  # a resumed run may start elsewhere
+    if cfg.pretrained is not None:
+        cfg = pretraining.complete(cfg)
+    return _fit(cfg, folder, folder / LAST)
+
+
+def _fit(cfg: DictConfig, folder: Path, ckpt: Path, going_on: bool = False) -> float | None:
     complete = _complete_record(folder, cfg, ckpt, may_differ=going_on)
     if complete is not None:
         log.info("%s is complete: nothing to do.", folder)
         return complete["objective"]
+    autoencoder = None if ckpt.exists() or not pretraining.needed(cfg) else _pretrained(cfg)
     data, model, trainer = _assemble(cfg, folder)
+    if autoencoder is not None:
+        assert isinstance(model, Transfer)
+        model.start_from(autoencoder)
     start = time.monotonic()
     trainer.fit(model, data, ckpt_path=ckpt if ckpt.exists() else None, weights_only=True)
     trained = time.monotonic()
@@ -72,6 +82,17 @@ def fit(cfg: DictConfig) -> float | None:
         _record(folder, cfg, {"metrics": metrics, "objective": objective, "seconds": seconds})
         _report(folder, metrics)
     return objective
+
+
+def _pretrained(cfg: DictConfig) -> Autoencoder:
+    """The autoencoder that the run starts from: the one named, or one trained now and kept for all later runs."""
+    if cfg.pretrained.ckpt is not None:
+        return pretraining.load(cfg.pretrained.ckpt)
+    own, folder = pretraining.own_run(cfg)
+    if not (folder / METRICS).exists():
+        log.info("No pretrained.ckpt is named: training %s first, once, in %s", cfg.pretrained.experiment, folder)
+        _fit(own, folder, folder / LAST)
+    return pretraining.load(folder / "checkpoints" / "best.ckpt")
 
 
 def test(cfg: DictConfig) -> None:

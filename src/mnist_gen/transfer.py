@@ -1,0 +1,285 @@
+"""Transfer learning: a small classifier on a pretrained encoder, learnt from a few labels.
+
+D draws of labels are learnt side by side, each by a classifier of its own. For each draw, F further classifiers leave
+out a fold of the labels; their loss on what they left out says at which epoch the draw's classifier is kept. So early
+stopping costs no label and sees no other image.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from mnist_gen.augment import random_affine
+from mnist_gen.autoencoder import CHUNK, Autoencoder
+from mnist_gen.data import Batch, to_images
+from mnist_gen.errors import UserError
+from mnist_gen.labels import FewLabels, LabelledBatch
+from mnist_gen.optimization import refuse_unless_finite
+
+ARMS = ("frozen", "finetune", "scratch")
+STATISTICS = 10_000  # unlabelled images from which codes are standardised
+
+
+class StandardizedEncoder(nn.Module):
+    """An encoder whose codes (N, latent_dim) have mean 0 and deviation 1 over those of `fit`, if that is called."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, network: nn.Module, latent_dim: int) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.zeros(latent_dim))
+        self.register_buffer("deviation", torch.ones(latent_dim))
+
+    def fit(self, codes: Tensor) -> None:
+        """Takes mean and deviation from the network's codes."""
+        self.mean.copy_(codes.mean(dim=0))
+        self.deviation.copy_(codes.std(dim=0).clamp_min(1e-6))
+
+    def forward(self, images: Tensor) -> Tensor:
+        codes = torch.cat([self.network(chunk) for chunk in images.split(CHUNK)])
+        return (codes - self.mean) / self.deviation
+
+
+class Member(nn.Module):
+    """One classifier: a head on a frozen encoder's codes, or behind an encoder of its own, on images."""
+
+    def __init__(self, encoder: StandardizedEncoder | None, head: nn.Module) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, head
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head(inputs if self.encoder is None else self.encoder(inputs))
+
+
+class Transfer(L.LightningModule):
+    """Heads on an encoder, trained by cross-entropy with early stopping, one for each draw of labels.
+
+    Args:
+        latent_dim: length of a code.
+        encoder: makes the network from images to codes, given that length.
+        head: makes the network from codes to logits (N, 10), given that length.
+        arm: `frozen`, the encoder stays as it was pretrained; `finetune`, it learns too; `scratch`, it learns from
+            random weights. The report's "composition" is the last in its code and the second in its words.
+        standardize: whether codes of a pretrained encoder are brought to mean 0 and deviation 1, as they are over
+            unlabelled training images.
+        augment: strength of `augment.random_affine` on labelled images; 0 for none.
+        views: codes a frozen encoder makes of each labelled image once: one of the image, the others of changed ones.
+        optimizer: makes an optimizer from parameter groups.
+        encoder_rate: learning rate of an encoder that learns, as a share of the head's.
+        draws: D.
+        folds: F; 0: the validation images say when to stop.
+        patience: epochs without a better loss after which a draw is done.
+    """
+
+    best_loss: Tensor
+    best_epoch: Tensor
+    done: Tensor
+
+    def __init__(
+        self,
+        latent_dim: int,
+        encoder: Callable[..., nn.Module],
+        head: Callable[..., nn.Module],
+        arm: str,
+        standardize: bool,
+        augment: float,
+        views: int,
+        optimizer: Callable[..., Optimizer],
+        encoder_rate: float,
+        draws: int,
+        folds: int,
+        patience: int,
+    ) -> None:
+        super().__init__()
+        if arm not in ARMS:
+            raise UserError(f"model.arm={arm}: choose one of {', '.join(ARMS)}.")
+        for key, value in {"views": views, "patience": patience}.items():
+            if value < 1:
+                raise UserError(f"model.{key}={value}: must be at least 1.")
+        self.arm, self.standardize, self.augment, self.views = arm, standardize, augment, views
+        self.optimizer, self.encoder_rate, self.patience = optimizer, encoder_rate, patience
+
+        def make() -> StandardizedEncoder:
+            return StandardizedEncoder(encoder(latent_dim), latent_dim)
+
+        frozen = arm == "frozen"
+        self.encoder = make().requires_grad_(False) if frozen else None
+        self.groups = [  # of each draw: F classifiers that leave out a fold, and one that does not
+            [Member(None if frozen else make(), head(latent_dim)) for _ in range(folds + 1)] for _ in range(draws)
+        ]
+        self.learning = nn.ModuleList(member for group in self.groups for member in group)
+        self.best = [copy.deepcopy(group[-1]).requires_grad_(False) for group in self.groups]  # as of its best epoch
+        self.kept = nn.ModuleList(self.best)
+        self.to(memory_format=torch.channels_last)  # faster on a CPU
+        self.register_buffer("best_loss", torch.full((draws,), torch.inf))
+        self.register_buffer("best_epoch", torch.zeros(draws, dtype=torch.long))
+        self.register_buffer("done", torch.zeros(draws, dtype=torch.bool))
+        self.history: dict[str, list[list[float]]] = {}  # a row an epoch, a column a draw
+        self._codes: dict[str, Tensor] = {}  # of a frozen encoder
+        self._watched: list[Tensor] = []
+        self._fresh = False  # started from an autoencoder and not yet trained
+
+    def _encoders(self) -> list[StandardizedEncoder]:
+        own = [member.encoder for group in (*self.groups, self.best) for member in group]
+        return [encoder for encoder in (self.encoder, *own) if encoder is not None]
+
+    def start_from(self, autoencoder: Autoencoder) -> None:
+        """Takes a pretrained encoder's weights."""
+        for encoder in self._encoders():
+            encoder.network.load_state_dict(autoencoder.encoder.state_dict())
+        self._fresh = True
+
+    @torch.no_grad()
+    def setup(self, stage: str) -> None:
+        """Takes the statistics of a pretrained encoder's codes, once the data are there."""
+        if self._fresh and self.standardize:
+            encoders = self._encoders()
+            codes = encoders[0].eval()(to_images(self._data().train.images[:STATISTICS].cpu()))
+            for encoder in encoders:
+                encoder.fit(codes)
+        self._fresh = False
+
+    def train(self, mode: bool = True) -> "Transfer":
+        """A pretrained encoder keeps its batch statistics: those of a few labelled images would be worse."""
+        super().train(mode)
+        if self.arm != "scratch":
+            for encoder in self._encoders():
+                encoder.eval()
+        return self
+
+    def configure_optimizers(self) -> Optimizer:
+        """One optimizer over all classifiers; each learns as if it were alone."""
+        members = [member for group in self.groups for member in group]
+        optimizer = self.optimizer([{"params": [w for member in members for w in member.head.parameters()]}])
+        if self.encoder is None:
+            weights = [w for member in members if member.encoder is not None for w in member.encoder.parameters()]
+            rate = optimizer.param_groups[0]["lr"] * self.encoder_rate
+            optimizer.add_param_group({"params": weights, "lr": rate})
+        return optimizer
+
+    @torch.no_grad()
+    def on_train_start(self) -> None:
+        """A frozen encoder sees each labelled image once, in all its views."""
+        if self.encoder is not None:
+            raw = self._data().labelled.images.to(self.device)
+            images = to_images(raw.flatten(0, 1))
+            with torch.random.fork_rng():
+                torch.manual_seed(torch.initial_seed())  # the run's seed: a resumed run sees the same views
+                views = [images, *(random_affine(images, self.augment) for _ in range(self.views - 1))]
+            codes = torch.stack([self.encoder(view) for view in views])  # (V, D N, latent_dim)
+            self._codes["learnt"] = codes.unflatten(1, raw.shape[:2])  # (V, D, N, latent_dim)
+
+    def training_step(self, batch: LabelledBatch, batch_idx: int) -> Tensor:
+        """Mean loss of all classifiers that are not done, each on the labels it may know."""
+        images, labels, folds, positions = batch
+        inputs = self._seen(images, positions)
+        losses = [
+            F.cross_entropy(classifier(inputs[draw, known]), labels[draw, known])
+            for draw in (~self.done).nonzero().flatten().tolist()
+            for fold, classifier in enumerate(self.groups[draw])
+            if (known := folds[draw] != fold).any()
+        ]
+        loss = torch.stack(losses).mean()
+        refuse_unless_finite(loss, self, self.global_step)
+        return loss
+
+    def _seen(self, images: Tensor, positions: Tensor) -> Tensor:
+        """What classifiers learn from: a view's codes (D, N, latent_dim), or changed images (D, N, 1, 32, 32)."""
+        if self.encoder is None:
+            return random_affine(images.flatten(0, 1), self.augment).unflatten(0, images.shape[:2])
+        codes, draws = self._codes["learnt"], torch.arange(len(images), device=self.device)[:, None]
+        views = torch.randint(len(codes), images.shape[:2], device=self.device)
+        return codes[views, draws, positions]
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Looks at the watched images with each draw's classifier as it is now."""
+        images, labels = batch
+        inputs = self._remembered(f"watched {batch_idx}", images)
+        losses = [_losses_and_hits(group[-1](inputs), labels) for group in self.groups]
+        self._watched.append(torch.stack(losses))  # (D, 2, N)
+
+    def on_validation_epoch_end(self) -> None:
+        """Keeps the classifiers that are better than before, and stops when all draws are done."""
+        watched = torch.cat(self._watched, dim=2).mean(dim=2)  # (D, 2)
+        self._watched = []
+        measured = {"val": watched, **self._look_at_labelled()}
+        for group, values in measured.items():
+            for name, column in zip(("loss", "accuracy"), values.T, strict=True):
+                self.history.setdefault(f"{group}/{name}", []).append(column.tolist())
+                self.log(f"{group}/{name}", column.mean(), logger=False)
+        judge = "held_out" if "held_out" in measured else "learnt" if len(self.groups[0]) > 1 else "val"
+        self._keep_better(measured[judge][:, 0])
+        self.log("val/best_loss", self.best_loss.mean(), logger=False)
+        self.trainer.should_stop = bool(self.done.all())
+
+    def _keep_better(self, losses: Tensor) -> None:
+        better = (losses < self.best_loss) & ~self.done
+        self.best_loss = torch.where(better, losses, self.best_loss)
+        self.best_epoch[better] = self.current_epoch + 1
+        for draw in better.nonzero().flatten().tolist():
+            self.best[draw].load_state_dict(self.groups[draw][-1].state_dict())
+        self.done |= self.current_epoch + 1 - self.best_epoch >= self.patience
+
+    def _look_at_labelled(self) -> dict[str, Tensor]:
+        """Loss and accuracy (D, 2) on the labels learnt from, and on those left out, by who left them out."""
+        labelled = self._data().labelled
+        learnt, held_out = [], []
+        for draw, group in enumerate(self.groups):
+            labels, folds = labelled.labels[draw].to(self.device), labelled.folds[draw].to(self.device)
+            inputs = self._of_draw(draw)
+            learnt.append(_losses_and_hits(group[-1](inputs), labels).mean(dim=1))
+            out = [(folds == fold).nonzero().flatten() for fold in range(len(group) - 1)]
+            judged = [_losses_and_hits(group[f](inputs[at]), labels[at]) for f, at in enumerate(out) if len(at)]
+            if judged:
+                held_out.append(torch.cat(judged, dim=1).mean(dim=1))
+        measured = {"learnt": torch.stack(learnt)}
+        return measured | ({"held_out": torch.stack(held_out)} if held_out else {})
+
+    def _of_draw(self, draw: int) -> Tensor:
+        """A draw's labelled images, unchanged, as its classifiers take them."""
+        if self.encoder is not None:
+            return self._codes["learnt"][0, draw]
+        return to_images(self._data().labelled.images[draw].to(self.device))
+
+    def _remembered(self, name: str, images: Tensor) -> Tensor:
+        """Images, or a frozen encoder's codes of them, made once."""
+        if self.encoder is None:
+            return images
+        if name not in self._codes:
+            self._codes[name] = self.encoder(images)
+        return self._codes[name]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (D, N, 10) of images (N, 1, 32, 32) in [0, 1], by each draw's kept classifier."""
+        inputs = images if self.encoder is None else self.encoder(images)
+        return torch.stack([member(inputs) for member in self.best])
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Nothing: `recognition.Recognition` measures."""
+
+    def _data(self) -> FewLabels:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, FewLabels)
+        return data
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The curves so far."""
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes them back."""
+        self.history = checkpoint["history"]
+
+
+def _losses_and_hits(logits: Tensor, labels: Tensor) -> Tensor:
+    """(2, N): each image's cross-entropy, and 1 where it is read right."""
+    losses = F.cross_entropy(logits, labels, reduction="none")
+    return torch.stack([losses, (logits.argmax(dim=1) == labels).float()])
