@@ -9,11 +9,9 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mnist_gen.data import CorruptedBatch
+from mnist_gen.data import CHUNK, CorruptedBatch
 from mnist_gen.errors import UserError
 from mnist_gen.optimization import refuse_unless_finite, warm_up_and_decay
-
-CHUNK = 500  # images that pass a network at once outside training
 
 
 class Autoencoder(L.LightningModule):

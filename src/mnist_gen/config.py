@@ -3,6 +3,7 @@
 import difflib
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from mnist_gen.errors import UserError
 CONFIG_NAME = "train"
 FREE_BESIDE_CKPT = {"fit": ("trainer",), "test": ("trainer",), "sample": ("digit", "count", "out", "seed")}
 MACHINE = ("accelerator", "devices", "strategy", "precision")  # keys of `trainer` that `trainer=gpu` chooses
-PLACES = ("root", "data.root", "data.cache")  # where things lie, not what a run is
+PLACES = ("root", "data.root", "data.cache", "pretrained.folder")  # where things lie, not what a run is
 # Hydra's flags with which nothing runs
 ASKS_ONLY = ("-h", "--h", "-c", "--cfg", "-i", "--info", "-sc", "--shell", "--version")
 
@@ -48,6 +49,18 @@ def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     return sorted(key for key in keys if left.get(key, KeyError) != right.get(key, KeyError))
 
 
+@contextmanager
+def composing(config_dir: str) -> Iterator[None]:
+    """Inside, Hydra composes configurations from a folder, also while it runs a job."""
+    hydra = GlobalHydra.instance()
+    running, hydra.hydra = hydra.hydra, None
+    try:
+        with initialize_config_dir(config_dir, version_base="1.3"):
+            yield
+    finally:
+        hydra.hydra = running
+
+
 def check_arguments(config_dir: str, arguments: Sequence[str]) -> None:
     """Refuses a wrong command line before anything is made or imported.
 
@@ -57,7 +70,7 @@ def check_arguments(config_dir: str, arguments: Sequence[str]) -> None:
         UserError: one line that names the argument and the choices, near matches or type.
     """
     words = [word for word in arguments if "=" in word and not word.startswith("-")]
-    with initialize_config_dir(config_dir, version_base="1.3"):
+    with composing(config_dir):
         loader = GlobalHydra.instance().config_loader()
         overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
         overrides = [o for o in overrides if not o.is_hydra_override()]
@@ -164,7 +177,7 @@ def one_line(error: BaseException) -> str:
     while cause is not None:
         if isinstance(cause, UserError):
             _, _, key = text.partition("full_key: ")
-            return f"{key}: {cause}" if key else str(cause)
+            return f"{key}: {cause}" if key and not str(cause).startswith(key) else str(cause)
         if isinstance(cause, OmegaConfBaseException):
             text = f"{text} {cause}"
         cause = cause.__cause__

@@ -11,12 +11,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from mnist_gen.data import NUM_CLASSES, Batch, to_signed, to_unit
+from mnist_gen.data import CHUNK, NUM_CLASSES, Batch, to_signed, to_unit
 from mnist_gen.errors import UserError
 from mnist_gen.losses import Loss, squared_gradient_norm
-from mnist_gen.optimization import refuse_unless_finite, warm_up_and_decay
-
-CHUNK = 250  # images generated at once
+from mnist_gen.optimization import move_average, refuse_unless_finite, warm_up_and_decay
 
 
 class GAN(L.LightningModule):
@@ -105,7 +103,7 @@ class GAN(L.LightningModule):
             real_scores = self.discriminator(real, asked)
         loss_g = self.loss.generator(real_scores, self.discriminator(fake, asked))
         self._descend(generator_optimizer, self.generator, loss_g)
-        self._average(batches=self.global_step // 2)
+        move_average(self.averaged, self.generator, self.ema_decay, self.global_step // 2)
 
         for scheduler in cast(list[LambdaLR], self.lr_schedulers()):
             scheduler.step()
@@ -142,13 +140,6 @@ class GAN(L.LightningModule):
         optimizer.zero_grad()
         self.manual_backward(loss, inputs=[weight for weight in network.parameters() if weight.requires_grad])
         optimizer.step()
-
-    @torch.no_grad()
-    def _average(self, batches: int) -> None:
-        decay = min(self.ema_decay, (1 + batches) / (10 + batches))
-        torch._foreach_lerp_(list(self.averaged.parameters()), list(self.generator.parameters()), 1 - decay)
-        for average, value in zip(self.averaged.buffers(), self.generator.buffers(), strict=True):
-            average.copy_(average.lerp(value, 1 - decay) if value.is_floating_point() else value)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Nothing: `evaluation.Judge` compares the averaged generator with the real images."""

@@ -47,12 +47,12 @@ def stratified_folds(labels: Tensor, count: int) -> Tensor:
     """The fold (N,) of `count` in which each image is held out, or -1 where it never is.
 
     The images of a digit go to the folds in turn. One that is the only image of its digit is never held out: nothing
-    would be left to learn the digit from.
+    would be left to learn the digit from. Without folds none is.
     """
     folds, taken = torch.full_like(labels, -1), 0
     for digit in labels.unique():
         of_digit = (labels == digit).nonzero().squeeze(1)
-        if len(of_digit) > 1:
+        if len(of_digit) > 1 and count:
             folds[of_digit] = (torch.arange(len(of_digit)) + taken) % count
             taken += len(of_digit)
     return folds
@@ -117,8 +117,8 @@ class FewLabels(ImageData):
         super().setup(stage)
         known = self.train.labels.cpu()
         chosen = torch.stack([draw(known, self.labels, seed, self.balanced) for seed in self.seeds])  # (D, N)
-        folds = torch.stack([stratified_folds(labels, max(1, self.folds)) for labels in known[chosen]])
-        at = chosen.to(self.train.labels.device)
+        folds = torch.stack([stratified_folds(labels, self.folds) for labels in known[chosen]])
+        at = self.positions = chosen.to(self.train.labels.device)
         self.labelled = Draws(self.train.images[at], self.train.labels[at], folds.to(at.device))
 
     def train_dataloader(self) -> ResumableLoader:
@@ -135,3 +135,31 @@ class FewLabels(ImageData):
             return super().on_after_batch_transfer(batch, dataloader_idx)
         images, labels, folds, positions = batch
         return to_images(images.flatten(0, 1)).unflatten(0, labels.shape), labels, folds, positions
+
+
+class Numbered(Dataset[Batch]):
+    """Images without their labels, each with its position in the set instead."""
+
+    def __init__(self, images: Tensor) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.__getitems__([index])
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        at = torch.tensor(indices, device=self.images.device)
+        return self.images[at], at
+
+
+class PartlyLabelled(FewLabels):
+    """All training images, in batches of images and positions; a few have labels, in `labelled` and at `positions`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, draws=1, folds=0)
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Batches of all training images."""
+        return self.shuffled(Numbered(self.train.images), drop_last=True)

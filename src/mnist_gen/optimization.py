@@ -1,8 +1,8 @@
-"""How learning rates move, and when training must stop."""
+"""How learning rates and averages move, and when training must stop."""
 
 import lightning as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -24,6 +24,22 @@ def warm_up_and_decay(optimizer: Optimizer, batches: int | float, warmup: int, d
         return max(0.0, min(1.0, (batch + 1) / (warmup + 1), falling))
 
     return LambdaLR(optimizer, factor)
+
+
+@torch.no_grad()
+def move_average(averaged: nn.Module, network: nn.Module, decay: float, batches: int) -> None:
+    """Moves an exponential average of weights and buffers towards the network's.
+
+    Args:
+        averaged: a copy of the network, changed in place.
+        network: what is averaged over training.
+        decay: of the average; it ramps up to it, so that early averages forget the start.
+        batches: trained so far.
+    """
+    decay = min(decay, (1 + batches) / (10 + batches))
+    torch._foreach_lerp_(list(averaged.parameters()), list(network.parameters()), 1 - decay)
+    for average, value in zip(averaged.buffers(), network.buffers(), strict=True):
+        average.copy_(average.lerp(value, 1 - decay) if value.is_floating_point() else value)
 
 
 def refuse_unless_finite(

@@ -8,12 +8,12 @@ import hashlib
 import json
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from omegaconf import DictConfig
 
 from mnist_gen import checkpoint
 from mnist_gen.autoencoder import Autoencoder
-from mnist_gen.config import CONFIG_NAME, MACHINE, PLACES, check_arguments, flat, plain
+from mnist_gen.config import CONFIG_NAME, MACHINE, PLACES, check_arguments, composing, flat, plain
 from mnist_gen.errors import UserError
 
 TARGET = f"{Autoencoder.__module__}.{Autoencoder.__qualname__}"
@@ -40,7 +40,7 @@ def complete(cfg: DictConfig) -> DictConfig:
 
 def needed(cfg: DictConfig) -> bool:
     """Whether the run starts from trained weights."""
-    return cfg.pretrained is not None and cfg.model.get("arm") != "scratch"
+    return cfg.get("pretrained") is not None and cfg.model.get("arm") != "scratch"
 
 
 def own_run(cfg: DictConfig) -> tuple[DictConfig, Path]:
@@ -51,14 +51,14 @@ def own_run(cfg: DictConfig) -> tuple[DictConfig, Path]:
     conf = Path(cfg.root).resolve() / "conf"
     words = [f"experiment={cfg.pretrained.experiment}", *cfg.pretrained.overrides]
     check_arguments(str(conf), words)
-    with initialize_config_dir(str(conf), version_base="1.3"):
+    with composing(str(conf)):
         own = compose(CONFIG_NAME, overrides=words)
     own.data.update({key: cfg.data[key] for key in ("dataset", "root", "cache")})
     own.trainer.update({key: cfg.trainer[key] for key in MACHINE})
     elsewhere = (*PLACES, *(f"trainer.{key}" for key in MACHINE))
     settings = {key: value for key, value in flat(plain(own)) if key not in elsewhere}
     digest = hashlib.sha1(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
-    return own, Path(cfg.root).resolve() / "outputs" / "pretrained" / f"{cfg.pretrained.experiment}-{digest}"
+    return own, Path(cfg.pretrained.folder).resolve() / f"{cfg.pretrained.experiment}-{digest}"
 
 
 def load(ckpt: str | Path) -> Autoencoder:

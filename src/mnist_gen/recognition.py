@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any
+from typing import Any, Protocol, cast
 
 import lightning as L
 import torch
@@ -13,12 +13,10 @@ from sklearn.metrics import classification_report, confusion_matrix
 from torch import Tensor
 
 from mnist_gen import figures
-from mnist_gen.autoencoder import CHUNK
 from mnist_gen.callbacks import epochs_done, run_folder, tensorboard
-from mnist_gen.data import NUM_CLASSES, to_images
+from mnist_gen.data import CHUNK, NUM_CLASSES, to_images
 from mnist_gen.errors import UserError
 from mnist_gen.labels import FewLabels
-from mnist_gen.transfer import Transfer
 
 Report = dict[
     str, Any
@@ -47,6 +45,23 @@ def per_digit(labels: Tensor, digits: Tensor) -> Report:
     return classification_report(labels.tolist(), digits.tolist(), labels=known, output_dict=True, zero_division=0)
 
 
+class Reader(Protocol):
+    """A module that reads digits: one classifier for each draw of labels."""
+
+    history: dict[str, list[list[float]]]  # a row an epoch, a column a draw
+
+    @property
+    def best_epoch(self) -> Tensor:
+        """The epoch (D,) from which each classifier is."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it lies."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits (D, N, 10) of images (N, 1, 32, 32) in [0, 1]."""
+
+
 class Recognition(Callback):
     """Measures the kept classifiers on the labels they learnt from and on the test images; writes and draws it.
 
@@ -65,11 +80,10 @@ class Recognition(Callback):
     @torch.no_grad()
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Reads all images and logs the figures."""
-        assert isinstance(pl_module, Transfer)
-        data = _data(trainer)
+        data, reader = _data(trainer), cast(Reader, pl_module)
         test, learnt = data.test, data.labelled
-        read = _read(pl_module, test.images)  # (D, test images)
-        known = torch.stack([_read(pl_module, images)[draw] for draw, images in enumerate(learnt.images)])
+        read = _read(reader, test.images)  # (D, test images)
+        known = torch.stack([_read(reader, images)[draw] for draw, images in enumerate(learnt.images)])
         labels = test.labels.to(read.device).expand_as(read)
         self.digits = {"test": (labels.flatten(), read.flatten()), "train": (learnt.labels.flatten(), known.flatten())}
         reports = [per_digit(truth, digits) for truth, digits in zip(labels, read, strict=True)]
@@ -80,14 +94,14 @@ class Recognition(Callback):
             "accuracy": accuracies.tolist(),
             "f1": f1.tolist(),
             "train_accuracy": (known == learnt.labels.to(known.device)).float().mean(dim=1).tolist(),
-            "best_epoch": pl_module.best_epoch.tolist(),
-            "history": pl_module.history,
+            "best_epoch": reader.best_epoch.tolist(),
+            "history": reader.history,
         }
         metrics = {"test/accuracy": accuracies.mean(), "test/f1_macro": f1.mean()}
         if len(accuracies) > 1:
             metrics |= {"test/accuracy_std": accuracies.std(), "test/accuracy_worst": accuracies.min()}
         metrics["train/accuracy"] = torch.tensor(self.draws["train_accuracy"]).mean()
-        metrics["test/kept_epoch"] = pl_module.best_epoch.float().mean()
+        metrics["test/kept_epoch"] = reader.best_epoch.float().mean()
         metrics |= {f"test/f1_{digit}": value for digit, value in enumerate(f1.mean(dim=0))}
         pl_module.log_dict(metrics, logger=False)
 
@@ -103,7 +117,8 @@ class Recognition(Callback):
         (folder / "report.txt").write_text("\n".join(texts.values()))
         (folder / "draws.json").write_text(json.dumps(self.draws, indent=1))
         print("\n" + texts["test"])
-        for name, picture in self._pictures().items():
+        watched = "validation images" if _data(trainer).watched else "test images"
+        for name, picture in self._pictures(watched).items():
             figures.save(picture, folder / "figures" / f"{name}.png")
             if writer:
                 writer.add_figure(name, picture, epoch)
@@ -111,10 +126,10 @@ class Recognition(Callback):
             for split, text in texts.items():
                 writer.add_text(f"report/{split}", "\n".join(f"    {line}" for line in text.splitlines()), epoch)
 
-    def _pictures(self) -> dict[str, figures.Figure]:
+    def _pictures(self, watched: str) -> dict[str, figures.Figure]:
         counts = confusion_matrix(*(digits.tolist() for digits in self.digits["test"]), labels=range(NUM_CLASSES))
         pictures = {"confusion": figures.confusion(counts, "Test images: digit and what is read, in % of the digit")}
-        groups = {"learnt": "labelled images", "held_out": "labelled, left out", "val": "validation images"}
+        groups = {"learnt": "labelled images", "held_out": "labelled, left out", "val": watched}
         for name in ("loss", "accuracy"):
             curves = {
                 label: [sum(row) / len(row) for row in self.draws["history"][f"{group}/{name}"]]
@@ -145,10 +160,10 @@ def table(title: str, ours: Report, reported: Mapping[str, Any] | None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _read(module: Transfer, images: Tensor) -> Tensor:
+def _read(reader: Reader, images: Tensor) -> Tensor:
     """The digits (D, N) that each draw's classifier reads in raw images (N, 28, 28)."""
-    chunks = (to_images(chunk).to(module.device) for chunk in images.split(CHUNK))
-    return torch.cat([module(chunk).argmax(dim=2) for chunk in chunks], dim=1)
+    chunks = (to_images(chunk).to(reader.device) for chunk in images.split(CHUNK))
+    return torch.cat([reader(chunk).argmax(dim=2) for chunk in chunks], dim=1)
 
 
 def _data(trainer: L.Trainer) -> FewLabels:

@@ -29,6 +29,7 @@ from mnist_gen.callbacks import LAST, BestCheckpoint, EmbedConfig, how_to_go_on
 from mnist_gen.config import MACHINE, differing, flat, plain
 from mnist_gen.errors import Interrupted, UserError
 from mnist_gen.gan import GAN
+from mnist_gen.semi import SemiSupervised
 from mnist_gen.transfer import Transfer
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ def fit(cfg: DictConfig) -> float | None:
         return _fit(_own_configuration(cfg), folder, Path(cfg.ckpt), going_on=True)
     if cfg.scorer is not None:
         cfg.scorer = str(Path(cfg.scorer).absolute())  # a resumed run may start elsewhere
-    if cfg.pretrained is not None:
+    if cfg.get("pretrained") is not None:
         cfg = pretraining.complete(cfg)
     return _fit(cfg, folder, folder / LAST)
 
@@ -61,21 +62,24 @@ def _fit(cfg: DictConfig, folder: Path, ckpt: Path, going_on: bool = False) -> f
     if complete is not None:
         log.info("%s is complete: nothing to do.", folder)
         return complete["objective"]
-    autoencoder = None if ckpt.exists() or not pretraining.needed(cfg) else _pretrained(cfg)
     data, model, trainer = _assemble(cfg, folder)
-    if autoencoder is not None:
-        assert isinstance(model, Transfer)
-        model.start_from(autoencoder)
+    if pretraining.needed(cfg) and not ckpt.exists():
+        assert isinstance(model, Transfer | SemiSupervised)
+        data.prepare_data()
+        data.setup("fit")  # mistakes in the configuration show before an autoencoder is trained
+        model.start_from(_pretrained(cfg))
+        L.seed_everything(cfg.seed, verbose=False)  # as if that had not happened
     start = time.monotonic()
     trainer.fit(model, data, ckpt_path=ckpt if ckpt.exists() else None, weights_only=True)
     trained = time.monotonic()
-    best = next(callback for callback in trainer.checkpoint_callbacks if isinstance(callback, BestCheckpoint))
+    best = next((callback for callback in trainer.checkpoint_callbacks if isinstance(callback, BestCheckpoint)), None)
+    tested = (best and best.best_model_path) or folder / LAST
     try:
-        trainer.test(model, data, ckpt_path=best.best_model_path or folder / LAST, verbose=False, weights_only=True)
+        trainer.test(model, data, ckpt_path=tested, verbose=False, weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C
         raise Interrupted(f"Interrupted while testing. {how_to_go_on(trainer)}") from None
     seconds = {"fit": round(trained - start, 1), "test": round(time.monotonic() - trained, 1)}
-    objective = None if best.best_model_score is None else float(best.best_model_score)
+    objective = None if best is None or best.best_model_score is None else float(best.best_model_score)
     if trainer.is_global_zero:
         metrics = _numbers(trainer.callback_metrics)
         _log_hparams(trainer, cfg, metrics)

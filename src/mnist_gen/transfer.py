@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mnist_gen.augment import random_affine
-from mnist_gen.autoencoder import CHUNK, Autoencoder
-from mnist_gen.data import Batch, to_images
+from mnist_gen.autoencoder import Autoencoder
+from mnist_gen.data import CHUNK, Batch, to_images
 from mnist_gen.errors import UserError
 from mnist_gen.labels import FewLabels, LabelledBatch
 from mnist_gen.optimization import refuse_unless_finite

@@ -1,0 +1,155 @@
+"""Classifiers on an encoder: what they learn, when they are kept, and the runs they make."""
+
+import json
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from mnist_gen import checkpoint
+from mnist_gen.autoencoder import Autoencoder
+from mnist_gen.networks import Decoder, Encoder, LinearHead, MLPHead
+from mnist_gen.transfer import Transfer
+from tests.test_run import at_batch, events, same_weights  # noqa: F401
+
+FEW = (
+    "data.labels=20", "data.labels_seed=0", "data.batch_size=12", "data.folds=2", "data.watched=30",
+    "data.eval_batch_size=50", "trainer.max_epochs=3", "model.views=2", "callbacks.recognition.reported=null",
+    "pretrained=autoencoder",
+    "pretrained.overrides=['trainer.max_epochs=1','trainer.limit_train_batches=2','data.batch_size=8']",
+)  # fmt: skip
+ARMS = ("frozen", "finetune", "scratch")
+
+
+def transfer(arm="frozen", head=LinearHead, **options) -> Transfer:
+    settings = {"latent_dim": 64, "encoder": Encoder, "head": head, "arm": arm, "standardize": False, "augment": 0.0}
+    settings |= {"views": 1, "optimizer": partial(torch.optim.SGD, lr=0.1), "encoder_rate": 0.5}
+    return Transfer(**{**settings, "draws": 2, "folds": 2, "patience": 3, **options})
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(weight.numel() for weight in network.parameters())
+
+
+def test_heads_are_as_large_as_they_say():
+    assert parameters(LinearHead(64)) == 650
+    mlp = MLPHead(64, hidden=32, dropout=0.5)
+    assert parameters(mlp) == 64 * 32 + 32 + 32 * 10 + 10
+    codes = torch.ones(4, 64)
+    assert not torch.equal(mlp(codes), mlp(codes))  # dropout
+    mlp.eval()
+    assert torch.equal(mlp(codes), mlp(codes))
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_what_learns_and_how_fast(arm):
+    model = transfer(arm)
+    groups = model.configure_optimizers().param_groups
+    learning = [sum(weight.numel() for weight in group["params"]) for group in groups]
+    classifiers = 2 * 3  # two draws, each with two folds left out and none
+    assert learning == [classifiers * 650] if arm == "frozen" else [classifiers * 650, classifiers * 103_440]
+    assert [group["lr"] for group in groups] == [0.1, 0.05][: len(groups)]
+    assert (model.encoder is not None) == (arm == "frozen")
+
+
+def batch(labels=4):
+    torch.manual_seed(0)
+    images = torch.rand(2, labels, 1, 32, 32)
+    folds = torch.tensor([[0, 1] * (labels // 2)] * 2)
+    return images, torch.arange(2 * labels).view(2, labels) % 10, folds, torch.arange(labels)
+
+
+def test_a_classifier_does_not_see_the_fold_it_leaves_out():
+    model = transfer("scratch")
+    images, labels, folds, positions = batch()
+
+    def gradients(images):
+        model.zero_grad()
+        model.training_step((images, labels, folds, positions), 0).backward()
+        return [member.head[0].weight.grad.clone() for member in model.groups[0]]
+
+    changed = images.clone()
+    changed[0, folds[0] == 1] = 0
+    before, after = gradients(images), gradients(changed)
+    assert not torch.equal(before[0], after[0])  # leaves out fold 0, sees fold 1
+    assert torch.equal(before[1], after[1])
+    assert not torch.equal(before[2], after[2])  # leaves out nothing
+
+
+def test_draws_do_not_touch_each_other():
+    model = transfer("scratch")
+    images, labels, folds, positions = batch()
+    model.done[1] = True
+    model.training_step((images, labels, folds, positions), 0).backward()
+    assert all(weight.grad is not None for member in model.groups[0] for weight in member.parameters())
+    assert all(weight.grad is None for member in model.groups[1] for weight in member.parameters())
+
+
+def test_the_best_epoch_is_kept_and_patience_ends_a_draw():
+    model = transfer(patience=2)
+    model._trainer = SimpleNamespace(current_epoch=0)
+    bias = lambda draw: model.best[draw].head[0].bias[0].item()  # noqa: E731
+    for epoch, losses in enumerate([[3.0, 3.0], [2.0, 4.0], [2.5, 5.0], [1.0, 1.0]]):
+        model._trainer.current_epoch = epoch
+        for group in model.groups:
+            group[-1].head[0].bias.data.fill_(epoch)
+        model._keep_better(torch.tensor(losses))
+        assert model.done.tolist() == [False, epoch >= 2]
+    assert model.best_epoch.tolist() == [4, 1]
+    assert (bias(0), bias(1)) == (3, 0)  # the second draw was done before its loss fell again
+
+
+@pytest.mark.parametrize("arm", ["frozen", "finetune"])
+def test_starting_from_an_autoencoder(arm):
+    autoencoder = Autoencoder(64, Encoder, Decoder, torch.optim.Adam, 0, 1.0)
+    model = transfer(arm)
+    model.start_from(autoencoder)
+    images = torch.rand(3, 1, 32, 32)
+    assert len(model._encoders()) == (1 if arm == "frozen" else 2 * 3 + 2)
+    for encoder in model._encoders():
+        assert torch.equal(encoder(images), autoencoder.encode(images))
+
+
+def test_scratch_encoders_all_differ():
+    images = torch.rand(3, 1, 32, 32)
+    codes = [member.encoder(images) for group in transfer("scratch").groups for member in group]
+    assert not any(torch.equal(codes[0], other) for other in codes[1:])
+
+
+def test_codes_are_standardised_without_labels(fit, tmp_path):
+    words = ["experiment=transfer_linear_frozen", *FEW, f"pretrained.folder={tmp_path / 'pretrained'}"]
+    fit(tmp_path / "run", *words, tiny=False)
+    model = checkpoint.load(tmp_path / "run/checkpoints/best.ckpt")
+    assert model.encoder.mean.abs().max() > 0
+    assert not torch.equal(model.encoder.deviation, torch.ones(64))
+
+
+@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+def test_every_arm_runs(fit, tmp_path, head, arm):
+    folder, pretrained = tmp_path / "run", tmp_path / "pretrained"
+    words = [f"experiment=transfer_{head}_{arm}", *FEW, "data.draws=2", f"pretrained.folder={pretrained}"]
+    fit(folder, *words, tiny=False)
+    assert pretrained.exists() == (arm != "scratch")
+    record = json.loads((folder / "metrics.json").read_text())
+    metrics = record["metrics"]
+    draws = json.loads((folder / "draws.json").read_text())
+    assert draws["seeds"] == [0, 1]
+    assert metrics["test/accuracy"] == pytest.approx(sum(draws["accuracy"]) / 2)
+    assert metrics["test/accuracy_worst"] == pytest.approx(min(draws["accuracy"]))
+    assert {f"test/f1_{digit}" for digit in range(10)} | {"train/accuracy", "test/f1_macro"} <= metrics.keys()
+    assert {path.name for path in (folder / "figures").iterdir()} == {
+        "losses.png", "loss.png", "accuracy.png", "confusion.png"
+    }  # fmt: skip
+    log = events(folder)
+    for tag in ("train/loss", "val/loss", "held_out/accuracy", "learnt/loss"):
+        assert [event.step for event in log.Scalars(tag)] == [1, 2, 3]
+    assert len(log.Images("confusion")) == 1
+    assert any(tag.startswith("report/test") for tag in log.Tags()["tensors"])
+    model = checkpoint.load(folder / "checkpoints/best.ckpt")
+    logits = model(torch.rand(5, 1, 32, 32))
+    assert logits.shape == (2, 5, 10)
+    moved = record["config"]["model"]["encoder"]["_target_"]
+    assert moved == "mnist_gen.networks.Encoder"
