@@ -122,19 +122,6 @@ def test_mismatch_can_be_off_and_is_off_without_labels():
     assert gan(experiment="gan")._mismatch(real, labels, scores) == 0
 
 
-def test_average_ramps_up_to_its_decay():
-    model = gan("model.ema_decay=0.9")
-    for average, value in zip(model.averaged.parameters(), model.generator.parameters(), strict=True):
-        average.data.zero_()
-        value.data.fill_(1)
-    model._average(batches=0)
-    assert next(model.averaged.parameters()).unique().item() == pytest.approx(1 - 1 / 10)
-    for average in model.averaged.parameters():
-        average.data.zero_()
-    model._average(batches=10_000)
-    assert next(model.averaged.parameters()).unique().item() == pytest.approx(0.1)
-
-
 def test_learning_rates_rise_stay_and_fall(monkeypatch):
     model = gan("model.warmup=9", "model.decay_from=0.5", "model.generator_optimizer.lr=1.0")
 

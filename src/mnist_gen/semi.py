@@ -95,6 +95,7 @@ class SemiSupervised(L.LightningModule):
         self.to(memory_format=torch.channels_last)  # faster on a CPU
         self.averaged = copy.deepcopy(self.network).requires_grad_(False)
         self.targets: Tensor | None = None  # what each training image is taken for
+        self.next_spread = 0  # epoch
         self.history: dict[str, list[list[float]]] = {}  # a row an epoch, in its one column the value
         self._watched: list[Tensor] = []
 
@@ -122,8 +123,9 @@ class SemiSupervised(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Spreads the labels, every few epochs."""
-        if self.targets is None or self.current_epoch % self.every == 0:
+        if self.current_epoch >= self.next_spread:
             self.targets = self._spread()
+            self.next_spread = self.current_epoch + self.every
 
     @torch.no_grad()
     def _spread(self) -> Tensor:
@@ -141,8 +143,9 @@ class SemiSupervised(L.LightningModule):
         refuse_unless_finite(loss, self, self.global_step)
         return loss
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Moves the average."""
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Moves the average too, before any callback may save it."""
+        super().optimizer_step(*args, **kwargs)
         move_average(self.averaged, self.network, self.ema_decay, self.global_step)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -174,8 +177,10 @@ class SemiSupervised(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What the images are taken for, and the curves so far."""
-        checkpoint["targets"], checkpoint["history"] = self.targets, self.history
+        checkpoint["spread"] = {"targets": self.targets, "next": self.next_spread}
+        checkpoint["history"] = self.history
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes them back."""
-        self.targets, self.history = checkpoint["targets"], checkpoint["history"]
+        self.targets, self.next_spread = checkpoint["spread"]["targets"], checkpoint["spread"]["next"]
+        self.history = checkpoint["history"]
