@@ -57,7 +57,7 @@ def test_right_arguments(words):
         (("seed=3",), "choose an experiment"),
         (("experiment=cgan",), "experiment=cgan: choose one of autoencoder, "),
         ((MAIN, "model/loss=wgan"), "model/loss=wgan: choose one of bce, hinge, non_saturating, relativistic"),
-        ((MAIN, "data=cifar"), "data=cifar: choose one of corrupted, fashion_mnist, kmnist, mnist"),
+        ((MAIN, "data=cifar"), "data=cifar: choose one of corrupted, fashion_mnist, few_labels, kmnist, mnist"),
         ((MAIN, "model.embeding_dim=3"), "model.embeding_dim: no such key; did you mean model.embedding_dim"),
         ((MAIN, "lr=3"), "lr: no such key; did you mean"),
         ((MAIN, "digit=3"), "digit: no such key"),
@@ -70,10 +70,11 @@ def test_right_arguments(words):
         ((MAIN, "callbacks.judge.cas=7"), "callbacks.judge.cas=7: must be true or false"),
         ((MAIN, "callbacks.progress.shown=loss_d"), "callbacks.progress.shown=loss_d: must be a list"),
         (("task=sample", "digit=3"), "task=sample needs ckpt="),
+        (("task=claims",), "task=claims needs sweep="),
         (("task=sample", "ckpt=nowhere.ckpt"), "ckpt=nowhere.ckpt: no such file"),
         (("ckpt=nowhere.ckpt",), "ckpt=nowhere.ckpt: no such file"),
         ((f"ckpt={__file__}",), "a run goes on from a file in its own checkpoints folder"),
-        (("task=train",), "task=train: choose one of fit, sample, test"),
+        (("task=train",), "task=train: choose one of claims, fit, sample, test"),
     ],
 )
 def test_wrong_arguments(words, message):

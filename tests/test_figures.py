@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -39,11 +40,30 @@ def test_curves_name_their_axes():
 
 
 def test_sweep_leaves_a_gap_for_a_failed_job():
-    figure = figures.sweep(["5", "20", "65"], {"fid": [1.0, None, 0.5]}, "embedding_dim", "title")
+    figure = figures.sweep({"embedding_dim": ["5", "20", "65"]}, {"fid": [1.0, None, 0.5]}, "title")
     assert figure.axes[0].lines[0].get_xdata() == pytest.approx([0, 2])
     assert figure.axes[0].lines[0].get_linestyle() == "-"
 
 
 def test_sweep_draws_no_line_between_names():
-    figure = figures.sweep(["bce", "hinge"], {"fid": [1.0, 0.5]}, "model/loss", "title")
+    figure = figures.sweep({"model/loss": ["bce", "hinge"]}, {"fid": [1.0, 0.5]}, "title")
     assert figure.axes[0].lines[0].get_linestyle() == "None"
+
+
+def test_sweep_over_two_keys_draws_a_line_for_each_name_over_the_numbers():
+    settings = {"arm": ["frozen", "frozen", "scratch", "scratch"], "labels": ["10", "50", "10", "50"]}
+    metrics = {"accuracy": [0.7, 0.9, 0.4, 0.6], "accuracy_std": [0.1, 0.0, 0.2, 0.1]}
+    figure = figures.sweep(settings, metrics, "title")
+    (axes,) = figure.axes  # deviations are bars, not a chart
+    first, second = (container.lines[0] for container in axes.containers)
+    assert first.get_ydata() == pytest.approx([0.7, 0.9])
+    assert second.get_ydata() == pytest.approx([0.4, 0.6])
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["10", "50"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["frozen", "scratch"]
+
+
+def test_confusion_shows_shares_of_each_digit():
+    figure = figures.confusion(np.array([[3, 1], [0, 0]]), "title")
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.texts] == ["75.0", "25.0"]
+    assert axes.images[0].get_array().tolist() == [[75, 25], [0, 0]]

@@ -88,12 +88,16 @@ def check_arguments(config_dir: str, arguments: Sequence[str]) -> None:
 
 
 def _check_purpose(loader: ConfigLoader, overrides: Sequence[Override], multirun: bool) -> None:
-    """A run needs an experiment, or a checkpoint to go on from; the other tasks need a checkpoint.
+    """A run needs an experiment, or a checkpoint to go on from; `claims` needs a sweep, the other tasks a checkpoint.
 
     A checkpoint brings its own configuration: then only a few keys are free.
     """
     given = {o.key_or_group: o.value() for o in overrides}
     task, ckpt = str(given.get("task", "fit")), given.get("ckpt")
+    if task == "claims":
+        if "sweep" not in given:
+            raise UserError("task=claims needs sweep=<folder of a sweep>.")
+        return
     if ckpt is None:
         if task != "fit":
             raise UserError(f"task={task} needs ckpt=<path of a checkpoint>.")

@@ -1,7 +1,7 @@
 """Tensors and histories -> pictures. Images are (N, 1, 32, 32) in [0, 1]; each function returns a matplotlib figure."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 DPI = 110
+NUMBER = r"-?[\d.]+(e-?\d+)?"
 HISTORY = Mapping[str, Sequence[float]]
 
 
@@ -56,23 +57,48 @@ def curves(xs: Sequence[float], series: HISTORY, title: str, ylabel: str, xlabel
     return figure
 
 
-def sweep(values: Sequence[str], metrics: Mapping[str, Sequence[float | None]], key: str, title: str) -> Figure:
-    """One small chart a metric, against the swept values: a line through numbers, points for names.
+def sweep(settings: Mapping[str, Sequence[str]], metrics: Mapping[str, Sequence[float | None]], title: str) -> Figure:
+    """One small chart a metric: lines over the last key that has numbers, one for each setting of the others.
 
-    A failed job's value is None and leaves a gap.
+    Without numbers, points. A metric `<name>_std` becomes the error bars of `<name>`. A failed job's value is None and
+    leaves a gap.
+
+    Args:
+        settings: for each swept key, its value in each job.
+        metrics: for each metric, its value in each job.
+        title: above the charts.
     """
-    numbers = all(re.fullmatch(r"-?[\d.]+(e-?\d+)?", value) for value in values)
-    figure = Figure(figsize=(3.2 * len(metrics), 3.2), layout="constrained")
-    for axes, (name, results) in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics.items(), strict=True):
-        known = [(i, result) for i, result in enumerate(results) if result is not None]
-        if known:
-            axes.plot(*zip(*known, strict=True), marker="o", linestyle="-" if numbers else "")
-        slanted = {} if max(map(len, values)) < 6 else {"rotation": 30, "ha": "right"}
-        axes.set_xticks(range(len(values)), values, **slanted)
-        axes.set(title=name, xlabel=key)
+    numbers = [key for key, values in settings.items() if all(re.fullmatch(NUMBER, value) for value in values)]
+    along = numbers[-1:] or list(settings)  # the keys of the horizontal axis
+    places, ticks = _numbered(settings[key] for key in along)
+    others = [values for key, values in settings.items() if key not in along]
+    lines, names = _numbered(others or [[""] * len(places)])
+    charts = [name for name in metrics if not name.endswith("_std")]
+    figure = Figure(figsize=(max(4.5, 3.2 * len(charts)), 3.6), layout="constrained")
+    for axes, chart in zip(figure.subplots(1, len(charts), squeeze=False)[0], charts, strict=True):
+        deviations = metrics.get(f"{chart}_std", [None] * len(places))
+        for number, name in enumerate(names):
+            points = zip(places, lines, metrics[chart], deviations, strict=True)
+            known = [(x, y, bar or 0.0) for x, line, y, bar in points if line == number and y is not None]
+            if known:
+                xs, ys, bars = zip(*known, strict=True)
+                style = {"marker": "o", "markersize": 4, "capsize": 2, "linestyle": "-" if numbers else ""}
+                axes.errorbar(xs, ys, yerr=bars if any(bars) else None, label=name, **style)
+        slanted = {} if max(map(len, ticks)) < 6 else {"rotation": 30, "ha": "right"}
+        axes.set_xticks(range(len(ticks)), ticks, **slanted)
+        axes.set(title=chart, xlabel=", ".join(along))
         axes.grid(alpha=0.3)
+    if len(names) > 1:
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     figure.suptitle(title, fontsize=11)
     return figure
+
+
+def _numbered(columns: Iterable[Sequence[str]]) -> tuple[list[int], list[str]]:
+    """The rows of some columns, each as a number, and the different rows by that number."""
+    rows = [", ".join(row) for row in zip(*columns, strict=True)]
+    names = list(dict.fromkeys(rows))
+    return [names.index(row) for row in rows], names
 
 
 def confusion(counts: NDArray[np.integer], title: str) -> Figure:

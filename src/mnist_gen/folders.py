@@ -13,7 +13,10 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-SHOWN = ("test/class_accuracy", "test/worst_class", "test/fid", "test/coverage", "test/cas", "test/accuracy")
+SHOWN = (
+    *("test/class_accuracy", "test/worst_class", "test/fid", "test/coverage", "test/cas"),
+    *("test/accuracy", "test/accuracy_std", "test/accuracy_worst"),
+)
 
 
 class Folders(Callback):
@@ -69,10 +72,10 @@ def summarise(folder: Path, swept: list[str], fixed: list[str]) -> None:
         swept: the swept keys, by which the jobs are compared.
         fixed: the other keys on the command line; jobs of another sweep in the same folder are left out.
     """
-    settings = {path.parents[1]: _settings(path) for path in folder.rglob(".hydra/overrides.yaml")}
+    found = {path.parents[1]: _settings(path) for path in folder.rglob(".hydra/overrides.yaml")}
     rows = [
         {key: chosen[key] for key in swept} | _results(job)
-        for job, chosen in settings.items()
+        for job, chosen in found.items()
         if chosen.keys() == {*swept, *fixed}
     ]
     rows.sort(key=lambda row: [_order(row[key]) for key in swept])
@@ -86,9 +89,9 @@ def summarise(folder: Path, swept: list[str], fixed: list[str]) -> None:
     if shown:
         from mnist_gen import figures  # here, for it imports torch
 
-        values = [", ".join(str(row[key]) for key in swept) for row in rows]
-        series = {name.partition("/")[2]: [row.get(name) for row in rows] for name in shown}
-        figures.save(figures.sweep(values, series, ", ".join(swept), folder.name), folder / "summary.png")
+        settings = {key: [str(row[key]) for row in rows] for key in swept}
+        results = {name.partition("/")[2]: [row.get(name) for row in rows] for name in shown}
+        figures.save(figures.sweep(settings, results, folder.name), folder / "summary.png")
 
 
 def _settings(overrides: Path) -> dict[str, str]:

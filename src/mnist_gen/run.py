@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_gen import checkpoint, figures, pretraining
 from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.callbacks import LAST, BestCheckpoint, EmbedConfig, how_to_go_on
+from mnist_gen.claims import judge, markdown, read
 from mnist_gen.config import MACHINE, differing, flat, plain
 from mnist_gen.errors import Interrupted, UserError
 from mnist_gen.gan import GAN
@@ -141,6 +142,18 @@ def sample(cfg: DictConfig) -> None:
     except OSError as error:
         raise UserError(f"out={out}: cannot be written ({error.strerror}).") from None
     print(f"{len(images)} samples in {out}")
+
+
+def claims(cfg: DictConfig) -> None:
+    """Holds the report's claims on transfer learning against sweeps: a table on the screen and in claims.md.
+
+    Raises:
+        UserError: a folder is missing or holds no complete job of a transfer experiment.
+    """
+    folders = [cfg.sweep] if isinstance(cfg.sweep, str) else list(cfg.sweep)
+    table = markdown(judge(read(folders, cfg.labels)))
+    (Path(folders[0]) / "claims.md").write_text(table)
+    print(table)
 
 
 def _own_configuration(cfg: DictConfig) -> DictConfig:
