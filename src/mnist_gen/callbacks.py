@@ -150,13 +150,17 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """Keeps `checkpoints/last.ckpt` after each epoch, and on Ctrl-C after the batch, so that a run resumes exactly.
+    """Keeps `checkpoints/last.ckpt`, on Ctrl-C after the batch, so that a run resumes exactly.
 
     The random state goes with it: a resumed run ends as if it had never stopped, bit for bit on a CPU.
+
+    Args:
+        every_epochs: how often; after the last epoch in any case.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, every_epochs: int = 1) -> None:
         super().__init__(filename="last", enable_version_counter=False, save_on_train_epoch_end=True)
+        self.every_epochs = every_epochs
         self._stop = False
         self._handlers: dict[int, Any] = {}
         self._random: dict[str, Any] = {}
@@ -185,8 +189,10 @@ class LastCheckpoint(ModelCheckpoint):
             raise Interrupted(f"Interrupted in epoch {epochs_done(trainer)}. {how_to_go_on(trainer)}")
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Saves, and stops here if that was asked for since the last batch."""
-        super().on_train_epoch_end(trainer, pl_module)
+        """Saves if it is time, and stops here if that was asked for since the last batch."""
+        epoch = epochs_done(trainer)
+        if epoch % self.every_epochs == 0 or epoch == trainer.max_epochs or trainer.should_stop or self._stop:
+            trainer.save_checkpoint(run_folder(trainer) / LAST)
         if self._stop:
             raise Interrupted(f"Interrupted after epoch {epochs_done(trainer)}. {how_to_go_on(trainer)}")
 

@@ -217,7 +217,6 @@ class Transfer(L.LightningModule):
                 self.log(f"{group}/{name}", column.mean(), logger=False)
         judge = "held_out" if "held_out" in measured else "learnt" if len(self.groups[0]) > 1 else "val"
         self._keep_better(measured[judge][:, 0])
-        self.log("val/best_loss", self.best_loss.mean(), logger=False)
         self.trainer.should_stop = bool(self.done.all())
 
     def _keep_better(self, losses: Tensor) -> None:
