@@ -16,6 +16,7 @@ from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.config import CONFIG_NAME, MACHINE, PLACES, check_arguments, composing, flat, plain
 from mnist_gen.errors import UserError
 
+SHAPING = ("seed", "data", "model", "trainer")  # the parts of a configuration that the weights depend on
 TARGET = f"{Autoencoder.__module__}.{Autoencoder.__qualname__}"
 
 
@@ -56,7 +57,8 @@ def own_run(cfg: DictConfig) -> tuple[DictConfig, Path]:
     own.data.update({key: cfg.data[key] for key in ("dataset", "root", "cache")})
     own.trainer.update({key: cfg.trainer[key] for key in MACHINE})
     elsewhere = (*PLACES, *(f"trainer.{key}" for key in MACHINE))
-    settings = {key: value for key, value in flat(plain(own)) if key not in elsewhere}
+    shaping = (pair for pair in flat(plain(own)) if pair[0].partition(".")[0] in SHAPING)
+    settings = {key: value for key, value in shaping if key not in elsewhere}
     digest = hashlib.sha1(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
     return own, Path(cfg.pretrained.folder).resolve() / f"{cfg.pretrained.experiment}-{digest}"
 
