@@ -1,6 +1,8 @@
 """Classifiers on an encoder: what they learn, when they are kept, and the runs they make."""
 
 import json
+import os
+import signal
 from functools import partial
 from types import SimpleNamespace
 
@@ -10,6 +12,7 @@ from torch import nn
 
 from mnist_gen import checkpoint
 from mnist_gen.autoencoder import Autoencoder
+from mnist_gen.errors import Interrupted
 from mnist_gen.networks import Decoder, Encoder, LinearHead, MLPHead
 from mnist_gen.transfer import Transfer
 from tests.test_run import at_batch, events, same_weights  # noqa: F401
@@ -153,3 +156,43 @@ def test_every_arm_runs(fit, tmp_path, head, arm):
     assert logits.shape == (2, 5, 10)
     moved = record["config"]["model"]["encoder"]["_target_"]
     assert moved == "mnist_gen.networks.Encoder"
+
+
+@pytest.mark.parametrize("arm", ["frozen", "finetune"])
+@pytest.mark.parametrize("stop", [3, 4])  # two batches an epoch: inside the second one, and at its end
+def test_an_interrupted_run_goes_on_to_the_same_end(fit, tmp_path, monkeypatch, arm, stop):
+    words = [f"experiment=transfer_mlp_{arm}", *FEW, "data.draws=2", f"pretrained.folder={tmp_path / 'pretrained'}"]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    fit(whole, *words, tiny=False)
+    step = Transfer.training_step
+
+    def interrupted(self, batch, batch_idx):
+        if self.global_step == stop - 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(Transfer, "training_step", interrupted)
+    with pytest.raises(Interrupted):
+        fit(stopped, *words, tiny=False)
+    monkeypatch.setattr(Transfer, "training_step", step)
+    fit(stopped, *words, tiny=False)
+    assert same_weights(whole, stopped)
+    assert json.loads((whole / "draws.json").read_text()) == json.loads((stopped / "draws.json").read_text())
+
+
+def test_the_last_checkpoint_is_of_the_last_epoch(fit, tmp_path):
+    words = ["experiment=transfer_linear_scratch", *FEW, "model.patience=1", "trainer.max_epochs=30"]
+    fit(tmp_path / "run", *words, "model.optimizer.lr=5.0", tiny=False)  # soon worse: patience ends it
+    last = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
+    epochs = len(last["history"]["val/loss"])
+    assert epochs < 30
+    assert epochs % 10  # not by its turn
+    assert last["epoch"] == epochs - 1
+
+
+def test_ten_labels_cannot_be_left_out_and_training_goes_on(fit, tmp_path):
+    words = ["experiment=transfer_linear_scratch", *FEW, "data.labels=10"]
+    fit(tmp_path / "run", *words, tiny=False)
+    history = json.loads((tmp_path / "run/draws.json").read_text())["history"]
+    assert "held_out/loss" not in history
+    assert len(history["learnt/loss"]) == 3

@@ -1,0 +1,95 @@
+"""The autoencoder that a classifier starts from: trained once, found again, or named."""
+
+import logging
+
+import pytest
+import torch
+
+from mnist_gen import checkpoint, pretraining
+from mnist_gen.errors import UserError
+from tests.conftest import composed
+from tests.test_autoencoder import FEW as QUICK
+from tests.test_transfer import FEW
+
+FROZEN = "experiment=transfer_linear_frozen"
+
+
+@pytest.fixture
+def transfer(fit, tmp_path):
+    """`transfer(name, *words)` runs a tiny transfer experiment; autoencoders are kept in `pretrained`."""
+
+    def run(name: str, *words: str):
+        fit(tmp_path / name, FROZEN, *FEW, f"pretrained.folder={tmp_path / 'pretrained'}", *words, tiny=False)
+        return checkpoint.load(tmp_path / name / "checkpoints/last.ckpt")
+
+    return run
+
+
+def folders(tmp_path) -> list[str]:
+    return sorted(path.name for path in (tmp_path / "pretrained").iterdir())
+
+
+def test_it_is_trained_once_and_says_so(transfer, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    first = transfer("a")
+    assert sum("training autoencoder first, once" in record.message for record in caplog.records) == 1
+    (kept,) = folders(tmp_path)
+    before = (tmp_path / "pretrained" / kept / "metrics.json").stat().st_mtime_ns
+    second = transfer("b", "seed=3", "model.patience=2", "data.labels_seed=4")
+    assert folders(tmp_path) == [kept]
+    assert (tmp_path / "pretrained" / kept / "metrics.json").stat().st_mtime_ns == before
+    for one, other in zip(first.encoder.network.parameters(), second.encoder.network.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_another_autoencoder_has_another_folder(transfer, tmp_path):
+    transfer("a")
+    words = next(word for word in FEW if word.startswith("pretrained.overrides"))
+    model = transfer("b", words[:-1] + ",'model.latent_dim=7']")
+    assert len(folders(tmp_path)) == 2
+    assert model.encoder.mean.shape == (7,)
+    assert [head.in_features for head in model.best[0].head] == [7]
+
+
+def test_whether_it_was_trained_on_the_way_changes_nothing(transfer):
+    trained, found = transfer("a"), transfer("b")
+    assert all(torch.equal(value, found.state_dict()[name]) for name, value in trained.state_dict().items())
+
+
+def test_a_named_one_brings_its_networks(fit, transfer, tmp_path):
+    fit(tmp_path / "wide", "experiment=autoencoder_wide", "model.encoder.channels=4", *QUICK, tiny=False)
+    ckpt = tmp_path / "wide/checkpoints/best.ckpt"
+    model = transfer("a", f"pretrained.ckpt={ckpt}")
+    assert not (tmp_path / "pretrained").exists()
+    named = checkpoint.load(ckpt)
+    images = torch.rand(3, 1, 32, 32)
+    assert torch.allclose(model.encoder.network(images), named.encode(images), atol=1e-6)
+
+
+def test_another_model_is_refused(transfer, tmp_path):
+    transfer("a")
+    ckpt = tmp_path / "a/checkpoints/last.ckpt"
+    with pytest.raises(UserError, match=r"pretrained.ckpt=.* is a Transfer, not an Autoencoder: name one made by"):
+        transfer("b", f"pretrained.ckpt={ckpt}")
+    with pytest.raises(UserError, match="pretrained.experiment=cgan_embed20 is a GAN, not an Autoencoder"):
+        transfer("b", "pretrained.experiment=cgan_embed20")
+    with pytest.raises(UserError, match=r"ckpt=nowhere.ckpt: no such file"):
+        transfer("b", "pretrained.ckpt=nowhere.ckpt")
+
+
+@pytest.mark.parametrize("word", ["data.labels=500", "data.labels=25", "data.labels=9"])
+def test_impossible_labels_show_before_an_autoencoder_is_trained(transfer, tmp_path, word):
+    with pytest.raises(UserError, match=word):
+        transfer("a", word)
+    assert not (tmp_path / "pretrained").exists()
+
+
+def test_what_it_draws_and_where_it_lies_do_not_make_it_another_one(tmp_path):
+    def folder(*words):
+        return pretraining.own_run(composed(FROZEN, *words))[1]
+
+    usual = folder()
+    assert folder("pretrained.overrides=['callbacks.project.count=5']") == usual
+    assert folder(f"data.cache={tmp_path}", "seed=7", "trainer=gpu") == usual
+    assert folder("pretrained.overrides=['seed=7']") != usual
+    assert folder("pretrained=autoencoder").name.startswith("autoencoder-")
