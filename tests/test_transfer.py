@@ -27,7 +27,15 @@ ARMS = ("frozen", "finetune", "scratch")
 
 
 def transfer(arm="frozen", head=LinearHead, **options) -> Transfer:
-    settings = {"latent_dim": 64, "encoder": Encoder, "head": head, "arm": arm, "standardize": False, "augment": 0.0}
+    settings = {
+        "latent_dim": 64,
+        "encoder": Encoder,
+        "head": head,
+        "arm": arm,
+        "standardize": False,
+        "augment": 0.0,
+        "noise": 0.0,
+    }
     settings |= {"views": 1, "optimizer": partial(torch.optim.SGD, lr=0.1), "encoder_rate": 0.5}
     return Transfer(**{**settings, "draws": 2, "folds": 2, "patience": 3, **options})
 

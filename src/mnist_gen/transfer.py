@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mnist_gen.augment import random_affine
+from mnist_gen.augment import noisy, random_affine
 from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.data import CHUNK, Batch, to_images
 from mnist_gen.errors import UserError
@@ -71,6 +71,7 @@ class Transfer(L.LightningModule):
         standardize: whether codes of a pretrained encoder are brought to mean 0 and deviation 1, as they are over
             unlabelled training images.
         augment: strength of `augment.random_affine` on labelled images; 0 for none.
+        noise: standard deviation of the noise on them.
         views: codes a frozen encoder makes of each labelled image once: one of the image, the others of changed ones.
         optimizer: makes an optimizer from parameter groups.
         encoder_rate: learning rate of an encoder that learns, as a share of the head's.
@@ -91,6 +92,7 @@ class Transfer(L.LightningModule):
         arm: str,
         standardize: bool,
         augment: float,
+        noise: float,
         views: int,
         optimizer: Callable[..., Optimizer],
         encoder_rate: float,
@@ -104,7 +106,8 @@ class Transfer(L.LightningModule):
         for key, value in {"views": views, "patience": patience}.items():
             if value < 1:
                 raise UserError(f"model.{key}={value}: must be at least 1.")
-        self.arm, self.standardize, self.augment, self.views = arm, standardize, augment, views
+        self.arm, self.standardize, self.views = arm, standardize, views
+        self.augment, self.noise = augment, noise
         self.optimizer, self.encoder_rate, self.patience = optimizer, encoder_rate, patience
 
         def make() -> StandardizedEncoder:
@@ -173,16 +176,16 @@ class Transfer(L.LightningModule):
             images = to_images(raw.flatten(0, 1))
             with torch.random.fork_rng():
                 torch.manual_seed(torch.initial_seed())  # the run's seed: a resumed run sees the same views
-                views = [images, *(random_affine(images, self.augment) for _ in range(self.views - 1))]
+                views = [images, *(self._changed(images) for _ in range(self.views - 1))]
             codes = torch.stack([self.encoder(view) for view in views])  # (V, D N, latent_dim)
             self._codes["learnt"] = codes.unflatten(1, raw.shape[:2])  # (V, D, N, latent_dim)
 
     def training_step(self, batch: LabelledBatch, batch_idx: int) -> Tensor:
         """Mean loss of all classifiers that are not done, each on the labels it may know."""
         images, labels, folds, positions = batch
-        inputs = self._seen(images, positions)
+        inputs = self._seen(images, positions)  # (V, D, N, ...)
         losses = [
-            F.cross_entropy(classifier(inputs[draw, known]), labels[draw, known])
+            F.cross_entropy(classifier(inputs[:, draw, known].flatten(0, 1)), labels[draw, known].repeat(len(inputs)))
             for draw in (~self.done).nonzero().flatten().tolist()
             for fold, classifier in enumerate(self.groups[draw])
             if (known := folds[draw] != fold).any()
@@ -192,12 +195,13 @@ class Transfer(L.LightningModule):
         return loss
 
     def _seen(self, images: Tensor, positions: Tensor) -> Tensor:
-        """What classifiers learn from: a view's codes (D, N, latent_dim), or changed images (D, N, 1, 32, 32)."""
-        if self.encoder is None:
-            return random_affine(images.flatten(0, 1), self.augment).unflatten(0, images.shape[:2])
-        codes, draws = self._codes["learnt"], torch.arange(len(images), device=self.device)[:, None]
-        views = torch.randint(len(codes), images.shape[:2], device=self.device)
-        return codes[views, draws, positions]
+        """What classifiers learn from: all views' codes (V, D, N, latent_dim), or images changed anew, V = 1."""
+        if self.encoder is not None:
+            return self._codes["learnt"][:, :, positions]
+        return self._changed(images.flatten(0, 1)).unflatten(0, (1, *images.shape[:2]))
+
+    def _changed(self, images: Tensor) -> Tensor:
+        return noisy(random_affine(images, self.augment), self.noise)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Looks at the watched images with each draw's classifier as it is now."""
