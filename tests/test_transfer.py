@@ -78,7 +78,7 @@ def test_a_classifier_does_not_see_the_fold_it_leaves_out():
 
     def gradients(images):
         model.zero_grad()
-        model.training_step((images, labels, folds, positions), 0).backward()
+        model.training_step((images, labels, folds, positions), 0)["loss"].backward()
         return [member.head[0].weight.grad.clone() for member in model.groups[0]]
 
     changed = images.clone()
@@ -93,7 +93,7 @@ def test_draws_do_not_touch_each_other():
     model = transfer("scratch")
     images, labels, folds, positions = batch()
     model.done[1] = True
-    model.training_step((images, labels, folds, positions), 0).backward()
+    model.training_step((images, labels, folds, positions), 0)["loss"].backward()
     assert all(weight.grad is not None for member in model.groups[0] for weight in member.parameters())
     assert all(weight.grad is None for member in model.groups[1] for weight in member.parameters())
 
@@ -155,7 +155,7 @@ def test_every_arm_runs(fit, tmp_path, head, arm):
         "losses.png", "loss.png", "accuracy.png", "confusion.png"
     }  # fmt: skip
     log = events(folder)
-    for tag in ("train/loss", "val/loss", "held_out/accuracy", "learnt/loss"):
+    for tag in ("train/cross_entropy", "val/loss", "held_out/accuracy", "learnt/loss"):
         assert [event.step for event in log.Scalars(tag)] == [1, 2, 3]
     assert len(log.Images("confusion")) == 1
     assert any(tag.startswith("report/test") for tag in log.Tags()["tensors"])

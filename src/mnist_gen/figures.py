@@ -1,6 +1,7 @@
 """Tensors and histories -> pictures. Images are (N, 1, 32, 32) in [0, 1]; each function returns a matplotlib figure."""
 
 import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def sweep(settings: Mapping[str, Sequence[str]], metrics: Mapping[str, Sequence[
         axes.grid(alpha=0.3)
     if len(names) > 1:
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(textwrap.fill(title, width=12 * int(figure.get_figwidth())), fontsize=11)
     return figure
 
 

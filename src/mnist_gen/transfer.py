@@ -180,8 +180,11 @@ class Transfer(L.LightningModule):
             codes = torch.stack([self.encoder(view) for view in views])  # (V, D N, latent_dim)
             self._codes["learnt"] = codes.unflatten(1, raw.shape[:2])  # (V, D, N, latent_dim)
 
-    def training_step(self, batch: LabelledBatch, batch_idx: int) -> Tensor:
-        """Mean loss of all classifiers that are not done, each on the labels it may know."""
+    def training_step(self, batch: LabelledBatch, batch_idx: int) -> dict[str, Tensor]:
+        """The loss is the sum over the classifiers that are not done, so that each learns as if it were alone.
+
+        `cross_entropy` is their mean.
+        """
         images, labels, folds, positions = batch
         inputs = self._seen(images, positions)  # (V, D, N, ...)
         losses = [
@@ -190,9 +193,9 @@ class Transfer(L.LightningModule):
             for fold, classifier in enumerate(self.groups[draw])
             if (known := folds[draw] != fold).any()
         ]
-        loss = torch.stack(losses).mean()
+        loss = torch.stack(losses).sum()
         refuse_unless_finite(loss, self, self.global_step)
-        return loss
+        return {"loss": loss, "cross_entropy": loss.detach() / len(losses)}
 
     def _seen(self, images: Tensor, positions: Tensor) -> Tensor:
         """What classifiers learn from: all views' codes (V, D, N, latent_dim), or images changed anew, V = 1."""
