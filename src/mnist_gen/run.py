@@ -242,7 +242,8 @@ def _record(folder: Path, cfg: DictConfig, results: dict[str, Any]) -> None:
 
 def _report(folder: Path, metrics: Mapping[str, float]) -> None:
     """A short table, and where the rest lies."""
-    print(f"\n{'metric':<18}{'value':>10}{'real floor':>13}")
+    compared = any(name.startswith("floor/") for name in metrics)
+    print(f"\n{'metric':<18}{'value':>10}" + (f"{'real floor':>13}" if compared else ""))
     for name, value in metrics.items():
         group, _, metric = name.partition("/")
         if group == "test" and not metric[-1].isdigit():
