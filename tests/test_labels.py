@@ -85,6 +85,14 @@ def test_no_labelled_image_is_watched_or_tested(tiny_data, tmp_path):
     assert sum(len(labels) for _, labels in data.val_dataloader()) == 30
 
 
+@pytest.mark.parametrize(("batch_size", "sizes"), [(None, [4] * 5), (8, [8, 8, 4])])
+def test_a_batch_is_a_fifth_of_the_labels_unless_it_is_said(tiny_data, tmp_path, batch_size, sizes):
+    data = few(tiny_data, tmp_path, draws=2, batch_size=batch_size)
+    batches = list(data.train_dataloader())
+    assert [labels.shape for _, labels, _, _ in batches] == [(2, size) for size in sizes]
+    assert sorted(torch.cat([positions for *_, positions in batches]).tolist()) == list(range(20))
+
+
 def test_nothing_watched_means_the_test_images(tiny_data, tmp_path):
     data = few(tiny_data, tmp_path, watched=0)
     assert torch.equal(next(iter(data.val_dataloader()))[0], data.test.images[:1000])

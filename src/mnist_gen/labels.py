@@ -85,7 +85,8 @@ class FewLabels(ImageData):
         draws: how many.
         folds: into which each draw is shared out for cross-validation; 0: none.
         watched: validation images that are followed over the epochs, only to be looked at; 0: the test images.
-        options: those of `ImageData`.
+        batch_size: labelled images of each draw in a batch; None: a fifth of them.
+        options: the others of `ImageData`.
 
     Raises:
         UserError: the labels cannot be drawn so.
@@ -99,9 +100,10 @@ class FewLabels(ImageData):
         draws: int,
         folds: int,
         watched: int,
+        batch_size: int | None,
         **options: Any,
     ) -> None:
-        super().__init__(**options)
+        super().__init__(batch_size=-(-labels // 5) if batch_size is None else batch_size, **options)
         if draws < 1 or (draws > 1 and labels_seed is None):
             raise UserError(f"data.draws={draws}: must be 1, or more with a data.labels_seed.")
         if folds < 0 or folds == 1:

@@ -209,7 +209,8 @@ def _numbers(metrics: Mapping[str, torch.Tensor]) -> dict[str, float]:
 
 def _log_hparams(trainer: L.Trainer, cfg: DictConfig, metrics: Mapping[str, float]) -> None:
     """One HPARAMS row: a constant set of flat keys, and the final test metrics but for those of single digits."""
-    settings = {"seed": cfg.seed, "batch_size": cfg.data.batch_size, "epochs": cfg.trainer.max_epochs}
+    settings = {"seed": cfg.seed, "epochs": cfg.trainer.max_epochs}
+    settings |= {key: value for key, value in cfg.data.items() if isinstance(value, int | float) and key != "seed"}
     for key, value in flat(plain(cfg.model)):
         parent, _, name = key.rpartition(".")
         if name == "_target_":  # a network, loss or optimizer by its class
