@@ -4,9 +4,11 @@ import copy
 import gzip
 import hashlib
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -113,3 +115,26 @@ def fit(tiny_data: Path, tmp_path: Path) -> Callable[..., float | None]:
         return getattr(tasks, task)(cfg)
 
     return run
+
+
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AbstractContextManager[None]]:
+    """`with interrupted(Module, step):` the run inside gets Ctrl-C in that training step, and stops."""
+
+    @contextmanager
+    def arrange(module: type, step: int) -> Iterator[None]:
+        from mnist_gen.errors import Interrupted
+
+        train = module.training_step
+
+        def press(self, batch, batch_idx):
+            if self.global_step == step - 1:
+                os.kill(os.getpid(), signal.SIGINT)
+            return train(self, batch, batch_idx)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "training_step", press)
+            with pytest.raises(Interrupted):
+                yield
+
+    return arrange

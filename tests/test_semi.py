@@ -1,8 +1,6 @@
 """Labels that spread: along codes, and over the epochs of a run."""
 
 import json
-import os
-import signal
 from functools import partial
 
 import pytest
@@ -10,10 +8,10 @@ import torch
 
 from mnist_gen import checkpoint
 from mnist_gen.autoencoder import Autoencoder
-from mnist_gen.errors import Interrupted
+from mnist_gen.errors import UserError
 from mnist_gen.networks import Decoder, Encoder, LinearHead
 from mnist_gen.semi import SemiSupervised, spread
-from tests.test_run import at_batch, events, same_weights  # noqa: F401
+from tests.test_run import events, same_weights
 
 FEW = (
     "data.labels=20", "data.labels_seed=0", "data.batch_size=60", "data.watched=30", "data.eval_batch_size=50",
@@ -46,6 +44,19 @@ def test_a_given_label_is_kept():
     torch.manual_seed(0)
     codes, known = torch.randn(50, 8), torch.tensor([3, 30, 44])
     assert spread(codes, known, torch.tensor([9, 0, 5]), neighbours=4, alpha=0.5)[known].tolist() == [9, 0, 5]
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"neighbours": 0}, "model.neighbours=0: must be at least 1"),
+        ({"every": 0}, "model.every=0: must be at least 1"),
+        ({"alpha": 1.0}, "model.alpha=1.0: must be between 0 and 1"),
+    ],
+)
+def test_impossible_settings_are_refused(option, message):
+    with pytest.raises(UserError, match=message):
+        semi(**option)
 
 
 def test_a_step_learns_the_label_an_image_got():
@@ -87,21 +98,12 @@ def test_what_a_run_leaves(fit, tmp_path):
 
 
 @pytest.mark.parametrize("stop", [3, 6])  # four batches an epoch; labels spread before the first and the third
-def test_an_interrupted_run_goes_on_to_the_same_end(fit, tmp_path, monkeypatch, stop):
+def test_an_interrupted_run_goes_on_to_the_same_end(fit, tmp_path, interrupted, stop):
     words = ["experiment=transfer_semi", *FEW, f"pretrained.folder={tmp_path / 'pretrained'}"]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     fit(whole, *words, tiny=False)
-    step = SemiSupervised.training_step
-
-    def interrupted(self, batch, batch_idx):
-        if self.global_step == stop - 1:
-            os.kill(os.getpid(), signal.SIGINT)
-        return step(self, batch, batch_idx)
-
-    monkeypatch.setattr(SemiSupervised, "training_step", interrupted)
-    with pytest.raises(Interrupted):
+    with interrupted(SemiSupervised, stop):
         fit(stopped, *words, tiny=False)
-    monkeypatch.setattr(SemiSupervised, "training_step", step)
     fit(stopped, *words, tiny=False)
     assert same_weights(whole, stopped)
     assert json.loads((whole / "draws.json").read_text()) == json.loads((stopped / "draws.json").read_text())

@@ -1,8 +1,6 @@
 """Classifiers on an encoder: what they learn, when they are kept, and the runs they make."""
 
 import json
-import os
-import signal
 from functools import partial
 from types import SimpleNamespace
 
@@ -12,10 +10,10 @@ from torch import nn
 
 from mnist_gen import checkpoint
 from mnist_gen.autoencoder import Autoencoder
-from mnist_gen.errors import Interrupted
+from mnist_gen.errors import UserError
 from mnist_gen.networks import Decoder, Encoder, LinearHead, MLPHead
 from mnist_gen.transfer import Transfer
-from tests.test_run import at_batch, events, same_weights  # noqa: F401
+from tests.test_run import events, same_weights
 
 FEW = (
     "data.labels=20", "data.labels_seed=0", "data.batch_size=12", "data.folds=2", "data.watched=30",
@@ -63,6 +61,20 @@ def test_what_learns_and_how_fast(arm):
     assert learning == [classifiers * 650] if arm == "frozen" else [classifiers * 650, classifiers * 103_440]
     assert [group["lr"] for group in groups] == [0.1, 0.05][: len(groups)]
     assert (model.encoder is not None) == (arm == "frozen")
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"arm": "composition"}, "model.arm=composition: choose one of frozen, finetune, scratch"),
+        ({"views": 0}, "model.views=0: must be at least 1"),
+        ({"patience": 0}, "model.patience=0: must be at least 1"),
+        ({"augment": -1.0}, "model.augment=-1.0: must be at least 0"),
+    ],
+)
+def test_impossible_settings_are_refused(option, message):
+    with pytest.raises(UserError, match=message):
+        transfer(**option)
 
 
 def batch(labels=4):
@@ -168,21 +180,12 @@ def test_every_arm_runs(fit, tmp_path, head, arm):
 
 @pytest.mark.parametrize("arm", ["frozen", "finetune"])
 @pytest.mark.parametrize("stop", [3, 4])  # two batches an epoch: inside the second one, and at its end
-def test_an_interrupted_run_goes_on_to_the_same_end(fit, tmp_path, monkeypatch, arm, stop):
+def test_an_interrupted_run_goes_on_to_the_same_end(fit, tmp_path, interrupted, arm, stop):
     words = [f"experiment=transfer_mlp_{arm}", *FEW, "data.draws=2", f"pretrained.folder={tmp_path / 'pretrained'}"]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     fit(whole, *words, tiny=False)
-    step = Transfer.training_step
-
-    def interrupted(self, batch, batch_idx):
-        if self.global_step == stop - 1:
-            os.kill(os.getpid(), signal.SIGINT)
-        return step(self, batch, batch_idx)
-
-    monkeypatch.setattr(Transfer, "training_step", interrupted)
-    with pytest.raises(Interrupted):
+    with interrupted(Transfer, stop):
         fit(stopped, *words, tiny=False)
-    monkeypatch.setattr(Transfer, "training_step", step)
     fit(stopped, *words, tiny=False)
     assert same_weights(whole, stopped)
     assert json.loads((whole / "draws.json").read_text()) == json.loads((stopped / "draws.json").read_text())

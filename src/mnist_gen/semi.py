@@ -23,6 +23,7 @@ from torch.optim import Optimizer
 from mnist_gen.augment import noisy, random_affine
 from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.data import CHUNK, Batch, to_images
+from mnist_gen.errors import UserError
 from mnist_gen.labels import PartlyLabelled
 from mnist_gen.optimization import move_average, refuse_unless_finite, warm_up_and_decay
 
@@ -87,6 +88,11 @@ class SemiSupervised(L.LightningModule):
         ema_decay: float,
     ) -> None:
         super().__init__()
+        for key, value in {"neighbours": neighbours, "every": every}.items():
+            if value < 1:
+                raise UserError(f"model.{key}={value}: must be at least 1.")
+        if not 0 < alpha < 1:
+            raise UserError(f"model.alpha={alpha}: must be between 0 and 1.")
         self.neighbours, self.alpha, self.every = neighbours, alpha, every
         self.augment, self.noise = augment, noise
         self.optimizer, self.warmup, self.ema_decay = optimizer, warmup, ema_decay
@@ -126,6 +132,8 @@ class SemiSupervised(L.LightningModule):
         if self.current_epoch >= self.next_spread:
             self.targets = self._spread()
             self.next_spread = self.current_epoch + self.every
+        elif self.targets is not None:
+            self.targets = self.targets.to(self.device)  # a checkpoint's are on the CPU
 
     @torch.no_grad()
     def _spread(self) -> Tensor:
