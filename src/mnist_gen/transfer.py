@@ -106,9 +106,9 @@ class Transfer(L.LightningModule):
         for key, value in {"views": views, "patience": patience}.items():
             if value < 1:
                 raise UserError(f"model.{key}={value}: must be at least 1.")
-        for key, value in {"augment": augment, "noise": noise, "encoder_rate": encoder_rate}.items():
-            if value < 0:
-                raise UserError(f"model.{key}={value}: must be at least 0.")
+        for key, share in {"augment": augment, "noise": noise, "encoder_rate": encoder_rate}.items():
+            if share < 0:
+                raise UserError(f"model.{key}={share}: must be at least 0.")
         self.arm, self.standardize, self.views = arm, standardize, views
         self.augment, self.noise = augment, noise
         self.optimizer, self.encoder_rate, self.patience = optimizer, encoder_rate, patience
