@@ -39,7 +39,7 @@ def main(cfg: DictConfig) -> float | None:
 
 if __name__ == "__main__":
     try:
-        check_arguments(str(ROOT / "conf"), sys.argv[1:])
+        sys.argv[1:] = check_arguments(str(ROOT / "conf"), sys.argv[1:])
         main()
     except Interrupted as stop:
         sys.exit(str(stop))

@@ -47,7 +47,18 @@ def test_every_experiment_says_its_command(name):
     ],
 )
 def test_right_arguments(words):
-    check_arguments(CONF, words)
+    assert [word.lstrip("+") for word in check_arguments(CONF, words)] == [word.lstrip("+") for word in words]
+
+
+def test_only_a_sweep_over_experiments_forces_its_fixed_keys():
+    """Hydra composes what its jobs share without any of the experiments."""
+    fixed = ("data.labels_seed=0", "+trainer.gradient_clip_val=1.0", "pretrained=autoencoder", "hydra.sweep.dir=x")
+    assert check_arguments(CONF, ("-m", "experiment=transfer_linear_frozen", "data.labels=10,50", *fixed))[3:] == [
+        *fixed
+    ]
+    assert check_arguments(CONF, ("-m", "experiment=glob(transfer_*_*)", "data.labels=10,50", *fixed))[2:] == [
+        "data.labels=10,50", "++data.labels_seed=0", "++trainer.gradient_clip_val=1.0", *fixed[2:]
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

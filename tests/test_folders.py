@@ -89,5 +89,14 @@ def test_experiments_are_swept_too_with_overrides_of_what_they_share(tmp_path):
     done = train_py("-m", *words)
     assert done.stderr.splitlines() == ["error: model: latent_dim=0: must be at least 1."] * 2
     (folder,) = (tmp_path / "outputs/sweeps").iterdir()
-    assert folder.name.startswith("experiments_model.latent_dim-0_callbacks.judge.cas-false")
+    assert folder.name.startswith("cgan_onehot-gan_model.latent_dim-0_callbacks.judge.cas-false")
     assert (folder / "summary.md").read_text().splitlines()[2:] == ["| cgan_onehot | failed |", "| gan | failed |"]
+
+
+def test_swept_experiments_take_keys_that_only_they_have(tmp_path):
+    words = ["experiment=glob(transfer_*_frozen)", "data.labels=9,25", "data.labels_seed=0", "pretrained.folder=x"]
+    done = train_py("-m", *words, f"hydra.sweep.dir={tmp_path}/sweep")
+    assert [line.partition(";")[0] for line in done.stderr.splitlines()] == 2 * [
+        "error: data.labels=9: must be from 10, one a digit, to 55000.",
+        "error: data.labels=25: balanced digits need a multiple of 10, or data.balanced=false.",
+    ]

@@ -61,8 +61,8 @@ def composing(config_dir: str) -> Iterator[None]:
         hydra.hydra = running
 
 
-def check_arguments(config_dir: str, arguments: Sequence[str]) -> None:
-    """Refuses a wrong command line before anything is made or imported.
+def check_arguments(config_dir: str, arguments: Sequence[str]) -> list[str]:
+    """Refuses a wrong command line before anything is made or imported; returns it as Hydra takes it.
 
     Checks that there is something to run, each group's choice, each key, and each value's type against its default.
 
@@ -85,6 +85,21 @@ def check_arguments(config_dir: str, arguments: Sequence[str]) -> None:
             if override not in groups and override.type == OverrideType.CHANGE:
                 _check_key(override.key_or_group, known)
                 _check_type(override, _default(defaults, override.key_or_group))
+    return list(arguments) if _one_experiment(overrides) else _forced(arguments, overrides, groups)
+
+
+def _one_experiment(overrides: Sequence[Override]) -> bool:
+    """Whether all jobs have one experiment, or none."""
+    return not any(o.key_or_group == "experiment" and o.is_sweep_override() for o in overrides)
+
+
+def _forced(arguments: Sequence[str], overrides: Sequence[Override], groups: Sequence[Override]) -> list[str]:
+    """The arguments with fixed keys as `++key=value`.
+
+    Hydra composes a sweep's common part without the swept experiment, and would refuse keys that this brings.
+    """
+    fixed = {o.input_line for o in overrides if o not in groups and not o.is_sweep_override()}
+    return [f"++{word.lstrip('+')}" if word in fixed else word for word in arguments]
 
 
 def _check_purpose(loader: ConfigLoader, overrides: Sequence[Override], multirun: bool) -> None:

@@ -33,7 +33,7 @@ class Folders(Callback):
             config.hydra.output_subdir = None  # the run's own .hydra stays
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Names the sweep after the experiment and the fixed overrides, and each job after the swept ones.
+        """Names the sweep after its experiments and the fixed overrides, and each job after the swept ones.
 
         There is no time in the name: the same command finds its folder again. The names are fixed as overrides,
         because Hydra resolves them anew for each job, in which a swept key has a value.
@@ -43,9 +43,9 @@ class Folders(Callback):
         fixed = [o for o in overrides if not o.is_sweep_override()]
         self.fixed = [o.key_or_group for o in fixed]
         self.swept = [o.key_or_group for o in overrides if o.is_sweep_override()]
-        experiment = next((o.value() for o in fixed if o.key_or_group == "experiment"), "experiments")
-        others = [str(o.input_line) for o in fixed if o.key_or_group != "experiment"]
-        name = "_".join([str(experiment), *others])
+        words = {o.key_or_group: str(o.input_line).lstrip("+") for o in overrides}
+        experiments = words["experiment"].partition("=")[2]
+        name = "_".join([experiments, *(words[o.key_or_group] for o in fixed if o.key_or_group != "experiment")])
         folder = Path(config.root).resolve() / "outputs" / "sweeps" / _quiet(name)
         config.hydra.overrides.hydra.append(f"hydra.job.config.override_dirname.exclude_keys=[{','.join(self.fixed)}]")
         if not any(str(word).startswith("hydra.sweep.dir=") for word in config.hydra.overrides.hydra):
@@ -60,7 +60,7 @@ class Folders(Callback):
 
 def _quiet(name: str) -> str:
     """A folder's name that needs no quoting in a shell or in Hydra, and is not too long."""
-    name = re.sub(r"[^\w.+-]", "-", name)
+    name = re.sub(r"[^\w.+]+", "-", name).strip("-")
     return name if len(name) <= 120 else f"{name[:100]}-{hashlib.sha1(name.encode()).hexdigest()[:8]}"
 
 
