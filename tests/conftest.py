@@ -33,6 +33,7 @@ TINY = (
     "callbacks.judge.test_samples=40",
     "callbacks.judge.cas=false",
     "callbacks.draw.at_epochs=[1]",
+    "callbacks.readings.samples=20",
 )
 
 

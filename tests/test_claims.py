@@ -1,11 +1,12 @@
-"""The report's claims against handmade draws."""
+"""The report's claims against handmade draws and GANs."""
 
+import dataclasses
 import json
 
 import pytest
 
-from mnist_gen.claims import FAILS, HOLDS, NOISE, Job, difference, judge, markdown, read
-from mnist_gen.errors import UserError
+from mnist_gen.claims import FAILS, HOLDS, NOISE, adversarial, difference, markdown
+from mnist_gen.claims.transfer import Job, judge, read
 from tests.conftest import error_line, train_py
 
 
@@ -113,10 +114,89 @@ def test_jobs_are_read_from_sweeps_and_judged(tmp_path):
     table = (tmp_path / "a/claims.md").read_text()
     assert table == markdown(judge(read(folders, 50)))
     assert table.strip() in done.stdout
-    with pytest.raises(UserError, match="no complete job of a transfer experiment with 200 labels"):
-        read(folders, 200)
+    assert read(folders, 200) == []
 
 
 def test_a_missing_sweep_is_one_line(tmp_path):
     line = error_line(train_py("task=claims", f"sweep={tmp_path}/nowhere", cwd=tmp_path))
-    assert line == f"error: sweep={tmp_path}/nowhere: no complete job of a transfer experiment with 50 labels."
+    what = "of a transfer experiment with 50 labels, or of a conditional GAN"
+    assert line == f"error: sweep={tmp_path}/nowhere: no complete job {what}."
+
+
+def gan_job(label="onehot", concat="before", activation="relu", seed=0, accuracy=0.5, fid=10.0, losses=(1.0, 0.5, 2.0)):
+    """A GAN whose validation FID falls over three epochs from 3 to 1, and whose D loss is the negative of G's."""
+    return adversarial.Job(
+        loss="BCE",
+        label=label,
+        concat=concat,
+        activation=activation,
+        seed=seed,
+        metrics={"test/class_accuracy": accuracy, "test/fid": fid},
+        history={
+            "train/loss_g": dict(enumerate(losses, 1)),
+            "train/loss_d": {epoch: -loss for epoch, loss in enumerate(losses, 1)},
+            "val/fid": {1: 3.0, 2: 2.0, 3: 1.0},
+            "val/class_accuracy": {1: 0.1, 2: 0.2, 3: 0.3},
+        },
+    )
+
+
+def gan_verdicts(*jobs) -> dict[str, tuple[str, str]]:
+    return {verdict.claim: (verdict.verdict, verdict.figures) for verdict in adversarial.judge(jobs)}
+
+
+def test_settings_of_gans_are_compared_all_else_equal():
+    jobs = [gan_job("embedding 20", seed=seed, accuracy=0.8 + seed / 100, fid=5 + seed) for seed in (0, 1)]
+    jobs += [gan_job("onehot", seed=seed, accuracy=0.7, fid=9) for seed in (0, 1, 2)]
+    jobs += [gan_job("onehot", concat="after", accuracy=0.6, fid=8)]
+    found = gan_verdicts(*jobs)
+    verdict, figures = found["BCE: embedding 20 gives better images than one-hot"]
+    assert verdict == HOLDS
+    assert figures == "+10.5 ± 0.5 points of class accuracy, 2 of 2 pairs; -3.50 ± 0.50 FID, 2 of 2 pairs"
+    assert found["BCE: before the decoder is better than after it"] == (
+        NOISE,
+        "+10.0 points of class accuracy in one of the pairs; +1.00 FID in one of the pairs",
+    )
+
+
+def test_figures_that_disagree_leave_it_open():
+    jobs = [gan_job("embedding 20", seed=seed, accuracy=0.8, fid=9 + seed) for seed in (0, 1)]
+    jobs += [gan_job("onehot", seed=seed, accuracy=0.7 + seed / 100, fid=5) for seed in (0, 1)]
+    assert gan_verdicts(*jobs)["BCE: embedding 20 gives better images than one-hot"][0] == "depends"
+
+
+def test_what_losses_say_about_images():
+    telling = [gan_job(seed=seed, losses=(3.0 + seed, 2.0 + seed, 1.0)) for seed in range(3)]
+    assert gan_verdicts(*telling)["BCE: the epoch with the lowest G loss is the best one (FID)"] == (
+        HOLDS,
+        "in 3 of 3 runs",
+    )
+    assert adversarial.rank_correlation(telling[0], "train/loss_g", "val/fid") == pytest.approx(1)
+    assert adversarial.rank_correlation(telling[0], "train/loss_d", "val/fid") == pytest.approx(-1)
+    assert adversarial.rank_correlation(gan_job(losses=(1.0, 1.0, 1.0)), "train/loss_g", "val/fid") is None
+    assert gan_verdicts(gan_job())["BCE: the epoch with the lowest G loss is the best one (FID)"][0] == FAILS
+
+
+def test_recipes_are_judged_apart_and_points_gathered():
+    jobs = [gan_job(), gan_job("embedding 20")]
+    assert (
+        gan_verdicts(jobs[0], dataclasses.replace(jobs[1], loss="Relativistic"))
+        .keys()
+        .isdisjoint({"BCE: embedding 20 gives better images than one-hot"})
+    )
+    points = adversarial.losses_and_fid(jobs)
+    assert points["BCE: train/loss_g"] == ([1.0, 0.5, 2.0] * 2, [3.0, 2.0, 1.0] * 2)
+
+
+def test_gans_are_read_from_a_sweep_and_judged(fit, tmp_path):
+    for label in ("onehot", "embedding"):
+        fit(tmp_path / f"sweep/{label}", "experiment=cgan_embed20", f"model.label={label}")
+    fit(tmp_path / "sweep/none", "experiment=gan", "trainer.max_epochs=1")
+    jobs = adversarial.read([str(tmp_path / "sweep")])
+    assert [job.label for job in jobs] == ["embedding 20", "onehot"]
+    assert jobs[0].loss == "Relativistic"
+    assert sorted(jobs[0].history["val/fid"]) == [1, 2]
+    done = train_py("task=claims", f"sweep={tmp_path}/sweep", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "| Relativistic: embedding 20 gives better images than one-hot | noise |" in done.stdout
+    assert (tmp_path / "sweep/losses_and_fid.png").exists()

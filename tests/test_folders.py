@@ -32,13 +32,29 @@ def test_summary_orders_by_number_and_marks_failures(tmp_path):
 
 
 def test_summary_over_two_keys_marks_an_unfinished_job(tmp_path):
-    job(tmp_path / "a", ["experiment=x", "model/loss=bce", "seed=1"], {"test/fid": 1.0})
-    job(tmp_path / "b", ["experiment=x", "model/loss=bce", "seed=0"], None)
+    job(tmp_path / "a", ["experiment=x", "model/loss=bce", "model.r1=1"], {"test/fid": 1.0})
+    job(tmp_path / "b", ["experiment=x", "model/loss=bce", "model.r1=0"], None)
     (tmp_path / "b/checkpoints").mkdir()
     (tmp_path / "b/checkpoints/last.ckpt").touch()
-    summarise(tmp_path, ["model/loss", "seed"], ["experiment"])
+    summarise(tmp_path, ["model/loss", "model.r1"], ["experiment"])
     lines = (tmp_path / "summary.md").read_text().splitlines()
     assert lines[2:] == ["| bce | 0 | unfinished |  |", "| bce | 1 | complete | 1.0000 |"]
+
+
+def test_summary_takes_seeds_together(tmp_path):
+    fids = {("bce", 0): 1.0, ("bce", 1): 2.0, ("hinge", 0): 4.0, ("hinge", 1): None}
+    for (loss, seed), fid in fids.items():
+        metrics = None if fid is None else {"test/fid": fid, "test/class_accuracy_3": fid / 4}
+        job(tmp_path / f"{loss}-{seed}", ["experiment=x", f"seed={seed}", f"model/loss={loss}"], metrics)
+    summarise(tmp_path, ["seed", "model/loss"], ["experiment"])
+    with (tmp_path / "summary.csv").open() as file:
+        assert [(row["model/loss"], row["seed"]) for row in csv.DictReader(file)] == [
+            ("bce", "0"), ("bce", "1"), ("hinge", "0"), ("hinge", "1")
+        ]  # fmt: skip
+    lines = (tmp_path / "summary.md").read_text().splitlines()
+    assert lines[2:4] == ["| bce | 2 of 2 seeds | 1.5000 ± 0.7071 |", "| hinge | 1 of 2 seeds | 4.0000 |"]
+    assert lines[5] == "Class accuracy of each digit:"
+    assert lines[7:] == ["| model/loss | 3 |", "| --- | --- |", "| bce | 0.3750 ± 0.1768 |", "| hinge | 1.0000 |"]
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,11 @@ import torch
 from hydra.utils import instantiate
 from torch import nn
 
+from mnist_gen import pretraining
+from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.errors import UserError
 from mnist_gen.gan import GAN
+from mnist_gen.networks import Decoder, Encoder
 from tests.conftest import TINY, composed
 
 TINY_MODEL = [word for word in TINY if word.startswith("model.")]
@@ -53,7 +56,7 @@ def test_a_step_moves_both_networks_and_the_average(experiment, monkeypatch):
     assert set(results) == {"loss_d", "loss_g", "penalty"}
     assert all(value.isfinite() and not value.requires_grad for value in results.values())
     moved = step.moved()
-    fixed = {"generator.code.weight", "averaged.code.weight", "discriminator.plane.0.weight"}
+    fixed = {"generator.code.weight", "averaged.code.weight", "discriminator.code.weight"}
     fixed = fixed if experiment == "cgan_onehot" else set()
     assert weights(model.generator, "generator") - fixed <= moved
     assert weights(model.averaged, "averaged") - fixed <= moved
@@ -61,6 +64,49 @@ def test_a_step_moves_both_networks_and_the_average(experiment, monkeypatch):
     bias = {"discriminator.score.bias"}  # a relativistic loss sees only differences
     assert weights(model.discriminator, "discriminator") - fixed - bias <= moved
     assert not moved & fixed
+
+
+def on_codes(*overrides) -> GAN:
+    """A GAN on the codes of a small autoencoder, started from it."""
+    cfg = composed("experiment=gan_codes", "model.generator.hidden=8", "model.discriminator.hidden=8", *overrides)
+    model = instantiate(pretraining.complete(cfg).model)
+    model.start_from(Autoencoder(64, Encoder, Decoder, torch.optim.Adam, 0, 1.0))
+    return model
+
+
+def test_a_step_on_codes_leaves_the_autoencoder_alone(monkeypatch):
+    model = on_codes()
+    assert model.starts_pretrained
+    step = Step(model, monkeypatch)
+    assert all(value.isfinite() for value in step().values())
+    moved = step.moved()
+    assert weights(model.generator, "generator") <= moved
+    assert not any(name.startswith("space.") for name in moved)
+    assert model.sample(count=3).shape == (3, 1, 32, 32)
+
+
+@pytest.mark.parametrize("label", ["onehot", "embedding"])
+def test_codes_can_be_conditional(label, monkeypatch):
+    model = on_codes(f"model.label={label}")
+    assert Step(model, monkeypatch)()["penalty"] > 0
+    assert model.sample(digit=3, count=2).shape == (2, 1, 32, 32)
+
+
+@pytest.mark.parametrize("start", ["pretrained", "pretrained_frozen", "scratch"])
+def test_a_decoder_of_an_autoencoder(start, monkeypatch):
+    torch.manual_seed(0)
+    cfg = composed("experiment=gan_decoder", f"model.generator.start={start}", "model.discriminator.channels=2")
+    model = instantiate(pretraining.complete(cfg).model)
+    assert model.starts_pretrained == (start != "scratch")
+    autoencoder = Autoencoder(64, Encoder, Decoder, torch.optim.Adam, 0, 1.0)
+    if model.starts_pretrained:
+        model.start_from(autoencoder)
+        for generator in (model.generator, model.averaged):
+            assert torch.equal(generator.decoder[0].weight, autoencoder.decoder[0].weight)
+    step = Step(model, monkeypatch)
+    step()
+    decoder = {name for name in step.moved() if name.startswith("generator.decoder")}
+    assert decoder == (set() if start == "pretrained_frozen" else weights(model.generator.decoder, "generator.decoder"))
 
 
 def test_the_discriminators_step_leaves_the_generator_alone(monkeypatch):

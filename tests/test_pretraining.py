@@ -86,7 +86,7 @@ def test_impossible_labels_show_before_an_autoencoder_is_trained(transfer, tmp_p
 
 def test_what_it_draws_and_where_it_lies_do_not_make_it_another_one(tmp_path):
     def folder(*words):
-        return pretraining.own_run(composed(FROZEN, *words))[1]
+        return pretraining.own_run(composed(FROZEN, *words), "pretrained")[1]
 
     usual = folder()
     assert folder("pretrained.overrides=['callbacks.project.count=5']") == usual

@@ -13,8 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from mnist_gen import callbacks, data, run
 from mnist_gen.config import one_line
+from mnist_gen.drawing import Draw
 from mnist_gen.errors import Interrupted, UserError
-from mnist_gen.evaluation import Draw
 from mnist_gen.fidelity import load_scorer
 from mnist_gen.gan import GAN
 from tests.conftest import TINY
@@ -51,7 +51,8 @@ def test_what_a_run_leaves(fit, tmp_path):
     objective = fit(folder, MAIN, "trainer.max_epochs=3", "callbacks.draw.at_epochs=[1,3]")
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert {path.name for path in (folder / "figures").iterdir()} == {
-        "digit_3.png", "digits.png", "epochs.png", "grid.png", "grid_epoch_001.png", "grid_epoch_003.png", "losses.png",
+        "digit_3.png", "digit_3_epochs.png", "digits.png", "epochs.png", "grid.png", "grid_epoch_001.png",
+        "grid_epoch_003.png", "losses.png", "requested.png",
     }  # fmt: skip
     record = metrics(folder)
     assert record["objective"] == objective
@@ -120,7 +121,9 @@ def test_an_interrupted_run_goes_on_to_the_same_end(fit, tmp_path, at_batch):
         for name in ("last", "best"):
             assert same_weights(whole, stopped, name), (stop, name)
         assert kept(whole)["callbacks"]["Curves"] == kept(stopped)["callbacks"]["Curves"]
-        assert kept(whole)["callbacks"]["Curves"]["epochs"] == [1, 2, 3]
+        history = kept(whole)["callbacks"]["Curves"]["history"]
+        assert all([epoch for epoch, _ in history[name]] == [1, 2, 3] for name in ("train/loss_g", "val/fid"))
+        assert json.loads((stopped / "history.json").read_text()) == json.loads((whole / "history.json").read_text())
         assert metrics(stopped)["metrics"] == metrics(whole)["metrics"]
         assert metrics(stopped)["objective"] == metrics(whole)["objective"]
 
@@ -229,13 +232,16 @@ def test_a_set_without_a_scorer_is_trained_and_not_judged(fit, tmp_path, monkeyp
         ("seed=-1", "seed=-1: must be from 0"),
         ("trainer.max_epochs=0", "trainer.max_epochs=0: must be at least 1"),
         ("callbacks.draw.digit=12", "digit=12: choose 0 to 9"),
+        ("callbacks.draw.at_shares=[0.5,1.5]", "at_shares=[0.5, 1.5]: must be above 0 and at most 1"),
+        ("callbacks.draw.at_shares=[0.5]", "at_epochs and at_shares: choose one of them"),
+        ("callbacks.readings.samples=0", "samples=0: must be at least 1"),
         ("callbacks.judge.val_samples=0", "val_samples=0: must be more than 5"),
         ("data.batch_size=241", "data.batch_size=241 is larger than the training set"),
     ],
 )
 def test_impossible_settings_are_refused_before_training(fit, tmp_path, option, message):
     with pytest.raises((UserError, InstantiationException)) as error:
-        fit(tmp_path / "run", MAIN, option)
+        fit(tmp_path / "run", MAIN, *(["callbacks.draw.at_epochs=null"] if "1.5" in option else []), option)
     assert message in one_line(error.value)
     assert not (tmp_path / "run/checkpoints").exists()
 
@@ -278,8 +284,14 @@ def test_scorer_is_trained_exported_and_used(fit, tmp_path):
 
 
 def test_grids_are_drawn_at_round_epochs_and_at_the_last():
-    draw = Draw(None, digit=3, seed=0)
-    assert [epoch for epoch in range(1, 131) if draw._is_chosen(epoch, 130)] == [1, 2, 5, 10, 20, 50, 100, 130]
+    draw = Draw(None, None, digit=3, seed=0)
+    assert [epoch for epoch in range(1, 131) if draw.is_chosen(epoch, 130)] == [1, 2, 5, 10, 20, 50, 100, 130]
+
+
+def test_grids_are_drawn_at_shares_of_a_run_of_any_length():
+    draw = Draw(None, [0.2, 0.25, 1.0], digit=3, seed=0)
+    assert [epoch for epoch in range(1, 41) if draw.is_chosen(epoch, 40)] == [8, 10, 40]
+    assert [epoch for epoch in range(1, 3) if draw.is_chosen(epoch, 2)] == [1, 2]
 
 
 def test_epochs_beyond_the_run_cannot_be_drawn(fit, tmp_path):

@@ -1,11 +1,12 @@
 """What to show, to log and to keep. Every curve and picture has the number of finished epochs as its step."""
 
+import json
 import re
 import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,16 +54,15 @@ def tensorboard(trainer: L.Trainer) -> Any:
 class Curves(Callback):
     """Averages what `training_step` returns over each epoch: to the logger as `train/*`, and into a figure.
 
-    Logs the figures of each validation too.
+    Logs the figures of each validation too, and leaves all of them in history.json.
 
     Args:
         together: names drawn in one chart, here and in TensorBoard's custom scalars.
     """
 
     def __init__(self, together: Sequence[str]) -> None:
-        self.together = list(together)
-        self.epochs: list[int] = []
-        self.history: dict[str, list[float]] = {}
+        self.together = [f"train/{name}" for name in together]
+        self.history: dict[str, list[tuple[int, float]]] = {}  # of each figure the epochs and values
         self._sums: dict[str, Tensor] = {}
         self._batches = 0
         self._drawn = time.monotonic()
@@ -70,8 +70,8 @@ class Curves(Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Lays the chart out."""
         if writer := tensorboard(trainer):
-            tags = [f"train/{name}" for name in self.together]
-            writer.add_custom_scalars({"training": {" and ".join(self.together): ["Multiline", tags]}})
+            title = " and ".join(tag.partition("/")[2] for tag in self.together)
+            writer.add_custom_scalars({"training": {title: ["Multiline", self.together]}})
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -83,41 +83,41 @@ class Curves(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Logs and draws the epoch's means."""
-        means = {name: (total / self._batches).item() for name, total in self._sums.items()}
+        self._log(trainer, {f"train/{name}": (total / self._batches).item() for name, total in self._sums.items()})
         self._sums, self._batches = {}, 0
-        self.epochs.append(epochs_done(trainer))
-        for name, value in means.items():
-            self.history.setdefault(name, []).append(value)
-        for logger in trainer.loggers:
-            logger.log_metrics({f"train/{name}": value for name, value in means.items()}, step=self.epochs[-1])
         if trainer.is_global_zero and time.monotonic() - self._drawn > REDRAW_SECONDS:
             self._draw(trainer)
 
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Logs what validation measured, on the same axis."""
+        self._log(trainer, {name: float(value) for name, value in trainer.callback_metrics.items()})
+
+    def _log(self, trainer: L.Trainer, measured: Mapping[str, float]) -> None:
+        for name, value in measured.items():
+            self.history.setdefault(name, []).append((epochs_done(trainer), value))
+        for logger in trainer.loggers:
+            logger.log_metrics(dict(measured), step=epochs_done(trainer))
+
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The whole figure."""
+        """The whole figure, and the file."""
         if trainer.is_global_zero:
             self._draw(trainer)
+            (run_folder(trainer) / "history.json").write_text(json.dumps(self.history))
 
     def _draw(self, trainer: L.Trainer) -> None:
-        shown = {name: self.history[name] for name in self.together}
-        picture = figures.curves(self.epochs, shown, "Training losses, epoch means", "loss")
+        epochs = [epoch for epoch, _ in self.history[self.together[0]]]
+        shown = {tag.partition("/")[2]: [value for _, value in self.history[tag]] for tag in self.together}
+        picture = figures.curves(epochs, shown, "Training losses, epoch means", "loss")
         figures.save(picture, run_folder(trainer) / "figures" / "losses.png")
         self._drawn = time.monotonic()
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Logs what validation measured, on the same axis."""
-        measured = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        for logger in trainer.loggers:
-            logger.log_metrics(measured, step=epochs_done(trainer))
-
     def state_dict(self) -> dict[str, Any]:
         """Plain values and tensors, so that a run resumes inside an epoch."""
-        return {"epochs": self.epochs, "history": self.history, "sums": self._sums, "batches": self._batches}
+        return {"history": self.history, "sums": self._sums, "batches": self._batches}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes them back."""
-        self.epochs, self.history = state["epochs"], state["history"]
-        self._sums, self._batches = state["sums"], state["batches"]
+        self.history, self._sums, self._batches = state["history"], state["sums"], state["batches"]
 
 
 class BestCheckpoint(ModelCheckpoint):

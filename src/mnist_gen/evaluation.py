@@ -1,20 +1,17 @@
-"""When to measure and to draw: a GAN's averaged generator at validation and test, a scorer at its end."""
+"""When to measure a GAN's averaged generator, and what to keep of a scorer."""
 
 import logging
-from collections.abc import Sequence
-from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from safetensors.torch import save_model
 from torch import Tensor
-from torchvision.utils import make_grid
 
-from mnist_gen import fidelity, figures
-from mnist_gen.callbacks import epochs_done, run_folder, tensorboard
+from mnist_gen import fidelity
+from mnist_gen.callbacks import run_folder
 from mnist_gen.classifier import Classifier
-from mnist_gen.data import NUM_CLASSES, ImageData, ImageSet, to_images
+from mnist_gen.data import ImageData, ImageSet, to_images
 from mnist_gen.errors import UserError
 from mnist_gen.gan import GAN
 
@@ -47,11 +44,9 @@ class Judge(Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Loads the scorer, before any training; a set without one is not judged."""
         dataset = _data(trainer).dataset
-        if self.path is None and dataset != "MNIST":
-            if stage == "fit":
-                log.warning("Fidelity is off: no scorer for %s (make one with experiment=scorer, name it).", dataset)
-            return
-        self._scorer = fidelity.load_scorer(self.path, dataset)
+        self._scorer = fidelity.scorer_for(self.path, dataset)
+        if self._scorer is None and stage == "fit":
+            log.warning("Fidelity is off: no scorer for %s (make one with experiment=scorer, name it).", dataset)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The cheap look, against the validation images."""
@@ -100,94 +95,6 @@ class Judge(Callback):
         chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(self.seed))[:count]
         subset = train.subset(chosen.to(train.labels.device))
         return fidelity.Sample(to_images(subset.images), subset.labels if labelled else None)
-
-
-class Draw(Callback):
-    """Pictures of the averaged generator from fixed latents, at chosen epochs and of the tested checkpoint.
-
-    Files under `figures/`, and images in TensorBoard. In the 10x10 grid a row is a digit and a column a latent.
-
-    Args:
-        at_epochs: epochs after which the grid is drawn; None for 1, 2, 5, 10, 20, 50, ... and the last one.
-        digit: the digit that fills a picture of its own.
-        seed: of the latents.
-    """
-
-    columns = 10
-
-    def __init__(self, at_epochs: Sequence[int] | None, digit: int, seed: int) -> None:
-        if at_epochs is not None and not isinstance(at_epochs, Sequence):
-            raise UserError(f"at_epochs={at_epochs}: must be a list or null.")
-        if digit not in range(NUM_CLASSES):
-            raise UserError(f"digit={digit}: choose 0 to {NUM_CLASSES - 1}.")
-        self.at_epochs, self.digit, self.seed = at_epochs, digit, seed
-        self.grids: dict[int, Tensor] = {}
-
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Refuses epochs that the run does not reach."""
-        late = [epoch for epoch in self.at_epochs or () if epoch > (trainer.max_epochs or 0)]
-        if stage == "fit" and late:
-            raise UserError(f"callbacks.draw.at_epochs={late}: the run ends at epoch {trainer.max_epochs}.")
-
-    def _is_chosen(self, epoch: int, last: int | None) -> bool:
-        if self.at_epochs is not None:
-            return epoch in self.at_epochs
-        return epoch == last or str(epoch).rstrip("0") in ("1", "2", "5")
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The grid at a chosen epoch, and all of them so far side by side."""
-        epoch = epochs_done(trainer)
-        if not self._is_chosen(epoch, trainer.max_epochs) or not trainer.is_global_zero:
-            return
-        images = self._grid(pl_module)
-        self.grids[epoch] = (images * 255).byte().cpu()
-        folder = run_folder(trainer) / "figures"
-        figures.save(self._picture(pl_module, images, f"epoch {epoch}"), folder / f"grid_epoch_{epoch:03}.png")
-        past = {number: raw / 255 for number, raw in self.grids.items()}
-        figures.save(figures.epochs_strip(past, self.columns, "Fixed latents over the epochs"), folder / "epochs.png")
-        if writer := tensorboard(trainer):
-            writer.add_image("samples", make_grid(images, nrow=self.columns, padding=1), epoch)
-
-    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The digits 0 to 9 in a row, the grid and many images of one digit."""
-        if not trainer.is_global_zero:
-            return
-        assert isinstance(pl_module, GAN)
-        folder = run_folder(trainer) / "figures"
-        images = self._grid(pl_module)
-        figures.save(self._picture(pl_module, images, "best checkpoint"), folder / "grid.png")
-        if pl_module.conditional:
-            row = figures.grid(images[:: self.columns], self.columns, "Digits 0 to 9 from one latent")
-            figures.save(row, folder / "digits.png")
-            same = pl_module.sample(self.digit, 25, self.seed)
-            figures.save(figures.grid(same, 5, f"25 samples of {self.digit}"), folder / f"digit_{self.digit}.png")
-
-    def _grid(self, module: L.LightningModule) -> Tensor:
-        """(100, 1, 32, 32): row by row, digit c from the latents 0 to 9; without labels, a hundred latents."""
-        assert isinstance(module, GAN)
-        latents = torch.randn(
-            NUM_CLASSES * self.columns, module.latent_dim, generator=torch.Generator().manual_seed(self.seed)
-        )
-        if not module.conditional:
-            return module.generate(latents.to(module.device))
-        labels = torch.arange(NUM_CLASSES).repeat_interleave(self.columns)
-        return module.generate(
-            latents[: self.columns].repeat(NUM_CLASSES, 1).to(module.device), labels.to(module.device)
-        )
-
-    def _picture(self, module: L.LightningModule, images: Tensor, when: str) -> figures.Figure:
-        assert isinstance(module, GAN)
-        if not module.conditional:
-            return figures.grid(images, self.columns, f"Samples, {when}")
-        return figures.grid(images, self.columns, f"A row is a digit, a column a latent; {when}", "0123456789")
-
-    def state_dict(self) -> dict[str, Any]:
-        """The grids drawn so far."""
-        return {"grids": self.grids}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes them back."""
-        self.grids = state["grids"]
 
 
 class ExportScorer(Callback):

@@ -5,6 +5,7 @@ and coverage are taken; they cannot be compared with figures in Inception featur
 judgement of real training images in place of the samples.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -59,6 +60,11 @@ def load_scorer(path: str | None, dataset: str) -> Scorer:
     return scorer.eval().requires_grad_(False)
 
 
+def scorer_for(path: str | None, dataset: str) -> Scorer | None:
+    """As `load_scorer`, or None where none is named and the package has none for the data set."""
+    return None if path is None and dataset != "MNIST" else load_scorer(path, dataset)
+
+
 @torch.no_grad()
 def read(scorer: Scorer, images: Tensor) -> tuple[Tensor, Tensor]:
     """The scorer's features (N, 128) of the images and the digits (N,) it reads in them."""
@@ -105,15 +111,25 @@ def density_and_coverage(fake: Tensor, real: Tensor, neighbours: int = NEIGHBOUR
     Each real point has a ball that reaches its k-th nearest real neighbour. Density: how many balls a sample lies
     in, over k. Coverage: the share of balls with a sample inside.
     """
-    if len(real) <= neighbours:
-        raise UserError(f"density and coverage with {neighbours} neighbours need more than {len(real)} real images.")
     inside, covered = 0, 0
-    for chunk in real.split(CHUNK):
-        radius = torch.cdist(chunk, real).kthvalue(neighbours + 1, dim=1).values  # + 1: the point itself
-        within = torch.cdist(chunk, fake) <= radius[:, None]  # (chunk, fake)
+    for within in _within_balls(fake, real, neighbours):
         inside += int(within.sum())
         covered += int(within.any(dim=1).sum())
     return {"density": inside / (neighbours * len(fake)), "coverage": covered / len(real)}
+
+
+def balls_around(fake: Tensor, real: Tensor, neighbours: int = NEIGHBOURS) -> Tensor:
+    """In how many of these balls each sample lies, (N,)."""
+    return torch.stack([within.sum(dim=0) for within in _within_balls(fake, real, neighbours)]).sum(dim=0)
+
+
+def _within_balls(fake: Tensor, real: Tensor, neighbours: int) -> Iterator[Tensor]:
+    """(chunk of real, N): whether a sample lies in a real point's ball."""
+    if len(real) <= neighbours:
+        raise UserError(f"density and coverage with {neighbours} neighbours need more than {len(real)} real images.")
+    for chunk in real.split(CHUNK):
+        radius = torch.cdist(chunk, real).kthvalue(neighbours + 1, dim=1).values  # + 1: the point itself
+        yield torch.cdist(chunk, fake) <= radius[:, None]
 
 
 def diversity(images: Tensor, labels: Tensor, real_images: Tensor, real_labels: Tensor) -> Metrics:

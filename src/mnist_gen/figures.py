@@ -4,6 +4,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,6 +14,7 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 DPI = 110
+CHARTS_IN_A_ROW = 4
 NUMBER = r"-?[\d.]+(e-?\d+)?"
 HISTORY = Mapping[str, Sequence[float]]
 
@@ -32,6 +34,16 @@ def grid(images: Tensor, columns: int, title: str, row_labels: Sequence[str] = (
     _show(axes, images, columns)
     axes.set_title(title, fontsize=10)
     _name_rows(axes, row_labels, rows)
+    return figure
+
+
+def captioned(images: Tensor, captions: Sequence[str], title: str) -> Figure:
+    """A row of images, each with its caption under it."""
+    figure = Figure(figsize=(0.8 * len(images), 1.6), layout="constrained")
+    for axes, image, caption in zip(figure.subplots(1, len(images)), images, captions, strict=True):
+        _show(axes, image[None], 1)
+        axes.set_xlabel(caption, fontsize=8)
+    figure.suptitle(title, fontsize=10)
     return figure
 
 
@@ -58,6 +70,19 @@ def curves(xs: Sequence[float], series: HISTORY, title: str, ylabel: str, xlabel
     return figure
 
 
+def charts(xs: Sequence[float], panels: Mapping[str, HISTORY], title: str, xlabel: str) -> Figure:
+    """Several small charts of the same named series, with one legend."""
+    figure, places = _panels(len(panels))
+    for axes, (name, series) in zip(places, panels.items(), strict=True):
+        for label, values in series.items():
+            axes.plot(xs, values, label=label, marker="o", markersize=3)
+        axes.set(title=name, xlabel=xlabel)
+        axes.grid(alpha=0.3)
+    figure.legend(*places[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
 def sweep(settings: Mapping[str, Sequence[str]], metrics: Mapping[str, Sequence[float | None]], title: str) -> Figure:
     """One small chart a metric: lines over the last key that has numbers, one for each setting of the others.
 
@@ -75,17 +100,17 @@ def sweep(settings: Mapping[str, Sequence[str]], metrics: Mapping[str, Sequence[
     others = [values for key, values in settings.items() if key not in along]
     lines, names = _numbered(others or [[""] * len(places)])
     charts = [name for name in metrics if not name.endswith("_std")]
-    figure = Figure(figsize=(max(4.5, 3.2 * len(charts)), 3.6), layout="constrained")
-    for axes, chart in zip(figure.subplots(1, len(charts), squeeze=False)[0], charts, strict=True):
+    figure, panels = _panels(len(charts))
+    for axes, chart in zip(panels, charts, strict=True):
         deviations = metrics.get(f"{chart}_std", [None] * len(places))
         for number, name in enumerate(names):
             points = zip(places, lines, metrics[chart], deviations, strict=True)
             known = [(x, y, bar or 0.0) for x, line, y, bar in points if line == number and y is not None]
             if known:
                 xs, ys, bars = zip(*known, strict=True)
-                style = {"marker": "o", "markersize": 4, "capsize": 2, "linestyle": "-" if numbers else ""}
-                axes.errorbar(xs, ys, yerr=bars if any(bars) else None, label=name, **style)
-        slanted = {} if max(map(len, ticks)) < 6 else {"rotation": 30, "ha": "right"}
+                style: dict[str, Any] = {"marker": "o", "markersize": 4, "linestyle": "-" if numbers else ""}
+                axes.errorbar(xs, ys, yerr=bars if any(bars) else None, capsize=2, label=name, **style)
+        slanted: dict[str, Any] = {} if max(map(len, ticks)) < 6 else {"rotation": 30, "ha": "right"}
         axes.set_xticks(range(len(ticks)), ticks, **slanted)
         axes.set(title=chart, xlabel=", ".join(along))
         axes.grid(alpha=0.3)
@@ -95,6 +120,30 @@ def sweep(settings: Mapping[str, Sequence[str]], metrics: Mapping[str, Sequence[
     return figure
 
 
+def scatter(
+    charts: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str, xlabel: str, ylabel: str
+) -> Figure:
+    """One small chart of points for each name, the heights on a logarithmic axis."""
+    figure, panels = _panels(len(charts))
+    for axes, (name, (xs, ys)) in zip(panels, charts.items(), strict=True):
+        axes.scatter(xs, ys, s=12, alpha=0.6)
+        axes.set(title=name, xlabel=xlabel, ylabel=ylabel, yscale="log")
+        axes.grid(alpha=0.3)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def _panels(count: int) -> tuple[Figure, list[Axes]]:
+    """A figure with that many charts, row by row."""
+    columns = min(count, CHARTS_IN_A_ROW)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(max(4.5, 3.2 * columns), 3.6 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    for spare in panels[count:]:
+        spare.remove()
+    return figure, panels[:count]
+
+
 def _numbered(columns: Iterable[Sequence[str]]) -> tuple[list[int], list[str]]:
     """The rows of some columns, each as a number, and the different rows by that number."""
     rows = [", ".join(row) for row in zip(*columns, strict=True)]
@@ -102,7 +151,7 @@ def _numbered(columns: Iterable[Sequence[str]]) -> tuple[list[int], list[str]]:
     return [names.index(row) for row in rows], names
 
 
-def confusion(counts: NDArray[np.integer], title: str) -> Figure:
+def confusion(counts: NDArray[np.integer], title: str, ylabel: str = "digit") -> Figure:
     """Counts (10, 10), a row a digit and a column what is read in it, as percentages of the row."""
     shares = 100 * counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     figure = Figure(figsize=(6, 5.6), layout="constrained")
@@ -113,7 +162,7 @@ def confusion(counts: NDArray[np.integer], title: str) -> Figure:
             axes.text(
                 column, row, f"{share:.1f}", ha="center", va="center", fontsize=8, color="w" if share > 50 else "k"
             )
-    axes.set(title=title, xlabel="read", ylabel="digit", xticks=range(len(counts)), yticks=range(len(counts)))
+    axes.set(title=title, xlabel="read", ylabel=ylabel, xticks=range(len(counts)), yticks=range(len(counts)))
     return figure
 
 

@@ -4,7 +4,10 @@ import csv
 import hashlib
 import json
 import re
+from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
@@ -14,9 +17,12 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 SHOWN = (
-    *("test/class_accuracy", "test/worst_class", "test/fid", "test/coverage", "test/cas"),
-    *("test/accuracy", "test/accuracy_std", "test/accuracy_worst"),
+    *("test/class_accuracy", "test/worst_class", "test/fid", "test/density", "test/coverage", "test/diversity"),
+    *("test/rarest_digit", "test/commonest_digit", "test/cas"),
+    *("test/accuracy", "test/accuracy_worst"),
 )
+PER_DIGIT = "test/class_accuracy_"
+SEED = "seed"
 
 
 class Folders(Callback):
@@ -67,6 +73,8 @@ def _quiet(name: str) -> str:
 def summarise(folder: Path, swept: list[str], fixed: list[str]) -> None:
     """Writes summary.csv (everything), summary.md and summary.png over the jobs in a sweep's folder.
 
+    Where seeds are swept beside other keys, table and picture show means over the seeds and their deviations.
+
     Args:
         folder: the sweep's folder.
         swept: the swept keys, by which the jobs are compared.
@@ -78,20 +86,41 @@ def summarise(folder: Path, swept: list[str], fixed: list[str]) -> None:
         for job, chosen in found.items()
         if chosen.keys() == {*swept, *fixed}
     ]
-    rows.sort(key=lambda row: [_order(row[key]) for key in swept])
+    rows.sort(key=lambda row: [_order(row[key]) for key in sorted(swept, key=lambda key: key == SEED)])
     metrics = sorted({key for row in rows for key in row if "/" in key and key not in swept})
     with (folder / "summary.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, [*swept, "status", *metrics])
         writer.writeheader()
         writer.writerows(rows)
+    if SEED in swept and len(swept) > 1:
+        swept = [key for key in swept if key != SEED]
+        rows = list(_over_seeds(rows, swept, metrics))
     shown = [name for name in SHOWN if name in metrics]
-    (folder / "summary.md").write_text(_markdown(rows, [*swept, "status", *shown]))
+    tables = [_markdown(rows, [*swept, "status", *shown])]
+    if digits := [name for name in metrics if name.startswith(PER_DIGIT)]:
+        tables.append("Class accuracy of each digit:\n\n" + _markdown(rows, [*swept, *digits]).replace(PER_DIGIT, ""))
+    (folder / "summary.md").write_text("\n".join(tables))
     if shown:
         from mnist_gen import figures  # here, for it imports torch
 
         settings = {key: [str(row[key]) for row in rows] for key in swept}
-        results = {name.partition("/")[2]: [row.get(name) for row in rows] for name in shown}
+        drawn = [*shown, *(f"{name}_std" for name in shown if any(f"{name}_std" in row for row in rows))]
+        results = {name.partition("/")[2]: [row.get(name) for row in rows] for name in dict.fromkeys(drawn)}
         figures.save(figures.sweep(settings, results, folder.name), folder / "summary.png")
+
+
+def _over_seeds(rows: list[dict[str, Any]], swept: list[str], metrics: list[str]) -> Iterator[dict[str, Any]]:
+    """A row for all seeds of a setting: each metric's mean, and as `<metric>_std` its deviation."""
+    for setting, group in groupby(rows, key=lambda row: [row[key] for key in swept]):
+        jobs = list(group)
+        row: dict[str, Any] = dict(zip(swept, setting, strict=True))
+        complete = sum(job["status"] == "complete" for job in jobs)
+        row["status"] = f"{complete} of {len(jobs)} seeds"
+        for name in metrics:
+            values = [job[name] for job in jobs if name in job]
+            row |= {name: mean(values)} if values else {}
+            row |= {f"{name}_std": stdev(values)} if len(values) > 1 else {}
+        yield row
 
 
 def _settings(overrides: Path) -> dict[str, str]:
@@ -116,12 +145,11 @@ def _order(value: Any) -> tuple[float, str]:
 
 
 def _markdown(rows: list[dict[str, Any]], columns: list[str]) -> str:
-    def cell(value: Any) -> str:
-        return f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)
+    def cell(row: dict[str, Any], column: str) -> str:
+        value, deviation = row.get(column, ""), row.get(f"{column}_std")
+        if not isinstance(value, float):
+            return str(value)
+        return f"{value:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")
 
-    lines = [
-        columns,
-        ["---"] * len(columns),
-        *([cell(row.get(column)) for column in columns] for row in rows),
-    ]
+    lines = [columns, ["---"] * len(columns), *([cell(row, column) for column in columns] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -11,10 +11,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from mnist_gen.data import CHUNK, NUM_CLASSES, Batch, to_signed, to_unit
+from mnist_gen.autoencoder import Autoencoder
+from mnist_gen.data import CHUNK, NUM_CLASSES, Batch, ImageData, to_images
 from mnist_gen.errors import UserError
 from mnist_gen.losses import Loss, squared_gradient_norm
+from mnist_gen.networks import STATISTICS
 from mnist_gen.optimization import move_average, refuse_unless_finite, warm_up_and_decay
+from mnist_gen.players import Generator
+from mnist_gen.spaces import Codes, Pixels
 
 
 class GAN(L.LightningModule):
@@ -25,8 +29,9 @@ class GAN(L.LightningModule):
         label: `onehot`, `embedding`, or None for an unconditional GAN.
         embedding_dim: length of a label's embedding.
         concat: where the label joins the generator, `before` or `after` the decoder.
-        generator: makes the `networks.Generator` from the four above.
-        discriminator: makes the `networks.Discriminator` from `label` and `embedding_dim`.
+        space: where the game is played: `spaces.Pixels`, or `spaces.Codes` of a pretrained autoencoder.
+        generator: makes a network from latents to points of that space from the four keys above it.
+        discriminator: makes a network that scores them from `label` and `embedding_dim`.
         loss: the adversarial loss, see `losses`.
         generator_optimizer: makes an optimizer from parameters.
         discriminator_optimizer: the same.
@@ -45,6 +50,7 @@ class GAN(L.LightningModule):
         label: str | None,
         embedding_dim: int,
         concat: str,
+        space: Pixels | Codes,
         generator: Callable[..., nn.Module],
         discriminator: Callable[..., nn.Module],
         loss: Loss,
@@ -61,7 +67,7 @@ class GAN(L.LightningModule):
         self.automatic_optimization = False
         if latent_dim < 1:
             raise UserError(f"latent_dim={latent_dim}: must be at least 1.")
-        self.latent_dim, self.conditional = latent_dim, label is not None
+        self.latent_dim, self.conditional, self.space = latent_dim, label is not None, space
         self.generator = generator(latent_dim=latent_dim, label=label, embedding_dim=embedding_dim, concat=concat)
         self.discriminator = discriminator(label=label, embedding_dim=embedding_dim)
         self.to(memory_format=torch.channels_last)  # a tenth faster on a CPU
@@ -70,6 +76,30 @@ class GAN(L.LightningModule):
         self.mismatch = mismatch if self.conditional else 0.0
         self.generator_optimizer, self.discriminator_optimizer = generator_optimizer, discriminator_optimizer
         self.warmup, self.decay_from, self.ema_decay = warmup, decay_from, ema_decay
+        self._fresh = False  # started from an autoencoder and not yet trained
+
+    @property
+    def starts_pretrained(self) -> bool:
+        """Whether a part of it starts from an autoencoder's."""
+        return self.space.starts_pretrained or getattr(self.generator, "starts_pretrained", False)
+
+    def start_from(self, autoencoder: Autoencoder) -> None:
+        """Takes a pretrained autoencoder's weights: the space's networks, or the generator's decoder."""
+        if isinstance(self.space, Codes):
+            self.space.start_from(autoencoder.encoder, autoencoder.decoder)
+        for generator in (self.generator, self.averaged):
+            if isinstance(generator, Generator) and generator.starts_pretrained:
+                generator.start_from(autoencoder.decoder)
+        self._fresh = True
+
+    @torch.no_grad()
+    def setup(self, stage: str) -> None:
+        """Takes the statistics of a pretrained autoencoder's codes, once the data are there."""
+        if self._fresh and isinstance(self.space, Codes):
+            data = self.trainer.datamodule  # type: ignore[attr-defined]
+            assert isinstance(data, ImageData)
+            self.space.fit(to_images(data.train.images[:STATISTICS].cpu()))
+        self._fresh = False
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
         """Both optimizers, each with warm-up and linear decay counted in batches."""
@@ -85,7 +115,8 @@ class GAN(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """One step of each network; returns both losses and the gradient penalty, detached."""
         images, labels = batch
-        real = to_signed(images)
+        with torch.no_grad():
+            real = self.space.enter(images)
         asked = labels if self.conditional else None
         generator_optimizer, discriminator_optimizer = cast(list[Optimizer], self.optimizers())
 
@@ -115,13 +146,13 @@ class GAN(L.LightningModule):
     def _scores(
         self, real: Tensor, fake: Tensor, labels: Tensor | None, penalised: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores of real and of fake images, each (N,), in one pass, and the R1 + R2 penalty (a scalar)."""
-        images = torch.cat([real, fake]).requires_grad_(penalised)
-        scores = self.discriminator(images, None if labels is None else labels.repeat(2))
+        """Scores of real and of fake points, each (N,), in one pass, and the R1 + R2 penalty (a scalar)."""
+        points = torch.cat([real, fake]).requires_grad_(penalised)
+        scores = self.discriminator(points, None if labels is None else labels.repeat(2))
         real_scores, fake_scores = scores.chunk(2)
         if not penalised:
             return real_scores, fake_scores, torch.zeros((), device=self.device)
-        r1, r2 = squared_gradient_norm(scores, images).chunk(2)
+        r1, r2 = squared_gradient_norm(scores, points).chunk(2)
         return real_scores, fake_scores, self.r1 / 2 * r1.mean() + self.r2 / 2 * r2.mean()
 
     def _mismatch(self, real: Tensor, labels: Tensor, real_scores: Tensor) -> Tensor:
@@ -151,7 +182,7 @@ class GAN(L.LightningModule):
     def generate(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """The averaged generator's images (N, 1, 32, 32) in [0, 1] for latents (N, latent_dim), labels (N,)."""
         pairs = zip(latents.split(CHUNK), repeat(None) if labels is None else labels.split(CHUNK), strict=False)
-        return torch.cat([to_unit(self.averaged(z, y)) for z, y in pairs])
+        return torch.cat([self.space.leave(self.averaged(z, y)) for z, y in pairs])
 
     def sample(self, digit: int | None = None, count: int = 25, seed: int = 0) -> Tensor:
         """`count` images (count, 1, 32, 32) in [0, 1] of one digit, or of the digits 0 to 9 in turn.

@@ -1,4 +1,4 @@
-"""Adversarial losses as small pairs of functions of scores, and the gradient penalty.
+"""Adversarial losses as small pairs of functions of scores, the gradient penalty, and how a classifier does.
 
 A score is the discriminator's logit, shape (N,); positive says "real". `discriminator` and `generator` each turn
 the scores of real and of fake images, drawn for the same labels, into the scalar that network descends. The
@@ -70,10 +70,16 @@ class BCE:
         return F.binary_cross_entropy_with_logits(scores, torch.full_like(scores, target))
 
 
-def squared_gradient_norm(scores: Tensor, images: Tensor) -> Tensor:
-    """|d score / d image|^2 for each image, (N,), differentiable: the stuff of R1 and R2 (Mescheder et al. 2018).
+def squared_gradient_norm(scores: Tensor, points: Tensor) -> Tensor:
+    """|d score / d point|^2 for each image or code, (N,), differentiable: of R1 and R2 (Mescheder et al. 2018).
 
     R1 is half its weight times the mean over real images, R2 the same over fake ones.
     """
-    (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
-    return gradient.square().sum(dim=(1, 2, 3))
+    (gradient,) = torch.autograd.grad(scores.sum(), points, create_graph=True)
+    return gradient.flatten(1).square().sum(dim=1)
+
+
+def losses_and_hits(logits: Tensor, labels: Tensor) -> Tensor:
+    """(2, N): the cross-entropy of each image's logits (N, 10), and 1 where its label (N,) is read."""
+    losses = F.cross_entropy(logits, labels, reduction="none")
+    return torch.stack([losses, (logits.argmax(dim=1) == labels).float()])

@@ -1,20 +1,11 @@
-"""The networks. They know nothing of training; images are (N, 1, 32, 32)."""
-
-from collections.abc import Callable
+"""Encoders, decoders and classifiers. They know nothing of training; images are (N, 1, 32, 32)."""
 
 import torch
 from torch import Tensor, nn
 
-from mnist_gen.data import IMAGE_SIZE, NUM_CLASSES, to_signed
-from mnist_gen.errors import UserError
+from mnist_gen.data import CHUNK, NUM_CLASSES
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "leaky_relu": lambda: nn.LeakyReLU(0.2),
-}
-LABELS = ("onehot", "embedding")
-CONCATS = ("before", "after")
-LASTS = ("sigmoid", "conv_tanh")
+STATISTICS = 10_000  # unlabelled images from which codes are standardised
 
 
 class Encoder(nn.Sequential):
@@ -67,6 +58,31 @@ class WideEncoder(nn.Sequential):
         )
 
 
+class StandardizedEncoder(nn.Module):
+    """An encoder whose codes (N, latent_dim) have mean 0 and deviation 1 over those of `fit`, if that is called."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, network: nn.Module, latent_dim: int) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.zeros(latent_dim))
+        self.register_buffer("deviation", torch.ones(latent_dim))
+
+    def fit(self, codes: Tensor) -> None:
+        """Takes mean and deviation from the network's codes."""
+        self.mean.copy_(codes.mean(dim=0))
+        self.deviation.copy_(codes.std(dim=0).clamp_min(1e-6))
+
+    def codes(self, images: Tensor) -> Tensor:
+        """The network's own codes."""
+        return torch.cat([self.network(chunk) for chunk in images.split(CHUNK)])
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (self.codes(images) - self.mean) / self.deviation
+
+
 class LinearHead(nn.Sequential):
     """The report's minimal classifier: codes (N, latent_dim) -> logits (N, 10). 650 parameters at 64."""
 
@@ -115,131 +131,6 @@ def _doubled(channels: int, out_channels: int) -> list[nn.Module]:
     ]
 
 
-def label_code(label: str, embedding_dim: int) -> nn.Embedding:
-    """Labels (N,) -> vectors (N, code.embedding_dim): a learned `embedding`, or `onehot`, the fixed one of size 10."""
-    _check_choice("label", label, LABELS)
-    if embedding_dim < 1:
-        raise UserError(f"embedding_dim={embedding_dim}: must be at least 1.")
-    if label == "onehot":
-        return nn.Embedding.from_pretrained(torch.eye(NUM_CLASSES))
-    return nn.Embedding(NUM_CLASSES, embedding_dim)
-
-
-class LabelPlane(nn.Sequential):
-    """Labels (N,) -> one image-sized channel (N, 1, 32, 32): a label code, projected."""
-
-    def __init__(self, label: str, embedding_dim: int) -> None:
-        code = label_code(label, embedding_dim)
-        super().__init__(
-            code, nn.Linear(code.embedding_dim, IMAGE_SIZE**2), nn.Unflatten(1, (1, IMAGE_SIZE, IMAGE_SIZE))
-        )
-
-
-class Generator(nn.Module):
-    """Latents (N, latent_dim) and labels (N,) -> images in [-1, 1].
-
-    Args:
-        decoder: makes a network from vectors of the given length to pixel logits (N, 1, 32, 32).
-        latent_dim: length of a latent.
-        label: `onehot`, `embedding` or None; without labels the generator is unconditional.
-        embedding_dim: length of a label's embedding.
-        concat: `before` joins the label's code to the latent; `after` joins a label plane to the decoder's image
-            and goes on with convolutions.
-        last: `sigmoid`, the decoder's own image in [0, 1]; `conv_tanh`, a further convolution and tanh.
-    """
-
-    def __init__(
-        self,
-        decoder: Callable[[int], nn.Module],
-        latent_dim: int,
-        label: str | None,
-        embedding_dim: int,
-        concat: str,
-        last: str,
-    ) -> None:
-        super().__init__()
-        _check_choice("concat", concat, CONCATS)
-        _check_choice("last", last, LASTS)
-        self.code: nn.Embedding | None = None
-        self.plane: nn.Module | None = None
-        if label is not None and concat == "before":
-            self.code = label_code(label, embedding_dim)
-        if label is not None and concat == "after":
-            self.plane = LabelPlane(label, embedding_dim)
-            self.refine = _refiner()
-        self.decoder = decoder(latent_dim + (self.code.embedding_dim if self.code else 0))
-        self.last = nn.Conv2d(1, 1, 3, padding=1) if last == "conv_tanh" else None
-
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        if self.code is not None:
-            latents = torch.cat([latents, self.code(labels)], dim=1)
-        logits = self.decoder(latents)
-        if self.plane is not None:
-            logits = self.refine(torch.cat([logits.tanh(), self.plane(labels)], dim=1))
-        images = logits.sigmoid()
-        return to_signed(images) if self.last is None else self.last(images).tanh()
-
-
-def _refiner(channels: int = 64) -> nn.Sequential:
-    """An image and a label plane (N, 2, 32, 32) -> logits (N, 1, 32, 32), computed at half resolution."""
-    return nn.Sequential(
-        nn.PixelUnshuffle(2),  # (N, 8, 16, 16)
-        nn.Conv2d(8, channels, 3, padding=1),
-        nn.BatchNorm2d(channels),
-        nn.ReLU(),
-        nn.Conv2d(channels, channels, 3, padding=1),
-        nn.BatchNorm2d(channels),
-        nn.ReLU(),
-        nn.Conv2d(channels, 4, 3, padding=1),
-        nn.PixelShuffle(2),
-    )
-
-
-class Discriminator(nn.Module):
-    """Images in [-1, 1] and labels (N,) -> scores (N,), positive for "real".
-
-    The label enters as a plane concatenated with the image. No normalisation: it would tie the images of a batch
-    together and spoil the gradient penalties.
-
-    Args:
-        channels: width of the first convolution; it doubles twice.
-        activation: `relu` or `leaky_relu`.
-        label: `onehot`, `embedding` or None.
-        embedding_dim: length of a label's embedding.
-        projection: adds <features, a vector of the label> to the score (Miyato & Koyama 2018).
-    """
-
-    def __init__(self, channels: int, activation: str, label: str | None, embedding_dim: int, projection: bool) -> None:
-        super().__init__()
-        _check_choice("activation", activation, tuple(ACTIVATIONS))
-        active = ACTIVATIONS[activation]
-        self.plane = LabelPlane(label, embedding_dim) if label is not None else None
-        self.body = nn.Sequential(
-            nn.PixelUnshuffle(2),  # (N, 4 or 8, 16, 16)
-            nn.Conv2d(4 if self.plane is None else 8, channels, 3, padding=1),
-            active(),
-            nn.Conv2d(channels, channels * 2, 4, stride=2, padding=1),  # (N, 2 channels, 8, 8)
-            active(),
-            nn.Conv2d(channels * 2, channels * 4, 4, stride=2, padding=1),  # (N, 4 channels, 4, 4)
-            active(),
-            nn.Flatten(),
-        )
-        self.score = nn.Linear(channels * 64, 1)
-        self.project: nn.Embedding | None = None
-        if projection and label is not None:
-            self.project = nn.Embedding(NUM_CLASSES, channels * 64)
-            nn.init.zeros_(self.project.weight)
-
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        if self.plane is not None:
-            images = torch.cat([images, self.plane(labels)], dim=1)
-        features = self.body(images)  # (N, 64 channels)
-        scores = self.score(features).squeeze(1)
-        if self.project is not None:
-            scores = scores + (features * self.project(labels)).sum(dim=1)
-        return scores
-
-
 class Scorer(nn.Module):
     """The reference classifier: images in [0, 1] -> logits (N, 10); `features` gives (N, 128)."""
 
@@ -282,8 +173,3 @@ def _normed(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -
         nn.BatchNorm2d(out_channels),
         nn.ReLU(),
     ]
-
-
-def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UserError(f"{key}={value}: choose one of {', '.join(choices)}.")

@@ -1,17 +1,10 @@
 """The tasks. Each takes the composed configuration and leaves its work in files."""
 
-import json
 import logging
 import math
-import platform
-import subprocess
 import time
 import warnings
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import torch
@@ -23,20 +16,17 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from numpy import savez_compressed
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_gen import checkpoint, figures, pretraining
+from mnist_gen import checkpoint, fidelity, figures, pretraining, records, studies
 from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.callbacks import LAST, BestCheckpoint, EmbedConfig, how_to_go_on
-from mnist_gen.claims import judge, markdown, read
-from mnist_gen.config import MACHINE, differing, flat, plain
+from mnist_gen.claims import adversarial, markdown, transfer
+from mnist_gen.config import MACHINE, plain
 from mnist_gen.errors import Interrupted, UserError
 from mnist_gen.gan import GAN
-from mnist_gen.semi import SemiSupervised
-from mnist_gen.transfer import Transfer
 
 log = logging.getLogger(__name__)
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no devices, tips, file names
 warnings.filterwarnings("ignore", message=".*(LeafSpec|many workers|is not empty|in eval mode)")
-METRICS = "metrics.json"
 
 
 def fit(cfg: DictConfig) -> float | None:
@@ -53,22 +43,21 @@ def fit(cfg: DictConfig) -> float | None:
         return _fit(_own_configuration(cfg), folder, Path(cfg.ckpt), going_on=True)
     if cfg.scorer is not None:
         cfg.scorer = str(Path(cfg.scorer).absolute())  # a resumed run may start elsewhere
-    if cfg.get("pretrained") is not None:
-        cfg = pretraining.complete(cfg)
-    return _fit(cfg, folder, folder / LAST)
+    return _fit(pretraining.complete(cfg), folder, folder / LAST)
 
 
 def _fit(cfg: DictConfig, folder: Path, ckpt: Path, going_on: bool = False) -> float | None:
-    complete = _complete_record(folder, cfg, ckpt, may_differ=going_on)
+    complete = records.complete(folder, cfg, ckpt, may_differ=going_on)
     if complete is not None:
         log.info("%s is complete: nothing to do.", folder)
         return complete["objective"]
     data, model, trainer = _assemble(cfg, folder)
-    if pretraining.needed(cfg) and not ckpt.exists():
-        assert isinstance(model, Transfer | SemiSupervised)
+    if isinstance(model, pretraining.Starter) and model.starts_pretrained and not ckpt.exists():
         data.prepare_data()
         data.setup("fit")  # mistakes in the configuration show before an autoencoder is trained
-        model.start_from(_pretrained(cfg))
+        autoencoder = _trained(cfg, "pretrained")
+        assert isinstance(autoencoder, Autoencoder)
+        model.start_from(autoencoder)
         L.seed_everything(cfg.seed, verbose=False)  # as if that had not happened
     start = time.monotonic()
     trainer.fit(model, data, ckpt_path=ckpt if ckpt.exists() else None, weights_only=True)
@@ -82,22 +71,30 @@ def _fit(cfg: DictConfig, folder: Path, ckpt: Path, going_on: bool = False) -> f
     seconds = {"fit": round(trained - start, 1), "test": round(time.monotonic() - trained, 1)}
     objective = None if best is None or best.best_model_score is None else float(best.best_model_score)
     if trainer.is_global_zero:
-        metrics = _numbers(trainer.callback_metrics)
-        _log_hparams(trainer, cfg, metrics)
-        _record(folder, cfg, {"metrics": metrics, "objective": objective, "seconds": seconds})
-        _report(folder, metrics)
+        metrics = records.numbers(trainer.callback_metrics)
+        records.log_hparams(trainer, cfg, metrics)
+        records.write(folder, cfg, {"metrics": metrics, "objective": objective, "seconds": seconds})
+        records.show(folder, metrics)
     return objective
 
 
-def _pretrained(cfg: DictConfig) -> Autoencoder:
-    """The autoencoder that the run starts from: the one named, or one trained now and kept for all later runs."""
-    if cfg.pretrained.ckpt is not None:
-        return pretraining.load(cfg.pretrained.ckpt)
-    own, folder = pretraining.own_run(cfg)
-    if not (folder / METRICS).exists():
-        log.info("No pretrained.ckpt is named: training %s first, once, in %s", cfg.pretrained.experiment, folder)
+def _trained(cfg: DictConfig, part: str) -> L.LightningModule:
+    """The model that a part of the configuration asks for: the one named, or one trained once and kept.
+
+    Raises:
+        UserError: the configuration has no such part.
+    """
+    wanted = cfg[part]
+    if wanted is None:
+        raise UserError("the model starts from an autoencoder: choose one, such as pretrained=autoencoder.")
+    if wanted.ckpt is not None:
+        return checkpoint.load(wanted.ckpt)
+    own, folder = pretraining.own_run(cfg, part)
+    if not (folder / records.METRICS).exists():
+        log.info("No %s.ckpt is named: training %s first, once, in %s", part, wanted.experiment, folder)
         _fit(own, folder, folder / LAST)
-    return pretraining.load(folder / "checkpoints" / "best.ckpt")
+    best = folder / "checkpoints" / "best.ckpt"
+    return checkpoint.load(best if best.exists() else folder / LAST)
 
 
 def test(cfg: DictConfig) -> None:
@@ -113,9 +110,9 @@ def test(cfg: DictConfig) -> None:
     start = time.monotonic()
     trainer.test(model, data, ckpt_path=ckpt, verbose=False, weights_only=True)
     if trainer.is_global_zero:
-        metrics = _numbers(trainer.callback_metrics)
-        _record(folder, cfg, {"metrics": metrics, "seconds": {"test": round(time.monotonic() - start, 1)}})
-        _report(folder, metrics)
+        metrics = records.numbers(trainer.callback_metrics)
+        records.write(folder, cfg, {"metrics": metrics, "seconds": {"test": round(time.monotonic() - start, 1)}})
+        records.show(folder, metrics)
 
 
 def sample(cfg: DictConfig) -> None:
@@ -144,15 +141,50 @@ def sample(cfg: DictConfig) -> None:
     print(f"{len(images)} samples in {out}")
 
 
-def claims(cfg: DictConfig) -> None:
-    """Holds the report's claims on transfer learning against sweeps: a table on the screen and in claims.md.
+def interpolate(cfg: DictConfig) -> None:
+    """Walks between digits through the spaces of three trained models, each named, found, or trained on the way.
 
     Raises:
-        UserError: a folder is missing or holds no complete job of a transfer experiment.
+        UserError: a model is of another kind, or a number or digit is impossible.
+    """
+    folder, start = Path(HydraConfig.get().runtime.output_dir), time.monotonic()
+    digits = [tuple(pair) for pair in cfg.digits]
+    studies.check_walks(cfg.pairs, cfg.steps, digits)
+    for part, kind in {"autoencoder": Autoencoder, "gan": GAN, "cgan": GAN}.items():
+        pretraining.model_configuration(cfg, part, kind)  # of all three, before any is trained
+    device = torch.device("cuda" if cfg.trainer.accelerator == "gpu" else "cpu")
+    autoencoder, gan, cgan = (_trained(cfg, part).to(device) for part in ("autoencoder", "gan", "cgan"))
+    assert isinstance(autoencoder, Autoencoder)
+    assert isinstance(gan, GAN)
+    assert isinstance(cgan, GAN)
+    data = instantiate(cfg.data)
+    data.prepare_data()
+    data.setup()
+    scorer = fidelity.load_scorer(cfg.scorer, data.dataset).to(device)
+    models = (autoencoder, gan, cgan)
+    metrics = studies.interpolation(folder, data, scorer, models, cfg.pairs, cfg.steps, digits, cfg.seed)
+    records.write(folder, cfg, {"metrics": metrics, "seconds": {"all": round(time.monotonic() - start, 1)}})
+    print(f"{folder}\n  answer.md  figures  {records.METRICS}")
+
+
+def claims(cfg: DictConfig) -> None:
+    """Holds the report's claims against sweeps: a table on the screen and in claims.md.
+
+    Raises:
+        UserError: a folder is missing or holds no complete job that the report speaks of.
     """
     folders = [cfg.sweep] if isinstance(cfg.sweep, str) else list(cfg.sweep)
-    table = markdown(judge(read(folders, cfg.labels)))
+    classifiers, gans = transfer.read(folders, cfg.labels), adversarial.read(folders)
+    if not classifiers and not gans:
+        what = f"of a transfer experiment with {cfg.labels} labels, or of a conditional GAN"
+        raise UserError(f"sweep={','.join(folders)}: no complete job {what}.")
+    table = markdown([*transfer.judge(classifiers), *adversarial.judge(gans)])
     (Path(folders[0]) / "claims.md").write_text(table)
+    if gans:
+        picture = figures.scatter(
+            adversarial.losses_and_fid(gans), "Losses against FID, a point an epoch", "loss", "FID"
+        )
+        figures.save(picture, Path(folders[0]) / "losses_and_fid.png")
     print(table)
 
 
@@ -165,22 +197,6 @@ def _own_configuration(cfg: DictConfig) -> DictConfig:
         elif key.startswith("trainer."):
             OmegaConf.update(own, key, OmegaConf.select(cfg, key), force_add=True)
     return own
-
-
-def _complete_record(folder: Path, cfg: DictConfig, ckpt: Path, may_differ: bool) -> dict[str, Any] | None:
-    """metrics.json of the run in the folder, if that run is complete and has this configuration.
-
-    Raises:
-        UserError: the run in the folder, complete or not, has another one and may not differ.
-    """
-    record = json.loads((folder / METRICS).read_text()) if (folder / METRICS).exists() else None
-    if record is None and (may_differ or not ckpt.exists()):
-        return None
-    there = record["config"] if record else plain(checkpoint.configuration(checkpoint.read(ckpt), ckpt))
-    keys = differing(there, plain(cfg))
-    if keys and not may_differ:
-        raise UserError(f"{folder} holds a run with another {', '.join(keys)}; move it away to run this one.")
-    return None if keys else record
 
 
 def _assemble(cfg: DictConfig, folder: Path) -> tuple[L.LightningDataModule, L.LightningModule, L.Trainer]:
@@ -201,54 +217,3 @@ def _assemble(cfg: DictConfig, folder: Path) -> tuple[L.LightningDataModule, L.L
     if trainer.world_size > 1 and HydraConfig.get().mode == RunMode.MULTIRUN:
         raise UserError("trainer.devices: a sweep runs each job in one process; set trainer.devices=1.")
     return data, model, trainer
-
-
-def _numbers(metrics: Mapping[str, torch.Tensor]) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items()}
-
-
-def _log_hparams(trainer: L.Trainer, cfg: DictConfig, metrics: Mapping[str, float]) -> None:
-    """One HPARAMS row: a constant set of flat keys, and the final test metrics but for those of single digits."""
-    settings = {"seed": cfg.seed, "epochs": cfg.trainer.max_epochs}
-    settings |= {key: value for key, value in cfg.data.items() if isinstance(value, int | float) and key != "seed"}
-    for key, value in flat(plain(cfg.model)):
-        parent, _, name = key.rpartition(".")
-        if name == "_target_":  # a network, loss or optimizer by its class
-            settings[parent or "model"] = value.rpartition(".")[2]
-        elif name not in ("_partial_", "fused"):
-            settings[key] = value if isinstance(value, int | float) else str(value)
-    results = {name: value for name, value in metrics.items() if name.startswith("test/") and not name[-1].isdigit()}
-    assert isinstance(trainer.logger, TensorBoardLogger)
-    trainer.logger.log_hyperparams(settings, results)
-    trainer.logger.finalize("success")
-
-
-def _record(folder: Path, cfg: DictConfig, results: dict[str, Any]) -> None:
-    """Writes metrics.json, last and whole: where it is, the run is complete."""
-    here = Path(__file__).parent
-    commit = subprocess.run(["git", "-C", here, "describe", "--always", "--dirty"], capture_output=True, text=True)
-    record = results | {
-        "seed": cfg.seed,
-        "commit": commit.stdout.strip() or None,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {name: version(name) for name in ("torch", "torchvision", "lightning")}
-        | {"python": platform.python_version()},
-        "threads": torch.get_num_threads(),
-        "config": plain(cfg),
-    }
-    draft = folder / f".{METRICS}"
-    draft.write_text(json.dumps(record, indent=2))
-    draft.replace(folder / METRICS)
-
-
-def _report(folder: Path, metrics: Mapping[str, float]) -> None:
-    """A short table, and where the rest lies."""
-    compared = any(name.startswith("floor/") for name in metrics)
-    print(f"\n{'metric':<18}{'value':>10}" + (f"{'real floor':>13}" if compared else ""))
-    for name, value in metrics.items():
-        group, _, metric = name.partition("/")
-        if group == "test" and not metric[-1].isdigit():
-            floor = metrics.get(f"floor/{metric}")
-            print(f"{metric:<18}{value:>10.4f}" + ("" if floor is None else f"{floor:>13.4f}"))
-    left = [name for name in ("figures", METRICS, "checkpoints/best.ckpt") if (folder / name).exists()]
-    print(f"\n{folder}\n  {'  '.join(left)}\n  tensorboard --logdir {folder.parent}")

@@ -25,6 +25,7 @@ from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.data import CHUNK, Batch, to_images
 from mnist_gen.errors import UserError
 from mnist_gen.labels import PartlyLabelled
+from mnist_gen.losses import losses_and_hits
 from mnist_gen.optimization import move_average, refuse_unless_finite, warm_up_and_decay
 
 SPREADINGS = 200  # iterations at most
@@ -72,6 +73,8 @@ class SemiSupervised(L.LightningModule):
         warmup: batches over which the learning rate rises; then it falls linearly to 0.
         ema_decay: of the averaged weights.
     """
+
+    starts_pretrained = True
 
     def __init__(
         self,
@@ -159,9 +162,7 @@ class SemiSupervised(L.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Looks at the watched images."""
         images, labels = batch
-        logits = self(images)[0]
-        losses = F.cross_entropy(logits, labels, reduction="none")
-        self._watched.append(torch.stack([losses, (logits.argmax(dim=1) == labels).float()]))
+        self._watched.append(losses_and_hits(self(images)[0], labels))
 
     def on_validation_epoch_end(self) -> None:
         """Logs loss and accuracy; nothing is decided by them."""

@@ -17,35 +17,14 @@ from torch.optim import Optimizer
 
 from mnist_gen.augment import noisy, random_affine
 from mnist_gen.autoencoder import Autoencoder
-from mnist_gen.data import CHUNK, Batch, to_images
+from mnist_gen.data import Batch, to_images
 from mnist_gen.errors import UserError
 from mnist_gen.labels import FewLabels, LabelledBatch
+from mnist_gen.losses import losses_and_hits
+from mnist_gen.networks import STATISTICS, StandardizedEncoder
 from mnist_gen.optimization import refuse_unless_finite
 
 ARMS = ("frozen", "finetune", "scratch")
-STATISTICS = 10_000  # unlabelled images from which codes are standardised
-
-
-class StandardizedEncoder(nn.Module):
-    """An encoder whose codes (N, latent_dim) have mean 0 and deviation 1 over those of `fit`, if that is called."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, network: nn.Module, latent_dim: int) -> None:
-        super().__init__()
-        self.network = network
-        self.register_buffer("mean", torch.zeros(latent_dim))
-        self.register_buffer("deviation", torch.ones(latent_dim))
-
-    def fit(self, codes: Tensor) -> None:
-        """Takes mean and deviation from the network's codes."""
-        self.mean.copy_(codes.mean(dim=0))
-        self.deviation.copy_(codes.std(dim=0).clamp_min(1e-6))
-
-    def forward(self, images: Tensor) -> Tensor:
-        codes = torch.cat([self.network(chunk) for chunk in images.split(CHUNK)])
-        return (codes - self.mean) / self.deviation
 
 
 class Member(nn.Module):
@@ -137,6 +116,11 @@ class Transfer(L.LightningModule):
         own = [member.encoder for group in (*self.groups, self.best) for member in group]
         return [encoder for encoder in (self.encoder, *own) if encoder is not None]
 
+    @property
+    def starts_pretrained(self) -> bool:
+        """Whether its encoder starts from an autoencoder's."""
+        return self.arm != "scratch"
+
     def start_from(self, autoencoder: Autoencoder) -> None:
         """Takes a pretrained encoder's weights."""
         for encoder in self._encoders():
@@ -148,7 +132,7 @@ class Transfer(L.LightningModule):
         """Takes the statistics of a pretrained encoder's codes, once the data are there."""
         if self._fresh and self.standardize:
             encoders = self._encoders()
-            codes = encoders[0].eval()(to_images(self._data().train.images[:STATISTICS].cpu()))
+            codes = encoders[0].eval().codes(to_images(self._data().train.images[:STATISTICS].cpu()))
             for encoder in encoders:
                 encoder.fit(codes)
         self._fresh = False
@@ -213,7 +197,7 @@ class Transfer(L.LightningModule):
         """Looks at the watched images with each draw's classifier as it is now."""
         images, labels = batch
         inputs = self._remembered(f"watched {batch_idx}", images)
-        losses = [_losses_and_hits(group[-1](inputs), labels) for group in self.groups]
+        losses = [losses_and_hits(group[-1](inputs), labels) for group in self.groups]
         self._watched.append(torch.stack(losses))  # (D, 2, N)
 
     def on_validation_epoch_end(self) -> None:
@@ -244,9 +228,9 @@ class Transfer(L.LightningModule):
         for draw, group in enumerate(self.groups):
             labels, folds = labelled.labels[draw].to(self.device), labelled.folds[draw].to(self.device)
             inputs = self._of_draw(draw)
-            learnt.append(_losses_and_hits(group[-1](inputs), labels).mean(dim=1))
+            learnt.append(losses_and_hits(group[-1](inputs), labels).mean(dim=1))
             out = [(folds == fold).nonzero().flatten() for fold in range(len(group) - 1)]
-            judged = [_losses_and_hits(group[f](inputs[at]), labels[at]) for f, at in enumerate(out) if len(at)]
+            judged = [losses_and_hits(group[f](inputs[at]), labels[at]) for f, at in enumerate(out) if len(at)]
             if judged:
                 held_out.append(torch.cat(judged, dim=1).mean(dim=1))
         measured = {"learnt": torch.stack(learnt)}
@@ -286,9 +270,3 @@ class Transfer(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes them back."""
         self.history = checkpoint["history"]
-
-
-def _losses_and_hits(logits: Tensor, labels: Tensor) -> Tensor:
-    """(2, N): each image's cross-entropy, and 1 where it is read right."""
-    losses = F.cross_entropy(logits, labels, reduction="none")
-    return torch.stack([losses, (logits.argmax(dim=1) == labels).float()])

@@ -1,7 +1,6 @@
-"""What the student report says of transfer learning, each sentence held against a sweep over draws of labels.
+"""What the student report says of transfer learning, each sentence held against sweeps over draws of labels.
 
-Reads what jobs of `transfer_*` experiments left (metrics.json, draws.json). A difference of two arms is taken draw by
-draw: it holds or fails when its mean is more than two standard errors from 0, else it is noise.
+Reads what jobs of `transfer_*` experiments left: metrics.json and draws.json.
 """
 
 import json
@@ -11,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist_gen.errors import UserError
+from mnist_gen.claims import FAILS, HOLDS, NOISE, Verdict, difference
 
-HOLDS, FAILS, NOISE = "holds", "fails", "noise"
 PATIENCE = 20  # epochs, the report's
 RISE_FROM, FLAT_FROM = 25, 40  # epochs, the report's
 
@@ -38,21 +36,8 @@ class Job:
         return [row[draw] for row in self.draws["history"][name]]
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """A sentence of the report, what became of it, and by which figures."""
-
-    claim: str
-    verdict: str
-    figures: str
-
-
 def read(folders: Sequence[str], labels: int) -> list[Job]:
-    """The complete jobs in folders, those with that many labels.
-
-    Raises:
-        UserError: there are none.
-    """
+    """The complete jobs in folders, those with that many labels."""
     jobs = []
     for path in sorted(path for folder in folders for path in Path(folder).rglob("draws.json")):
         record = path.with_name("metrics.json")
@@ -62,20 +47,7 @@ def read(folders: Sequence[str], labels: int) -> list[Job]:
             name = "mlp" if "hidden" in head else "linear"
             draws = json.loads(path.read_text())
             jobs.append(Job(name, config["model"]["arm"], head.get("dropout", 0.0), labels, draws))
-    if not jobs:
-        raise UserError(f"sweep={','.join(folders)}: no complete job of a transfer experiment with {labels} labels.")
     return jobs
-
-
-def difference(left: Sequence[float], right: Sequence[float]) -> tuple[str, str]:
-    """Whether the left values are larger, pair by pair: the verdict, and the figures in percentage points."""
-    pairs = [100 * (a - b) for a, b in zip(left, right, strict=True)]
-    mean = statistics.mean(pairs)
-    if len(pairs) < 2:
-        return NOISE, f"{mean:+.1f} points in one draw"
-    error = statistics.stdev(pairs) / len(pairs) ** 0.5
-    verdict = HOLDS if mean > 2 * error else FAILS if mean < -2 * error else NOISE
-    return verdict, f"{mean:+.1f} ± {error:.1f} points, {sum(p > 0 for p in pairs)} of {len(pairs)} draws"
 
 
 def judge(jobs: Sequence[Job]) -> list[Verdict]:
@@ -170,6 +142,8 @@ def _stop(losses: Sequence[float]) -> int:
 
 def _digits(arms: Arms) -> Iterator[Verdict]:
     f1 = [row for job in arms.values() for row in job.draws["f1"]]
+    if not f1:
+        return
     choices: tuple[tuple[str, int, Callable[..., float]], ...] = (("hardest", 5, min), ("easiest", 1, max))
     for name, digit, extreme in choices:
         extremes = [row.index(extreme(row)) for row in f1]
@@ -181,9 +155,3 @@ def _digits(arms: Arms) -> Iterator[Verdict]:
             HOLDS if share > 0.5 else FAILS,
             f"in {100 * share:.0f} % of {len(f1)} classifiers; by mean F1 it is {found} ({means[found]:.2f})",
         )
-
-
-def markdown(verdicts: Sequence[Verdict]) -> str:
-    """A table, a line a claim."""
-    head = "| the report's claim | verdict | figures |\n|---|---|---|\n"
-    return head + "".join(f"| {v.claim} | {v.verdict} | {v.figures} |\n" for v in verdicts)

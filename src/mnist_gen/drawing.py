@@ -1,0 +1,164 @@
+"""Pictures of a GAN's averaged generator, over the epochs and of the tested checkpoint."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from sklearn.metrics import confusion_matrix
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from mnist_gen import fidelity, figures
+from mnist_gen.callbacks import epochs_done, run_folder, tensorboard
+from mnist_gen.data import NUM_CLASSES, ImageData
+from mnist_gen.errors import UserError
+from mnist_gen.gan import GAN
+
+SAME_DIGIT = 25  # samples in a picture of one digit
+
+
+class Draw(Callback):
+    """Pictures of the averaged generator from fixed latents, at chosen epochs and of the tested checkpoint.
+
+    Files under `figures/`, and images in TensorBoard. In the 10x10 grid a row is a digit and a column a latent.
+
+    Args:
+        at_epochs: epochs after which it is drawn; None for 1, 2, 5, 10, 20, 50, ... and the last one.
+        at_shares: the same as shares of the run, so that a shorter one is drawn as often; instead of `at_epochs`.
+        digit: the digit that fills a picture of its own.
+        seed: of the latents.
+
+    Raises:
+        UserError: an epoch, share or digit does not exist.
+    """
+
+    columns = 10
+
+    def __init__(
+        self, at_epochs: Sequence[int] | None, at_shares: Sequence[float] | None, digit: int, seed: int
+    ) -> None:
+        for key, chosen in {"at_epochs": at_epochs, "at_shares": at_shares}.items():
+            if chosen is not None and not isinstance(chosen, Sequence):
+                raise UserError(f"{key}={chosen}: must be a list or null.")
+        if at_epochs is not None and at_shares is not None:
+            raise UserError("at_epochs and at_shares: choose one of them, the other is null.")
+        if not all(0 < share <= 1 for share in at_shares or ()):
+            raise UserError(f"at_shares={at_shares}: must be above 0 and at most 1.")
+        if digit not in range(NUM_CLASSES):
+            raise UserError(f"digit={digit}: choose 0 to {NUM_CLASSES - 1}.")
+        self.at_epochs, self.at_shares, self.digit, self.seed = at_epochs, at_shares, digit, seed
+        self.drawn: dict[str, dict[int, Tensor]] = {"grids": {}, "digits": {}}  # of each epoch, uint8
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Refuses epochs that the run does not reach."""
+        late = [epoch for epoch in self.at_epochs or () if epoch > (trainer.max_epochs or 0)]
+        if stage == "fit" and late:
+            raise UserError(f"callbacks.draw.at_epochs={late}: the run ends at epoch {trainer.max_epochs}.")
+
+    def is_chosen(self, epoch: int, last: int) -> bool:
+        """Whether to draw after that epoch of a run that ends with `last`."""
+        if self.at_epochs is not None:
+            return epoch in self.at_epochs
+        if self.at_shares is not None:
+            return epoch in {max(1, round(share * last)) for share in self.at_shares}
+        return epoch == last or str(epoch).rstrip("0") in ("1", "2", "5")
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The grid and the one digit at a chosen epoch, and all of them so far side by side."""
+        epoch, model = epochs_done(trainer), _model(pl_module)
+        if not self.is_chosen(epoch, trainer.max_epochs or 0) or not trainer.is_global_zero:
+            return
+        folder, grid = run_folder(trainer) / "figures", self._grid(model)
+        figures.save(self._picture(model, grid, f"epoch {epoch}"), folder / f"grid_epoch_{epoch:03}.png")
+        self._remember("grids", epoch, grid)
+        figures.save(self._strip("grids", "Fixed latents over the epochs"), folder / "epochs.png")
+        if model.conditional:
+            self._remember("digits", epoch, model.sample(self.digit, SAME_DIGIT, self.seed))
+            title = f"The same {SAME_DIGIT} latents as {self.digit} over the epochs"
+            figures.save(self._strip("digits", title), folder / f"digit_{self.digit}_epochs.png")
+        if writer := tensorboard(trainer):
+            writer.add_image("samples", make_grid(grid, nrow=self.columns, padding=1), epoch)
+
+    def _remember(self, kind: str, epoch: int, images: Tensor) -> None:
+        self.drawn[kind][epoch] = (images * 255).byte().cpu()
+
+    def _strip(self, kind: str, title: str) -> figures.Figure:
+        past = {epoch: raw / 255 for epoch, raw in self.drawn[kind].items()}
+        return figures.epochs_strip(past, self.columns if kind == "grids" else 5, title)
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The grid, and many images of one digit."""
+        if not trainer.is_global_zero:
+            return
+        folder, model = run_folder(trainer) / "figures", _model(pl_module)
+        figures.save(self._picture(model, self._grid(model), "tested checkpoint"), folder / "grid.png")
+        if model.conditional:
+            same = model.sample(self.digit, SAME_DIGIT, self.seed)
+            title = f"{SAME_DIGIT} samples of {self.digit}"
+            figures.save(figures.grid(same, 5, title), folder / f"digit_{self.digit}.png")
+
+    def _grid(self, model: GAN) -> Tensor:
+        """(100, 1, 32, 32): row by row, digit c from the latents 0 to 9; without labels, a hundred latents."""
+        latents = torch.randn(
+            NUM_CLASSES * self.columns, model.latent_dim, generator=torch.Generator().manual_seed(self.seed)
+        )
+        if not model.conditional:
+            return model.generate(latents.to(model.device))
+        labels = torch.arange(NUM_CLASSES).repeat_interleave(self.columns)
+        return model.generate(latents[: self.columns].repeat(NUM_CLASSES, 1).to(model.device), labels.to(model.device))
+
+    def _picture(self, model: GAN, images: Tensor, when: str) -> figures.Figure:
+        if not model.conditional:
+            return figures.grid(images, self.columns, f"Samples, {when}")
+        return figures.grid(images, self.columns, f"A row is a digit, a column a latent; {when}", "0123456789")
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was drawn so far."""
+        return self.drawn
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes it back."""
+        self.drawn = state
+
+
+class DrawReadings(Callback):
+    """What the scorer reads in a conditional GAN's samples, beside what was asked for.
+
+    Leaves digits.png, the digits 0 to 9 from one latent with the reading under each, and requested.png, the digit asked
+    for against the digit read. Nothing without labels, or without a scorer for the data set.
+
+    Args:
+        scorer: path of a scorer, or None for the one in the package.
+        samples: in the second picture.
+        seed: of the latents.
+    """
+
+    def __init__(self, scorer: str | None, samples: int, seed: int) -> None:
+        if samples < 1:
+            raise UserError(f"samples={samples}: must be at least 1.")
+        self.path, self.samples, self.seed = scorer, samples, seed
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draws both."""
+        model, data = _model(pl_module), trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, ImageData)
+        scorer = fidelity.scorer_for(self.path, data.dataset)
+        if scorer is None or not model.conditional or not trainer.is_global_zero:
+            return
+        scorer, folder = scorer.to(model.device), run_folder(trainer) / "figures"
+        latent = torch.randn(1, model.latent_dim, generator=torch.Generator().manual_seed(self.seed)).to(model.device)
+        row = model.generate(latent.repeat(NUM_CLASSES, 1), torch.arange(NUM_CLASSES, device=model.device))
+        readings = [f"read as {digit}" for digit in fidelity.read(scorer, row)[1].tolist()]
+        figures.save(figures.captioned(row, readings, "Digits 0 to 9 from one latent"), folder / "digits.png")
+        _, read = fidelity.read(scorer, model.sample(count=self.samples, seed=self.seed))
+        asked = torch.arange(self.samples) % NUM_CLASSES
+        counts = confusion_matrix(asked.tolist(), read.tolist(), labels=range(NUM_CLASSES))
+        title = f"{self.samples:,} samples: digit asked for and what is read,\nin % of the digit"
+        figures.save(figures.confusion(counts, title, "digit asked for"), folder / "requested.png")
+
+
+def _model(module: L.LightningModule) -> GAN:
+    assert isinstance(module, GAN)
+    return module

@@ -1,0 +1,264 @@
+"""Walks from one digit to another: through an autoencoder's codes, a GAN's latents, a conditional GAN's labels.
+
+What lies on the way is judged by the scorer and against real images, over many pairs of digits.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from mnist_gen import fidelity
+from mnist_gen.autoencoder import Autoencoder
+from mnist_gen.data import CHUNK, NUM_CLASSES, ImageSet, to_images
+from mnist_gen.errors import UserError
+from mnist_gen.gan import GAN
+from mnist_gen.players import CodeGenerator, Generator
+
+LEGIBLE = 0.9  # probability from which the scorer is taken to be sure of a digit
+
+Bend = Callable[[Tensor, Tensor, Tensor], Tensor]
+Choose = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
+
+
+def linear(start: Tensor, end: Tensor, shares: Tensor) -> Tensor:
+    """Points (S, N, D) on the straight lines from `start` to `end` (N, D), at shares (S,) of the way."""
+    return torch.lerp(start, end, shares[:, None, None])
+
+
+def spherical(start: Tensor, end: Tensor, shares: Tensor) -> Tensor:
+    """The same on arcs about the origin (Shoemake 1985), where normal latents stay as likely as at the ends."""
+    cosine = torch.cosine_similarity(start, end, dim=1).clamp(-1 + 1e-6, 1 - 1e-6)
+    angle, shares = cosine.acos()[None, :, None], shares[:, None, None]
+    return (((1 - shares) * angle).sin() * start + (shares * angle).sin() * end) / angle.sin()
+
+
+@dataclass(frozen=True)
+class Space:
+    """Where to walk.
+
+    Attributes:
+        choose: start and end points (N, D) whose images show the given digits (N,) and (N,), at random.
+        bend: `linear` or `spherical`.
+        paint: images (N, 1, 32, 32) in [0, 1] of points (N, D).
+    """
+
+    choose: Choose
+    bend: Bend
+    paint: Callable[[Tensor], Tensor]
+
+    @torch.no_grad()
+    def walk(self, first: Tensor, second: Tensor, steps: int, seed: int) -> Tensor:
+        """Images (S, N, 1, 32, 32) on the ways from digits (N,) to digits (N,), both ends included."""
+        start, end = self.choose(first, second, torch.Generator().manual_seed(seed))
+        points = self.bend(start, end, torch.linspace(0, 1, steps, device=start.device)).flatten(0, 1)
+        return torch.cat([self.paint(chunk) for chunk in points.split(CHUNK)]).unflatten(0, (steps, len(first)))
+
+
+def among(points: Tensor, digits: Tensor, what: str) -> Choose:
+    """Chooses among points (M, D) whose images are known to show digits (M,)."""
+    order, counts = digits.cpu().argsort().to(points.device), torch.bincount(digits.cpu(), minlength=NUM_CLASSES)
+    before = counts.cumsum(0) - counts
+
+    def pick(asked: Tensor, generator: torch.Generator) -> Tensor:
+        if missing := sorted(set(asked.tolist()) - set(counts.nonzero().flatten().tolist())):
+            raise UserError(f"{what} shows no {missing[0]} in {len(digits)} images: choose another checkpoint.")
+        number = (torch.rand(len(asked), generator=generator) * counts[asked]).long()
+        return points[order[(before[asked] + number).to(order.device)]]
+
+    return lambda first, second, generator: (pick(first, generator), pick(second, generator))
+
+
+def by_label(model: GAN) -> tuple[Choose, Callable[[Tensor], Tensor]]:
+    """Chooses a latent and walks from label to label: points are latents beside label codes; and what paints them."""
+    generator = model.averaged
+    assert isinstance(generator, Generator | CodeGenerator)
+    assert generator.code is not None
+    table, width = generator.code.weight, model.latent_dim
+
+    def choose(first: Tensor, second: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+        latents = torch.randn(len(first), width, generator=random).to(table.device)
+        return torch.cat([latents, table[first]], dim=1), torch.cat([latents, table[second]], dim=1)
+
+    def paint(points: Tensor) -> Tensor:
+        return model.space.leave(generator.paint(points[:, :width], points[:, width:]))
+
+    return choose, paint
+
+
+@dataclass(frozen=True)
+class Known:
+    """Points (M, D) of a space, their images (M, 1, 32, 32), and the digits (M,) that these show."""
+
+    points: Tensor
+    images: Tensor
+    digits: Tensor
+
+
+@torch.no_grad()
+def encoded(autoencoder: Autoencoder, real: ImageSet) -> Known:
+    """Codes of real images, and what the autoencoder makes of these."""
+    codes = autoencoder.encode(to_images(real.images))
+    return Known(codes, autoencoder.decode(codes), real.labels)
+
+
+def drawn(gan: GAN, count: int, scorer: fidelity.Scorer, seed: int) -> Known:
+    """Latents of an unconditional GAN, whose digits are those that the scorer reads."""
+    latents = torch.randn(count, gan.latent_dim, generator=torch.Generator().manual_seed(seed)).to(gan.device)
+    images = gan.generate(latents)
+    return Known(latents, images, fidelity.read(scorer, images)[1])
+
+
+def spaces(autoencoder: Autoencoder, codes: Known, gan: GAN, latents: Known, cgan: GAN) -> dict[str, Space]:
+    """The spaces by name; codes are walked about their mean."""
+    center = codes.points.mean(dim=0)
+    coded = among(codes.points - center, codes.digits, "the data set")
+    sampled = among(latents.points, latents.digits, "the GAN")
+    named, paint = by_label(cgan)
+
+    def decode(points: Tensor) -> Tensor:
+        return autoencoder.decode(points + center)
+
+    return {
+        "autoencoder, linear": Space(coded, linear, decode),
+        "autoencoder, spherical": Space(coded, spherical, decode),
+        "GAN, linear": Space(sampled, linear, gan.generate),
+        "GAN, spherical": Space(sampled, spherical, gan.generate),
+        "cGAN, label to label": Space(named, linear, paint),
+    }
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Real images to judge against: raw training images (M, 28, 28), and others' features in the scorer (N, 128)."""
+
+    training: Tensor
+    features: Tensor
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Figures of N walks in S steps: (S, N) of each image `along` the way, (N,) of each way, and the middles' FID."""
+
+    along: Mapping[str, Tensor]
+    ways: Mapping[str, Tensor]
+    midpoint_fid: float
+
+    def ends(self, name: str) -> Tensor:
+        """A figure's mean (N,) over both ends of each way."""
+        return self.along[name][[0, -1]].mean(dim=0)
+
+    def middle(self, name: str) -> Tensor:
+        """A figure (N,) in the middle of each way."""
+        return self.along[name][len(self.along[name]) // 2]
+
+
+@torch.no_grad()
+def judge(scorer: fidelity.Scorer, walks: Tensor, first: Tensor, second: Tensor, reference: Reference) -> Judgement:
+    """Judges walks (S, N, 1, 32, 32) from digits (N,) to digits (N,).
+
+    Along the way: the scorer's highest probability and its entropy in nats; whether it is sure of a digit (`legible`),
+    and whether it reads neither end's (`third_digit`); the pixel distance to the nearest training image; whether the
+    image lies inside the real manifold (in a ball that reaches a real image's k-th neighbour, Kynkäänniemi et al.
+    2019), and density. Of each way: how much longer it is than the straight line between its ends' images (`detour`),
+    and its longest step than its mean one (`jump`; 1 is perfectly smooth).
+    """
+    steps, count = walks.shape[:2]
+    images = walks.flatten(0, 1)
+    features, digits = fidelity.read(scorer, images)
+    chances = scorer.head(features).softmax(dim=1)
+    top = chances.max(dim=1).values
+    balls = fidelity.balls_around(features, reference.features)
+    along = {
+        "confidence": top,
+        "entropy": -(chances * chances.clamp_min(1e-12).log()).sum(dim=1),
+        "legible": (top >= LEGIBLE).float(),
+        "third_digit": ((digits != first.repeat(steps)) & (digits != second.repeat(steps))).float(),
+        "nearest": fidelity.nearest_distance(images, reference.training),
+        "inside": (balls > 0).float(),
+        "density": balls / fidelity.NEIGHBOURS,
+    }
+    lengths = (walks[1:] - walks[:-1]).flatten(2).norm(dim=2)  # (S - 1, N)
+    ways = {
+        "detour": lengths.sum(dim=0) / (walks[-1] - walks[0]).flatten(1).norm(dim=1),
+        "jump": lengths.max(dim=0).values / lengths.mean(dim=0),
+    }
+    middle = features.unflatten(0, (steps, count))[steps // 2]
+    return Judgement(
+        {name: value.unflatten(0, (steps, count)) for name, value in along.items()},
+        ways,
+        fidelity.fid(middle, reference.features),
+    )
+
+
+def separability(points: Tensor, digits: Tensor) -> dict[str, Tensor]:
+    """How well points (N, D) tell their digits (N,): hits on the last fifth of them after learning from the others.
+
+    By the nearest neighbours, and by a linear probe, both of scikit-learn, on standardised points.
+    """
+    values, known = StandardScaler().fit_transform(points.cpu().numpy()), digits.cpu().numpy()
+    split = len(values) * 4 // 5
+    readers = {"knn": KNeighborsClassifier(fidelity.NEIGHBOURS), "linear": LogisticRegression(max_iter=1000)}
+    return {
+        name: torch.from_numpy(reader.fit(values[:split], known[:split]).predict(values[split:]) == known[split:])
+        for name, reader in readers.items()
+    }
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was measured of some models.
+
+    Attributes:
+        walks: by the name of their space.
+        floor: FID of as many real training images as there are walks.
+        separated: hits (N,) of `separability` by model and reader.
+        novelty: pixel distances (N,) from images of the autoencoder and of the GAN to the nearest training image.
+    """
+
+    walks: Mapping[str, Judgement]
+    floor: float
+    separated: Mapping[str, Mapping[str, Tensor]]
+    novelty: Mapping[str, Tensor]
+
+
+@torch.no_grad()
+def measure(
+    found: Mapping[str, Space],
+    known: Mapping[str, Known],
+    scorer: fidelity.Scorer,
+    reference: Reference,
+    pairs: int,
+    steps: int,
+    seed: int,
+) -> Findings:
+    """Walks between the same random pairs of different digits in each space, and compares the spaces' known points.
+
+    Args:
+        found: the spaces by name.
+        known: points of models by name.
+        scorer: reads digits.
+        reference: real images.
+        pairs: how many.
+        steps: images on a way, both ends included.
+        seed: of the pairs and what is chosen for them.
+    """
+    random, device = torch.Generator().manual_seed(seed), reference.training.device
+    first = torch.randint(NUM_CLASSES, (pairs,), generator=random)
+    second = (first + torch.randint(1, NUM_CLASSES, (pairs,), generator=random)) % NUM_CLASSES
+    walks = {
+        name: judge(scorer, space.walk(first, second, steps, seed), first.to(device), second.to(device), reference)
+        for name, space in found.items()
+    }
+    chosen = torch.randperm(len(reference.training), generator=random)[:pairs].to(device)
+    features, _ = fidelity.read(scorer, to_images(reference.training[chosen]))
+    return Findings(
+        walks,
+        fidelity.fid(features, reference.features),
+        {name: separability(points.points, points.digits) for name, points in known.items()},
+        {name: fidelity.nearest_distance(points.images[:pairs], reference.training) for name, points in known.items()},
+    )

@@ -1,0 +1,247 @@
+"""The players of the adversarial game: generators and discriminators. They know nothing of training."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from mnist_gen.data import IMAGE_SIZE, NUM_CLASSES, to_signed
+from mnist_gen.errors import UserError
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": lambda: nn.LeakyReLU(0.2),
+}
+LABELS = ("onehot", "embedding")
+CONCATS = ("before", "after")
+LASTS = ("sigmoid", "conv_tanh")
+STARTS = ("scratch", "pretrained", "pretrained_frozen")
+
+
+def label_code(label: str, embedding_dim: int) -> nn.Embedding:
+    """Labels (N,) -> vectors (N, code.embedding_dim): a learned `embedding`, or `onehot`, the fixed one of size 10."""
+    _check_choice("label", label, LABELS)
+    if embedding_dim < 1:
+        raise UserError(f"embedding_dim={embedding_dim}: must be at least 1.")
+    if label == "onehot":
+        return nn.Embedding.from_pretrained(torch.eye(NUM_CLASSES))
+    return nn.Embedding(NUM_CLASSES, embedding_dim)
+
+
+class LabelPlane(nn.Sequential):
+    """Label codes (N, embedding_dim) -> one image-sized channel (N, 1, 32, 32)."""
+
+    def __init__(self, embedding_dim: int) -> None:
+        super().__init__(nn.Linear(embedding_dim, IMAGE_SIZE**2), nn.Unflatten(1, (1, IMAGE_SIZE, IMAGE_SIZE)))
+
+
+class Mapping(nn.Sequential):
+    """The report's MLP from latents (N, latent_dim) to vectors (N, code_dim) that a decoder of codes can take."""
+
+    def __init__(self, latent_dim: int, code_dim: int, hidden: int) -> None:
+        super().__init__(nn.Linear(latent_dim, hidden), nn.ReLU(), nn.Linear(hidden, code_dim))
+        self.code_dim = code_dim
+
+
+class Generator(nn.Module):
+    """Latents (N, latent_dim) and labels (N,) -> images in [-1, 1].
+
+    Args:
+        decoder: makes a network from vectors of the given length to pixel logits (N, 1, 32, 32).
+        latent_dim: length of a latent.
+        label: `onehot`, `embedding` or None; without labels the generator is unconditional.
+        embedding_dim: length of a label's embedding.
+        concat: `before` joins the label's code to what the decoder takes; `after` joins a label plane to the decoder's
+            image and goes on with convolutions.
+        last: `sigmoid`, the decoder's own image in [0, 1]; `conv_tanh`, a further convolution and tanh.
+        mapping: makes a network from latents of the given length to what the decoder takes; None: the latents.
+        start: `pretrained`, the decoder starts from an autoencoder's weights; `pretrained_frozen`, and keeps them.
+
+    Raises:
+        UserError: there is no such choice, or a pretrained decoder has no room for a label.
+    """
+
+    def __init__(
+        self,
+        decoder: Callable[[int], nn.Module],
+        latent_dim: int,
+        label: str | None,
+        embedding_dim: int,
+        concat: str,
+        last: str,
+        mapping: Callable[[int], Mapping] | None = None,
+        start: str = "scratch",
+    ) -> None:
+        super().__init__()
+        for key, value, choices in (("concat", concat, CONCATS), ("last", last, LASTS), ("start", start, STARTS)):
+            _check_choice(key, value, choices)
+        self.code = None if label is None else label_code(label, embedding_dim)
+        self.plane: nn.Module | None = None
+        if self.code is not None and concat == "after":
+            self.plane = LabelPlane(self.code.embedding_dim)
+            self.refine = _refiner()
+        self.start = start
+        joined = self.code.embedding_dim if self.code and concat == "before" else 0
+        if joined and self.starts_pretrained:
+            raise UserError(f"start={start}: a pretrained decoder has no room for a label: choose concat=after.")
+        self.mapping = None if mapping is None else mapping(latent_dim)
+        width = latent_dim if self.mapping is None else self.mapping.code_dim
+        self.decoder = decoder(width + joined)
+        self.decoder.requires_grad_(start != "pretrained_frozen")
+        self.last = nn.Conv2d(1, 1, 3, padding=1) if last == "conv_tanh" else None
+
+    @property
+    def starts_pretrained(self) -> bool:
+        """Whether the decoder is an autoencoder's."""
+        return self.start != "scratch"
+
+    def start_from(self, decoder: nn.Module) -> None:
+        """Takes the weights of an autoencoder's decoder."""
+        self.decoder.load_state_dict(decoder.state_dict())
+
+    def train(self, mode: bool = True) -> "Generator":
+        """A frozen decoder keeps its batch statistics too."""
+        super().train(mode)
+        if self.start == "pretrained_frozen":
+            self.decoder.eval()
+        return self
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.paint(latents, None if self.code is None else self.code(labels))
+
+    def paint(self, latents: Tensor, codes: Tensor | None) -> Tensor:
+        """The same for labels' codes (N, embedding_dim), or points between them."""
+        if self.mapping is not None:
+            latents = self.mapping(latents)
+        if codes is not None and self.plane is None:
+            latents = torch.cat([latents, codes], dim=1)
+        logits = self.decoder(latents)
+        if codes is not None and self.plane is not None:
+            logits = self.refine(torch.cat([logits.tanh(), self.plane(codes)], dim=1))
+        images = logits.sigmoid()
+        return to_signed(images) if self.last is None else self.last(images).tanh()
+
+
+class CodeGenerator(nn.Module):
+    """Latents (N, latent_dim) and labels (N,) -> an autoencoder's codes (N, code_dim).
+
+    Args:
+        latent_dim: length of a latent.
+        label: `onehot`, `embedding` or None; its code joins the latent.
+        embedding_dim: length of a label's embedding.
+        concat: `before`, for there is no image that a label plane could join.
+        code_dim: length of a code.
+        hidden: width of the two hidden layers.
+    """
+
+    def __init__(
+        self, latent_dim: int, label: str | None, embedding_dim: int, concat: str, code_dim: int, hidden: int
+    ) -> None:
+        super().__init__()
+        if concat != "before":
+            raise UserError(f"concat={concat}: a generator of codes has no image for a label plane: concat=before.")
+        self.code = None if label is None else label_code(label, embedding_dim)
+        width = latent_dim + (self.code.embedding_dim if self.code else 0)
+        self.body = nn.Sequential(*_dense(width, hidden), *_dense(hidden, hidden), nn.Linear(hidden, code_dim))
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.paint(latents, None if self.code is None else self.code(labels))
+
+    def paint(self, latents: Tensor, codes: Tensor | None) -> Tensor:
+        """The same for labels' codes (N, embedding_dim), or points between them."""
+        return self.body(latents if codes is None else torch.cat([latents, codes], dim=1))
+
+
+def _dense(width: int, hidden: int) -> list[nn.Module]:
+    return [nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.ReLU()]
+
+
+def _refiner(channels: int = 64) -> nn.Sequential:
+    """An image and a label plane (N, 2, 32, 32) -> logits (N, 1, 32, 32), computed at half resolution."""
+    return nn.Sequential(
+        nn.PixelUnshuffle(2),  # (N, 8, 16, 16)
+        nn.Conv2d(8, channels, 3, padding=1),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, 3, padding=1),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(),
+        nn.Conv2d(channels, 4, 3, padding=1),
+        nn.PixelShuffle(2),
+    )
+
+
+class Discriminator(nn.Module):
+    """Images in [-1, 1] and labels (N,) -> scores (N,), positive for "real".
+
+    The label enters as a plane concatenated with the image. No normalisation: it would tie the images of a batch
+    together and spoil the gradient penalties.
+
+    Args:
+        channels: width of the first convolution; it doubles twice.
+        activation: `relu` or `leaky_relu`.
+        label: `onehot`, `embedding` or None.
+        embedding_dim: length of a label's embedding.
+        projection: adds <features, a vector of the label> to the score (Miyato & Koyama 2018).
+    """
+
+    def __init__(self, channels: int, activation: str, label: str | None, embedding_dim: int, projection: bool) -> None:
+        super().__init__()
+        _check_choice("activation", activation, tuple(ACTIVATIONS))
+        active = ACTIVATIONS[activation]
+        self.code = None if label is None else label_code(label, embedding_dim)
+        self.plane = None if self.code is None else LabelPlane(self.code.embedding_dim)
+        self.body = nn.Sequential(
+            nn.PixelUnshuffle(2),  # (N, 4 or 8, 16, 16)
+            nn.Conv2d(4 if self.plane is None else 8, channels, 3, padding=1),
+            active(),
+            nn.Conv2d(channels, channels * 2, 4, stride=2, padding=1),  # (N, 2 channels, 8, 8)
+            active(),
+            nn.Conv2d(channels * 2, channels * 4, 4, stride=2, padding=1),  # (N, 4 channels, 4, 4)
+            active(),
+            nn.Flatten(),
+        )
+        self.score = nn.Linear(channels * 64, 1)
+        self.project: nn.Embedding | None = None
+        if projection and label is not None:
+            self.project = nn.Embedding(NUM_CLASSES, channels * 64)
+            nn.init.zeros_(self.project.weight)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        if self.code is not None and self.plane is not None:
+            images = torch.cat([images, self.plane(self.code(labels))], dim=1)
+        features = self.body(images)  # (N, 64 channels)
+        scores = self.score(features).squeeze(1)
+        if self.project is not None:
+            scores = scores + (features * self.project(labels)).sum(dim=1)
+        return scores
+
+
+class CodeDiscriminator(nn.Module):
+    """An autoencoder's codes (N, code_dim) and labels (N,) -> scores (N,), positive for "real".
+
+    Args:
+        code_dim: length of a code.
+        hidden: width of the two hidden layers.
+        activation: `relu` or `leaky_relu`.
+        label: `onehot`, `embedding` or None; its code joins the autoencoder's.
+        embedding_dim: length of a label's embedding.
+    """
+
+    def __init__(self, code_dim: int, hidden: int, activation: str, label: str | None, embedding_dim: int) -> None:
+        super().__init__()
+        _check_choice("activation", activation, tuple(ACTIVATIONS))
+        active = ACTIVATIONS[activation]
+        self.code = None if label is None else label_code(label, embedding_dim)
+        width = code_dim + (self.code.embedding_dim if self.code else 0)
+        self.body = nn.Sequential(
+            nn.Linear(width, hidden), active(), nn.Linear(hidden, hidden), active(), nn.Linear(hidden, 1)
+        )
+
+    def forward(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.body(codes if self.code is None else torch.cat([codes, self.code(labels)], dim=1)).squeeze(1)
+
+
+def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UserError(f"{key}={value}: choose one of {', '.join(choices)}.")

@@ -1,0 +1,95 @@
+"""What a run leaves of its figures: metrics.json, a row in TensorBoard's HPARAMS, a table on the screen."""
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from omegaconf import DictConfig
+
+from mnist_gen import checkpoint
+from mnist_gen.config import differing, flat, plain
+from mnist_gen.errors import UserError
+
+METRICS = "metrics.json"
+
+
+def complete(folder: Path, cfg: DictConfig, ckpt: Path, may_differ: bool) -> dict[str, Any] | None:
+    """metrics.json of the run in the folder, if that run is complete and has this configuration.
+
+    Raises:
+        UserError: the run in the folder, complete or not, has another one and may not differ.
+    """
+    record = json.loads((folder / METRICS).read_text()) if (folder / METRICS).exists() else None
+    if record is None and (may_differ or not ckpt.exists()):
+        return None
+    there = record["config"] if record else plain(checkpoint.configuration(checkpoint.read(ckpt), ckpt))
+    keys = differing(there, plain(cfg))
+    if keys and not may_differ:
+        raise UserError(f"{folder} holds a run with another {', '.join(keys)}; move it away to run this one.")
+    return None if keys else record
+
+
+def numbers(metrics: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    """Lightning's metrics as plain numbers."""
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def write(folder: Path, cfg: DictConfig, results: dict[str, Any]) -> None:
+    """Writes metrics.json, last and whole: where it is, the run is complete.
+
+    Args:
+        folder: the run's.
+        cfg: its configuration.
+        results: its metrics and what else is to be kept.
+    """
+    here = Path(__file__).parent
+    commit = subprocess.run(["git", "-C", here, "describe", "--always", "--dirty"], capture_output=True, text=True)
+    record = results | {
+        "seed": cfg.seed,
+        "commit": commit.stdout.strip() or None,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {name: version(name) for name in ("torch", "torchvision", "lightning")}
+        | {"python": platform.python_version()},
+        "threads": torch.get_num_threads(),
+        "config": plain(cfg),
+    }
+    draft = folder / f".{METRICS}"
+    draft.write_text(json.dumps(record, indent=2))
+    draft.replace(folder / METRICS)
+
+
+def log_hparams(trainer: L.Trainer, cfg: DictConfig, metrics: Mapping[str, float]) -> None:
+    """One HPARAMS row: a constant set of flat keys, and the final test metrics but for those of single digits."""
+    settings = {"seed": cfg.seed, "epochs": cfg.trainer.max_epochs}
+    settings |= {key: value for key, value in cfg.data.items() if isinstance(value, int | float) and key != "seed"}
+    for key, value in flat(plain(cfg.model)):
+        parent, _, name = key.rpartition(".")
+        if name == "_target_":  # a network, loss or optimizer by its class
+            settings[parent or "model"] = value.rpartition(".")[2]
+        elif name not in ("_partial_", "fused"):
+            settings[key] = value if isinstance(value, int | float) else str(value)
+    results = {name: value for name, value in metrics.items() if name.startswith("test/") and not name[-1].isdigit()}
+    assert isinstance(trainer.logger, TensorBoardLogger)
+    trainer.logger.log_hyperparams(settings, results)
+    trainer.logger.finalize("success")
+
+
+def show(folder: Path, metrics: Mapping[str, float]) -> None:
+    """A short table, and where the rest lies."""
+    compared = any(name.startswith("floor/") for name in metrics)
+    print(f"\n{'metric':<18}{'value':>10}" + (f"{'real floor':>13}" if compared else ""))
+    for name, value in metrics.items():
+        group, _, metric = name.partition("/")
+        if group == "test" and not metric[-1].isdigit():
+            floor = metrics.get(f"floor/{metric}")
+            print(f"{metric:<18}{value:>10.4f}" + ("" if floor is None else f"{floor:>13.4f}"))
+    left = [name for name in ("figures", METRICS, "checkpoints/best.ckpt") if (folder / name).exists()]
+    print(f"\n{folder}\n  {'  '.join(left)}\n  tensorboard --logdir {folder.parent}")

@@ -1,0 +1,151 @@
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from mnist_gen.errors import UserError
+from mnist_gen.networks import Decoder, PixelShuffleDecoder
+from mnist_gen.players import CodeDiscriminator, CodeGenerator, Discriminator, Generator, Mapping
+from tests.test_networks import IMAGES, LABELS, count
+
+SMALL = partial(PixelShuffleDecoder, channels=8)
+
+
+def generator(decoder=SMALL, **options):
+    settings = {"latent_dim": 32, "label": "embedding", "embedding_dim": 20, "concat": "before", "last": "sigmoid"}
+    return Generator(decoder, **{**settings, **options})
+
+
+def discriminator(**options):
+    settings = {
+        "channels": 4, "activation": "leaky_relu", "label": "embedding", "embedding_dim": 20, "projection": True
+    }  # fmt: skip
+    return Discriminator(**{**settings, **options})
+
+
+@pytest.mark.parametrize("label", [None, "onehot", "embedding"])
+@pytest.mark.parametrize("concat", ["before", "after"])
+@pytest.mark.parametrize("last", ["sigmoid", "conv_tanh"])
+def test_generator_makes_signed_images(label, concat, last):
+    network = generator(label=label, concat=concat, last=last)
+    images = network(torch.randn(6, 32), LABELS if label else None)
+    assert images.shape == IMAGES.shape
+    assert images.abs().max() <= 1
+    assert last == "conv_tanh" or images.min() < 0  # an untrained sigmoid is about 0.5, shown as 0
+
+
+@pytest.mark.parametrize("concat", ["before", "after"])
+def test_label_changes_the_image(concat):
+    network = generator(concat=concat).eval()
+    latents = torch.randn(1, 32).repeat(2, 1)
+    one, other = network(latents, torch.tensor([1, 7]))
+    assert not torch.equal(one, other)
+
+
+def test_where_the_label_enters_the_generator():
+    before, after = generator(concat="before"), generator(concat="after")
+    assert before.decoder[0].in_features == 32 + 20
+    assert after.decoder[0].in_features == 32
+    assert generator(label="onehot").decoder[0].in_features == 32 + 10
+    assert generator(label=None).decoder[0].in_features == 32
+
+
+def test_embedding_size_costs_what_it_should():
+    assert count(generator(embedding_dim=65)) - count(generator(embedding_dim=20)) == 45 * 10 + 45 * 8 * 16
+    assert count(discriminator(embedding_dim=65)) - count(discriminator(embedding_dim=20)) == 45 * 10 + 45 * 1024
+
+
+def test_last_convolution_has_ten_parameters():
+    assert count(generator(last="conv_tanh")) - count(generator(last="sigmoid")) == 10
+
+
+def test_the_reports_generator():
+    """Its MLP makes features of the latents; the label joins these, before its decoder or after."""
+    mapping = partial(Mapping, code_dim=64, hidden=50)
+    before = generator(decoder=Decoder, mapping=mapping)
+    assert before(torch.randn(6, 32), LABELS).shape == IMAGES.shape
+    assert count(before.mapping) == 32 * 50 + 50 + 50 * 64 + 64
+    assert before.decoder[0].in_features == 64 + 20
+    assert count(generator(decoder=Decoder, mapping=mapping, label=None).decoder) == 107_249
+
+
+@pytest.mark.parametrize(
+    ("start", "learning"), [("scratch", 107_249), ("pretrained", 107_249), ("pretrained_frozen", 0)]
+)
+def test_a_decoder_that_starts_from_an_autoencoders(start, learning):
+    network = generator(decoder=Decoder, mapping=partial(Mapping, code_dim=64, hidden=8), label=None, start=start)
+    assert count(network.decoder) == learning
+    assert network.starts_pretrained == (start != "scratch")
+    pretrained = Decoder(64)
+    network.start_from(pretrained)
+    assert all(torch.equal(a, b) for a, b in zip(network.decoder.parameters(), pretrained.parameters(), strict=True))
+
+
+def test_a_frozen_decoder_keeps_its_batch_statistics():
+    frozen, learning = (
+        generator(mapping=partial(Mapping, code_dim=12, hidden=8), label=None, start=start).train()
+        for start in ("pretrained_frozen", "pretrained")
+    )
+    assert not any(module.training for module in frozen.decoder.modules())
+    assert frozen.mapping.training
+    assert all(module.training for module in learning.decoder.modules())
+
+
+def code_generator(label=None, concat="before"):
+    return CodeGenerator(32, label, 20, concat, code_dim=7, hidden=16)
+
+
+@pytest.mark.parametrize(("label", "width"), [(None, 0), ("onehot", 10), ("embedding", 20)])
+def test_players_on_codes(label, width):
+    generator, discriminator = code_generator(label), CodeDiscriminator(7, 16, "relu", label, 20)
+    codes = generator(torch.randn(6, 32), LABELS if label else None)
+    assert codes.shape == (6, 7)
+    assert discriminator(codes, LABELS if label else None).shape == (6,)
+    assert generator.body[0].in_features == 32 + width
+    assert discriminator.body[0].in_features == 7 + width
+
+
+def test_onehot_is_not_trained():
+    code = generator(label="onehot").code
+    assert torch.equal(code(torch.tensor([3])), torch.eye(10)[3:4])
+    assert not code.weight.requires_grad
+
+
+@pytest.mark.parametrize("label", [None, "onehot", "embedding"])
+@pytest.mark.parametrize("projection", [False, True])
+def test_discriminator_scores(label, projection):
+    network = discriminator(label=label, projection=projection)
+    assert network(IMAGES, LABELS if label else None).shape == (6,)
+    assert (network.project is not None) == (projection and label is not None)
+
+
+def test_discriminator_activations():
+    assert any(isinstance(layer, nn.ReLU) for layer in discriminator(activation="relu").body)
+    assert any(isinstance(layer, nn.LeakyReLU) for layer in discriminator(activation="leaky_relu").body)
+
+
+def test_discriminator_looks_at_each_image_alone():
+    network = discriminator()
+    together = network(IMAGES, LABELS)
+    alone = torch.cat([network(image[None], label[None]) for image, label in zip(IMAGES, LABELS, strict=True)])
+    assert torch.allclose(together, alone, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: generator(label="words"), "label=words: choose one of onehot, embedding"),
+        (lambda: generator(concat="middle"), "concat=middle: choose one of before, after"),
+        (lambda: generator(last="relu"), "last=relu: choose one of sigmoid, conv_tanh"),
+        (lambda: generator(embedding_dim=0), "embedding_dim=0: must be at least 1"),
+        (lambda: generator(start="warm"), "start=warm: choose one of scratch, pretrained, pretrained_frozen"),
+        (lambda: generator(start="pretrained"), "start=pretrained: a pretrained decoder has no room for a label"),
+        (lambda: code_generator(concat="after"), "concat=after: a generator of codes has no image"),
+        (lambda: CodeDiscriminator(8, 16, "swish", None, 20), "activation=swish: choose one of relu, leaky_relu"),
+        (lambda: discriminator(activation="swish"), "activation=swish: choose one of relu, leaky_relu"),
+    ],
+)
+def test_wrong_options(make, message):
+    with pytest.raises(UserError, match=message):
+        make()
