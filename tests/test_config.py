@@ -20,7 +20,7 @@ MAIN = "experiment=cgan_embed20"
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_composes(name):
     cfg = composed(f"experiment={name}")
-    assert (cfg.task == "interpolate") == ("model" not in cfg)
+    assert (cfg.task == "fit") == ("model" in cfg)
     OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
 
 

@@ -135,9 +135,9 @@ def test_impossible_walks(pairs, steps, digits, message):
 def test_gans_of_the_wrong_kind_are_refused():
     conditional, plain = gan(), gan(experiment="gan")
     with pytest.raises(UserError, match="gan was trained with labels: name one made by experiment=gan"):
-        studies.check_labels(conditional, conditional)
+        studies.check_unconditional(conditional)
     with pytest.raises(UserError, match="cgan was trained without labels: name one made by experiment=cgan_embed20"):
-        studies.check_labels(plain, plain)
+        studies.check_conditional(plain)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ LABELS = torch.arange(400) % 10
 
 
 def few(tiny_data, tmp_path, **options) -> FewLabels:
-    settings = {"labels": 20, "labels_seed": 0, "balanced": True, "draws": 1, "folds": 2, "watched": 30}
+    settings = {"labels": 20, "labels_seed": 0, "balanced": True, "draws": 1, "folds": 2}
+    settings |= {"held_out": 50, "watched": 30}
     places = {"dataset": "MNIST", "root": str(tiny_data), "cache": str(tmp_path / "cache"), "batch_size": 16}
     data = FewLabels(**{**settings, **places, **options})
     data.prepare_data()
@@ -58,11 +59,18 @@ def test_more_of_a_digit_than_there_are_is_refused():
 
 def test_folds_share_each_digit_out_and_leave_out_no_lonely_one():
     labels = torch.tensor([0] * 6 + [1] * 4 + [2])
-    folds = stratified_folds(labels, 2)
+    folds = stratified_folds(labels, 2, enough=11)
     assert torch.bincount(folds[:6]).tolist() == [3, 3]
     assert torch.bincount(folds[6:10]).tolist() == [2, 2]
     assert folds[10] == -1
-    assert stratified_folds(labels, 0).eq(-1).all()
+    assert stratified_folds(labels, 0, enough=11).eq(-1).all()
+
+
+@pytest.mark.parametrize(("enough", "held_out"), [(1, [10]), (10, [10]), (11, [10, 10]), (50, [10] * 5)])
+def test_no_more_folds_are_held_out_than_say_when_to_stop(enough, held_out):
+    labels = torch.arange(50) % 10
+    folds = stratified_folds(labels, 5, enough)
+    assert torch.bincount(folds[folds >= 0]).tolist() == held_out
 
 
 def test_draws_lie_side_by_side(tiny_data, tmp_path):
@@ -105,6 +113,7 @@ def test_nothing_watched_means_the_test_images(tiny_data, tmp_path):
         ({"draws": 2, "labels_seed": None}, "data.draws=2: must be 1, or more with a data.labels_seed"),
         ({"folds": 1}, "data.folds=1: must be at least 2, or 0"),
         ({"watched": -1}, "data.watched=-1: must be at least 0"),
+        ({"held_out": 0}, "data.held_out=0: must be at least 1"),
         ({"labels": 500}, "data.labels=500: must be from 10, one a digit, to 240"),
     ],
 )

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from mnist_gen import checkpoint
+from mnist_gen import checkpoint, pretraining
 from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.errors import UserError
 from mnist_gen.networks import Decoder, Encoder, LinearHead, MLPHead
 from mnist_gen.transfer import Transfer
+from tests.conftest import composed
 from tests.test_run import events, same_weights
 
 FEW = (
@@ -207,3 +208,14 @@ def test_ten_labels_cannot_be_left_out_and_training_goes_on(fit, tmp_path):
     history = json.loads((tmp_path / "run/draws.json").read_text())["history"]
     assert "held_out/loss" not in history
     assert len(history["learnt/loss"]) == 3
+
+
+def test_a_classifier_that_would_leave_out_nothing_does_not_learn(fit, tmp_path):
+    words = ["experiment=transfer_linear_scratch", *FEW, "data.held_out=1", "trainer.max_epochs=1"]
+    fit(tmp_path / "run", *words, tiny=False)
+    model = checkpoint.load(tmp_path / "run/checkpoints/last.ckpt")
+    seen = [member.encoder.network[0].weight for member in model.groups[0]]
+    cfg = pretraining.complete(composed(*words))
+    torch.manual_seed(0)
+    fresh = [member.encoder.network[0].weight for member in checkpoint.instantiate(cfg.model).groups[0]]
+    assert [not torch.equal(a, b) for a, b in zip(seen, fresh, strict=True)] == [True, False, True]

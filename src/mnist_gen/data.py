@@ -74,6 +74,10 @@ class ImageSet(Dataset[Batch]):
         """The images at `indices`, as a set of their own."""
         return ImageSet(self.images[indices], self.labels[indices])
 
+    def drawn(self, count: int, random: torch.Generator) -> "ImageSet":
+        """`count` of the images at random, none twice; all if there are not as many."""
+        return self.subset(torch.randperm(len(self), generator=random)[:count].to(self.labels.device))
+
     def to(self, device: torch.device) -> "ImageSet":
         """A copy on `device`."""
         return ImageSet(self.images.to(device), self.labels.to(device))

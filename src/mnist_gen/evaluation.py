@@ -92,9 +92,8 @@ class Judge(Callback):
         return fidelity.Sample(module.generate(latents, labels), labels)
 
     def _real(self, train: ImageSet, count: int, labelled: bool) -> fidelity.Sample:
-        chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(self.seed))[:count]
-        subset = train.subset(chosen.to(train.labels.device))
-        return fidelity.Sample(to_images(subset.images), subset.labels if labelled else None)
+        drawn = train.drawn(count, torch.Generator().manual_seed(self.seed))
+        return fidelity.Sample(to_images(drawn.images), drawn.labels if labelled else None)
 
 
 class ExportScorer(Callback):

@@ -43,11 +43,11 @@ def draw(labels: Tensor, count: int, seed: int | None, balanced: bool) -> Tensor
     return torch.cat([positions[:each] for positions in of_digit])
 
 
-def stratified_folds(labels: Tensor, count: int) -> Tensor:
+def stratified_folds(labels: Tensor, count: int, enough: int) -> Tensor:
     """The fold (N,) of `count` in which each image is held out, or -1 where it never is.
 
     The images of a digit go to the folds in turn. One that is the only image of its digit is never held out: nothing
-    would be left to learn the digit from. Without folds none is.
+    would be left to learn the digit from. Nor are those in folds that come after `enough` images. No folds: none is.
     """
     folds, taken = torch.full_like(labels, -1), 0
     for digit in labels.unique():
@@ -55,6 +55,8 @@ def stratified_folds(labels: Tensor, count: int) -> Tensor:
         if len(of_digit) > 1 and count:
             folds[of_digit] = (torch.arange(len(of_digit)) + taken) % count
             taken += len(of_digit)
+    size = -(-taken // count) if count else 0
+    folds[folds * size >= enough] = -1
     return folds
 
 
@@ -84,6 +86,7 @@ class FewLabels(ImageData):
         balanced: as many of each digit; the first images are taken as they come.
         draws: how many.
         folds: into which each draw is shared out for cross-validation; 0: none.
+        held_out: labels after which no further fold is held out: as many say well enough when to stop.
         watched: validation images that are followed over the epochs, only to be looked at; 0: the test images.
         batch_size: labelled images of each draw in a batch; None: a fifth of them.
         options: the others of `ImageData`.
@@ -99,6 +102,7 @@ class FewLabels(ImageData):
         balanced: bool,
         draws: int,
         folds: int,
+        held_out: int,
         watched: int,
         batch_size: int | None,
         **options: Any,
@@ -108,10 +112,12 @@ class FewLabels(ImageData):
             raise UserError(f"data.draws={draws}: must be 1, or more with a data.labels_seed.")
         if folds < 0 or folds == 1:
             raise UserError(f"data.folds={folds}: must be at least 2, or 0 for none.")
+        if held_out < 1:
+            raise UserError(f"data.held_out={held_out}: must be at least 1.")
         if watched < 0:
             raise UserError(f"data.watched={watched}: must be at least 0.")
         self.labels, self.labels_seed, self.balanced = labels, labels_seed, balanced
-        self.folds, self.watched = folds, watched
+        self.folds, self.held_out, self.watched = folds, held_out, watched
         self.seeds = [None] if labels_seed is None else [labels_seed + number for number in range(draws)]
 
     def setup(self, stage: str | None = None) -> None:
@@ -119,7 +125,7 @@ class FewLabels(ImageData):
         super().setup(stage)
         known = self.train.labels.cpu()
         chosen = torch.stack([draw(known, self.labels, seed, self.balanced) for seed in self.seeds])  # (D, N)
-        folds = torch.stack([stratified_folds(labels, self.folds) for labels in known[chosen]])
+        folds = torch.stack([stratified_folds(labels, self.folds, self.held_out) for labels in known[chosen]])
         at = self.positions = chosen.to(self.train.labels.device)
         self.labelled = Draws(self.train.images[at], self.train.labels[at], folds.to(at.device))
 
@@ -160,7 +166,7 @@ class PartlyLabelled(FewLabels):
     """All training images, in batches of images and positions; a few have labels, in `labelled` and at `positions`."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**options, draws=1, folds=0)
+        super().__init__(**options, draws=1, folds=0, held_out=1)
 
     def train_dataloader(self) -> ResumableLoader:
         """Batches of all training images."""

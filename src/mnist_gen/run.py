@@ -4,7 +4,9 @@ import logging
 import math
 import time
 import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -21,6 +23,7 @@ from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.callbacks import LAST, BestCheckpoint, EmbedConfig, how_to_go_on
 from mnist_gen.claims import adversarial, markdown, transfer
 from mnist_gen.config import MACHINE, plain
+from mnist_gen.data import ImageData
 from mnist_gen.errors import Interrupted, UserError
 from mnist_gen.gan import GAN
 
@@ -147,24 +150,49 @@ def interpolate(cfg: DictConfig) -> None:
     Raises:
         UserError: a model is of another kind, or a number or digit is impossible.
     """
-    folder, start = Path(HydraConfig.get().runtime.output_dir), time.monotonic()
     digits = [tuple(pair) for pair in cfg.digits]
     studies.check_walks(cfg.pairs, cfg.steps, digits)
-    for part, kind in {"autoencoder": Autoencoder, "gan": GAN, "cgan": GAN}.items():
-        pretraining.model_configuration(cfg, part, kind)  # of all three, before any is trained
+
+    def study(folder: Path, data: ImageData, scorer: fidelity.Scorer, models: Any) -> fidelity.Metrics:
+        return studies.interpolation(folder, data, scorer, models, cfg.pairs, cfg.steps, digits, cfg.seed)
+
+    _study(cfg, study, {"autoencoder": Autoencoder, "gan": GAN, "cgan": GAN})
+
+
+def compare(cfg: DictConfig) -> None:
+    """Compares two trained models as generators: an autoencoder by Gaussians over its codes, and a GAN.
+
+    Raises:
+        UserError: a model is of another kind, or a number is impossible.
+    """
+
+    def study(folder: Path, data: ImageData, scorer: fidelity.Scorer, models: Any) -> fidelity.Metrics:
+        return studies.generators(folder, data, scorer, models, cfg.samples, cfg.codes, list(cfg.components), cfg.seed)
+
+    _study(cfg, study, {"autoencoder": Autoencoder, "gan": GAN})
+
+
+def _study(
+    cfg: DictConfig,
+    study: Callable[[Path, ImageData, fidelity.Scorer, Any], fidelity.Metrics],
+    kinds: Mapping[str, type[L.LightningModule]],
+) -> None:
+    """Looks at trained models; each is one that a part of the configuration asks for."""
+    folder, start = Path(HydraConfig.get().runtime.output_dir), time.monotonic()
+    if records.complete(folder, cfg, folder / LAST, may_differ=False) is not None:
+        log.info("%s is complete: nothing to do.", folder)
+        return
+    for part, kind in kinds.items():
+        pretraining.model_configuration(cfg, part, kind)  # of all, before any is trained
     device = torch.device("cuda" if cfg.trainer.accelerator == "gpu" else "cpu")
-    autoencoder, gan, cgan = (_trained(cfg, part).to(device) for part in ("autoencoder", "gan", "cgan"))
-    assert isinstance(autoencoder, Autoencoder)
-    assert isinstance(gan, GAN)
-    assert isinstance(cgan, GAN)
+    models = tuple(_trained(cfg, part).to(device) for part in kinds)
     data = instantiate(cfg.data)
     data.prepare_data()
     data.setup()
     scorer = fidelity.load_scorer(cfg.scorer, data.dataset).to(device)
-    models = (autoencoder, gan, cgan)
-    metrics = studies.interpolation(folder, data, scorer, models, cfg.pairs, cfg.steps, digits, cfg.seed)
+    metrics = study(folder, data, scorer, models)
     records.write(folder, cfg, {"metrics": metrics, "seconds": {"all": round(time.monotonic() - start, 1)}})
-    print(f"{folder}\n  answer.md  figures  {records.METRICS}")
+    print(f"{folder}\n  {'  '.join(sorted(path.name for path in folder.glob('*.md')))}  figures  {records.METRICS}")
 
 
 def claims(cfg: DictConfig) -> None:

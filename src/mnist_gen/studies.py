@@ -15,6 +15,10 @@ from mnist_gen.data import NUM_CLASSES, ImageData, to_images
 from mnist_gen.errors import UserError
 from mnist_gen.gan import GAN
 from mnist_gen.interpolation import Findings, Known, Reference, Space, drawn, encoded, measure, spaces
+from mnist_gen.mixtures import CodeMixture
+
+FIDELITY = ("fid", "density", "coverage", "rarest_digit", "commonest_digit", "memorised")
+SHOWN = 20  # samples of each generator
 
 
 def interpolation(
@@ -46,7 +50,8 @@ def interpolation(
     """
     autoencoder, gan, cgan = models
     check_walks(pairs, steps, digits)
-    check_labels(gan, cgan)
+    check_unconditional(gan)
+    check_conditional(cgan)
     test, training = data.test.to(autoencoder.device), data.train.images.to(autoencoder.device)
     reference = Reference(training, fidelity.read(scorer, to_images(test.images))[0])
     codes, latents = encoded(autoencoder, test), drawn(gan, len(test), scorer, seed)
@@ -69,6 +74,65 @@ def interpolation(
     return _metrics(findings)
 
 
+def generators(
+    folder: Path,
+    data: ImageData,
+    scorer: fidelity.Scorer,
+    models: tuple[Autoencoder, GAN],
+    samples: int,
+    codes: int,
+    components: Sequence[int],
+    seed: int,
+) -> fidelity.Metrics:
+    """The autoencoder as a generator beside the GAN: its codes are drawn from Gaussians fitted to those of images.
+
+    Leaves figures/samples.png, TensorBoard events and generators.md, which is printed too.
+
+    Args:
+        folder: the run's.
+        data: set up; codes are those of training images, and all is judged against the test images.
+        scorer: reads digits.
+        models: an autoencoder and an unconditional GAN.
+        samples: of each.
+        codes: to which Gaussians are fitted.
+        components: Gaussians, for each mixture to try.
+        seed: of all choices.
+
+    Raises:
+        UserError: a number is impossible, or the GAN has labels.
+    """
+    autoencoder, gan = models
+    check_unconditional(gan)
+    random, device = torch.Generator().manual_seed(seed), autoencoder.device
+    training, test = data.train.to(device), data.test.to(device)
+    fitted = to_images(training.drawn(codes, random).images)
+    mixtures = {count: CodeMixture(autoencoder, fitted, count, seed) for count in components}
+    made = {
+        f"autoencoder, {count} Gaussian{'s' * (count > 1)}": m.sample(samples, seed) for count, m in mixtures.items()
+    }
+    made |= {
+        "GAN": gan.sample(count=samples, seed=seed),
+        "real images": to_images(training.drawn(samples, random).images),
+    }
+    features, _ = fidelity.read(scorer, to_images(test.images))
+    limit = fidelity.memorisation_limit(to_images(data.val.images).to(device), training.images)
+    found = {}
+    for name, images in made.items():
+        found[name] = fidelity.glance(scorer, fidelity.Sample(images, None), features)
+        found[name]["memorised"] = fidelity.memorised(images, training.images, limit)
+    rows = [[name, *(f"{metrics[figure]:.3f}" for figure in FIDELITY)] for name, metrics in found.items()]
+    text = _markdown(("generator", *FIDELITY), rows)
+    (folder / "generators.md").write_text(text)
+    print(text)
+    shown = torch.cat([images[:SHOWN] for images in made.values()])
+    picture = figures.grid(shown, SHOWN, "Samples of each generator", list(made))
+    figures.save(picture, folder / "figures" / "samples.png")
+    with SummaryWriter(str(folder)) as writer:
+        writer.add_text("generators", text)
+        writer.add_figure("samples", picture)
+    return {f"{name}/{figure}": value for name, metrics in found.items() for figure, value in metrics.items()}
+
+
 def check_walks(pairs: int, steps: int, digits: Sequence[tuple[int, int]]) -> None:
     """Refuses walks that cannot be.
 
@@ -84,32 +148,55 @@ def check_walks(pairs: int, steps: int, digits: Sequence[tuple[int, int]]) -> No
             raise UserError(f"digits: {list(pair)} must be two different digits from 0 to {NUM_CLASSES - 1}.")
 
 
-def check_labels(gan: GAN, cgan: GAN) -> None:
-    """Refuses a GAN with labels, and a conditional one without.
+def check_unconditional(gan: GAN) -> None:
+    """Refuses a GAN with labels.
 
     Raises:
-        UserError: says which, and what was expected.
+        UserError: says what was expected.
     """
     if gan.conditional:
         raise UserError("gan was trained with labels: name one made by experiment=gan.")
+
+
+def check_conditional(cgan: GAN) -> None:
+    """Refuses a GAN without labels.
+
+    Raises:
+        UserError: says what was expected.
+    """
     if not cgan.conditional:
         raise UserError("cgan was trained without labels: name one made by experiment=cgan_embed20.")
 
 
 def table(findings: Findings) -> str:
     """The walks' figures in their middles, a row a space."""
-    names = ("FID", "legible", "third digit", "entropy", "inside", "density", "nearest", "detour", "jump")
-    lines = [f"| middle of the way | {' | '.join(names)} |\n", "|---" * (1 + len(names)) + "|\n"]
+    head = (
+        "middle of the way",
+        "FID",
+        "legible",
+        "third digit",
+        "entropy",
+        "inside",
+        "density",
+        "nearest",
+        "detour",
+        "jump",
+    )
+    rows = []
     for name, walk in findings.walks.items():
         middle = {figure: walk.middle(figure).mean().item() for figure in walk.along}
         shares = {figure: f"{100 * middle[figure]:.1f} %" for figure in ("legible", "third_digit", "inside")}
-        ways = {figure: f"{values.mean():.2f}" for figure, values in walk.ways.items()}
-        lines.append(
-            f"| {name} | {walk.midpoint_fid:.2f} | {shares['legible']} | {shares['third_digit']} "
-            f"| {middle['entropy']:.2f} | {shares['inside']} | {middle['density']:.2f} | {middle['nearest']:.2f} "
-            f"| {ways['detour']} | {ways['jump']} |\n"
-        )
-    return "".join([*lines, f"| real images | {findings.floor:.2f}" + " |" * len(names) + "\n"])
+        values = {figure: f"{middle[figure]:.2f}" for figure in ("entropy", "density", "nearest")}
+        ways = {figure: f"{value.mean():.2f}" for figure, value in walk.ways.items()}
+        found = {"fid": f"{walk.midpoint_fid:.2f}"} | shares | values | ways
+        order = ("fid", "legible", "third_digit", "entropy", "inside", "density", "nearest", "detour", "jump")
+        rows.append([name, *(found[figure] for figure in order)])
+    return _markdown(head, [*rows, ["real images", f"{findings.floor:.2f}", *[""] * (len(head) - 2)]])
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _metrics(findings: Findings) -> fidelity.Metrics:

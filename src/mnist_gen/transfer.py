@@ -38,6 +38,11 @@ class Member(nn.Module):
         return self.head(inputs if self.encoder is None else self.encoder(inputs))
 
 
+def _loss(classifier: Member, views: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of inputs (V, N, ...), V views of each of N labelled images."""
+    return F.cross_entropy(classifier(views.flatten(0, 1)), labels.repeat(len(views)))
+
+
 class Transfer(L.LightningModule):
     """Heads on an encoder, trained by cross-entropy with early stopping, one for each draw of labels.
 
@@ -107,6 +112,7 @@ class Transfer(L.LightningModule):
         self.register_buffer("best_loss", torch.full((draws,), torch.inf))
         self.register_buffer("best_epoch", torch.zeros(draws, dtype=torch.long))
         self.register_buffer("done", torch.zeros(draws, dtype=torch.bool))
+        self.left_out = [[*range(folds)] for _ in range(draws)]  # of each draw the folds that have images
         self.history: dict[str, list[list[float]]] = {}  # a row an epoch, a column a draw
         self._codes: dict[str, Tensor] = {}  # of a frozen encoder
         self._watched: list[Tensor] = []
@@ -157,7 +163,8 @@ class Transfer(L.LightningModule):
 
     @torch.no_grad()
     def on_train_start(self) -> None:
-        """A frozen encoder sees each labelled image once, in all its views."""
+        """Finds the folds that are there; a frozen encoder sees each labelled image once, in all its views."""
+        self.left_out = [folds[folds >= 0].unique().tolist() for folds in self._data().labelled.folds]
         if self.encoder is not None:
             raw = self._data().labelled.images.to(self.device)
             images = to_images(raw.flatten(0, 1))
@@ -175,9 +182,9 @@ class Transfer(L.LightningModule):
         images, labels, folds, positions = batch
         inputs = self._seen(images, positions)  # (V, D, N, ...)
         losses = [
-            F.cross_entropy(classifier(inputs[:, draw, known].flatten(0, 1)), labels[draw, known].repeat(len(inputs)))
+            _loss(self.groups[draw][fold], inputs[:, draw, known], labels[draw, known])
             for draw in (~self.done).nonzero().flatten().tolist()
-            for fold, classifier in enumerate(self.groups[draw])
+            for fold in (*self.left_out[draw], len(self.groups[draw]) - 1)
             if (known := folds[draw] != fold).any()
         ]
         loss = torch.stack(losses).sum()
