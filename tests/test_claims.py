@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
@@ -126,6 +127,7 @@ def test_a_missing_sweep_is_one_line(tmp_path):
 def gan_job(label="onehot", concat="before", activation="relu", seed=0, accuracy=0.5, fid=10.0, losses=(1.0, 0.5, 2.0)):
     """A GAN whose validation FID falls over three epochs from 3 to 1, and whose D loss is the negative of G's."""
     return adversarial.Job(
+        folder=Path(),
         loss="BCE",
         label=label,
         concat=concat,
@@ -189,14 +191,17 @@ def test_recipes_are_judged_apart_and_points_gathered():
 
 
 def test_gans_are_read_from_a_sweep_and_judged(fit, tmp_path):
-    for label in ("onehot", "embedding"):
-        fit(tmp_path / f"sweep/{label}", "experiment=cgan_embed20", f"model.label={label}")
+    for name, words in {"onehot": ["model.label=onehot"], "plain": [], "plane": ["model.concat=after"]}.items():
+        fit(tmp_path / f"sweep/{name}", "experiment=cgan_embed20", *words)
     fit(tmp_path / "sweep/none", "experiment=gan", "trainer.max_epochs=1")
     jobs = adversarial.read([str(tmp_path / "sweep")])
-    assert [job.label for job in jobs] == ["embedding 20", "onehot"]
+    assert [(job.label, job.concat) for job in jobs] == [
+        ("onehot", "before"), ("embedding 20", "before"), ("embedding 20", "after")
+    ]  # fmt: skip
     assert jobs[0].loss == "Relativistic"
     assert sorted(jobs[0].history["val/fid"]) == [1, 2]
     done = train_py("task=claims", f"sweep={tmp_path}/sweep", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "| Relativistic: embedding 20 gives better images than one-hot | noise |" in done.stdout
-    assert (tmp_path / "sweep/losses_and_fid.png").exists()
+    pictures = {path.name for path in (tmp_path / "sweep").glob("*.png")}
+    assert pictures == {"losses_and_fid.png", "before_and_after_relativistic.png"}

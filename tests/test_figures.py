@@ -28,7 +28,9 @@ def test_grid_with_a_ragged_last_row():
 
 
 def test_epochs_stand_side_by_side():
-    figure = figures.epochs_strip({1: torch.zeros(4, 1, 32, 32), 20: torch.ones(4, 1, 32, 32)}, 2, "title")
+    figure = figures.side_by_side(
+        {"epoch 1": torch.zeros(4, 1, 32, 32), "epoch 20": torch.ones(4, 1, 32, 32)}, 2, "title"
+    )
     assert [axes.get_title() for axes in figure.axes] == ["epoch 1", "epoch 20"]
 
 

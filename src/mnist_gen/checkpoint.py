@@ -17,6 +17,12 @@ CONFIG = "config"  # the checkpoint's key for the run's configuration, interpola
 TRUSTED = ("mnist_gen.", "torch.optim.")
 
 
+def of_run(folder: Path) -> Path:
+    """The checkpoint by which a run is judged: the best one, or the last where no best is kept."""
+    best = folder / "checkpoints" / "best.ckpt"
+    return best if best.exists() else best.with_name("last.ckpt")
+
+
 def read(path: str | Path) -> dict[str, Any]:
     """The checkpoint's content, on the CPU.
 

@@ -1,5 +1,6 @@
 """Pictures of a GAN's averaged generator, over the epochs and of the tested checkpoint."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,44 +26,47 @@ class Draw(Callback):
     Files under `figures/`, and images in TensorBoard. In the 10x10 grid a row is a digit and a column a latent.
 
     Args:
-        at_epochs: epochs after which it is drawn; None for 1, 2, 5, 10, 20, 50, ... and the last one.
-        at_shares: the same as shares of the run, so that a shorter one is drawn as often; instead of `at_epochs`.
+        at_epochs: epochs after which it is drawn, 20, or shares of the run, "20%", so that a shorter one is drawn as
+            often; None for 1, 2, 5, 10, 20, 50, ... and the last one.
         digit: the digit that fills a picture of its own.
         seed: of the latents.
 
     Raises:
-        UserError: an epoch, share or digit does not exist.
+        UserError: an epoch or digit does not exist.
     """
 
     columns = 10
 
-    def __init__(
-        self, at_epochs: Sequence[int] | None, at_shares: Sequence[float] | None, digit: int, seed: int
-    ) -> None:
-        for key, chosen in {"at_epochs": at_epochs, "at_shares": at_shares}.items():
-            if chosen is not None and not isinstance(chosen, Sequence):
-                raise UserError(f"{key}={chosen}: must be a list or null.")
-        if at_epochs is not None and at_shares is not None:
-            raise UserError("at_epochs and at_shares: choose one of them, the other is null.")
-        if not all(0 < share <= 1 for share in at_shares or ()):
-            raise UserError(f"at_shares={at_shares}: must be above 0 and at most 1.")
+    def __init__(self, at_epochs: Sequence[int | str] | None, digit: int, seed: int) -> None:
+        if at_epochs is not None and (isinstance(at_epochs, str) or not isinstance(at_epochs, Sequence)):
+            raise UserError(f"at_epochs={at_epochs}: must be a list or null.")
+        for chosen in at_epochs or ():
+            if not re.fullmatch(r"[1-9]\d*|([1-9]\d?|100)%", str(chosen)):
+                raise UserError(f"at_epochs={chosen}: must be an epoch, 20, or a share of the run, 20%.")
         if digit not in range(NUM_CLASSES):
             raise UserError(f"digit={digit}: choose 0 to {NUM_CLASSES - 1}.")
-        self.at_epochs, self.at_shares, self.digit, self.seed = at_epochs, at_shares, digit, seed
+        self.at_epochs, self.digit, self.seed = at_epochs, digit, seed
         self.drawn: dict[str, dict[int, Tensor]] = {"grids": {}, "digits": {}}  # of each epoch, uint8
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Refuses epochs that the run does not reach."""
-        late = [epoch for epoch in self.at_epochs or () if epoch > (trainer.max_epochs or 0)]
+        last = trainer.max_epochs or 0
+        late = [epoch for epoch in self._chosen(last) or () if epoch > last]
         if stage == "fit" and late:
-            raise UserError(f"callbacks.draw.at_epochs={late}: the run ends at epoch {trainer.max_epochs}.")
+            raise UserError(f"callbacks.draw.at_epochs={late}: the run ends at epoch {last}.")
+
+    def _chosen(self, last: int) -> list[int] | None:
+        """The epochs asked for, of a run that ends with `last`."""
+        if self.at_epochs is None:
+            return None
+        shares = [str(epoch).partition("%") for epoch in self.at_epochs]
+        return [max(1, round(int(number) * last / 100)) if sign else int(number) for number, sign, _ in shares]
 
     def is_chosen(self, epoch: int, last: int) -> bool:
         """Whether to draw after that epoch of a run that ends with `last`."""
-        if self.at_epochs is not None:
-            return epoch in self.at_epochs
-        if self.at_shares is not None:
-            return epoch in {max(1, round(share * last)) for share in self.at_shares}
+        chosen = self._chosen(last)
+        if chosen is not None:
+            return epoch in chosen
         return epoch == last or str(epoch).rstrip("0") in ("1", "2", "5")
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -85,8 +89,8 @@ class Draw(Callback):
         self.drawn[kind][epoch] = (images * 255).byte().cpu()
 
     def _strip(self, kind: str, title: str) -> figures.Figure:
-        past = {epoch: raw / 255 for epoch, raw in self.drawn[kind].items()}
-        return figures.epochs_strip(past, self.columns if kind == "grids" else 5, title)
+        past = {f"epoch {epoch}": raw / 255 for epoch, raw in self.drawn[kind].items()}
+        return figures.side_by_side(past, self.columns if kind == "grids" else 5, title)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The grid, and many images of one digit."""

@@ -47,13 +47,13 @@ def captioned(images: Tensor, captions: Sequence[str], title: str) -> Figure:
     return figure
 
 
-def epochs_strip(grids: Mapping[int, Tensor], columns: int, title: str) -> Figure:
-    """One grid for each epoch, side by side."""
+def side_by_side(grids: Mapping[str, Tensor], columns: int, title: str) -> Figure:
+    """Some grids, each under its name."""
     rows = -(-len(next(iter(grids.values()))) // columns)
     figure = Figure(figsize=(2.3 * len(grids), 2.3 * rows / columns + 0.7), layout="constrained")
-    for axes, (epoch, images) in zip(figure.subplots(1, len(grids), squeeze=False)[0], grids.items(), strict=True):
+    for axes, (name, images) in zip(figure.subplots(1, len(grids), squeeze=False)[0], grids.items(), strict=True):
         _show(axes, images, columns)
-        axes.set_title(f"epoch {epoch}", fontsize=10)
+        axes.set_title(name, fontsize=10)
     figure.suptitle(title, fontsize=11)
     return figure
 

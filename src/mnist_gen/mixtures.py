@@ -29,10 +29,13 @@ class CodeMixture:
             codes = autoencoder.encode(images).cpu().numpy()
         self.mixture = GaussianMixture(components, random_state=seed).fit(codes)
 
+    def codes(self, count: int, seed: int) -> Tensor:
+        """Codes (count, latent_dim) in random order; the same seed gives the same ones."""
+        self.mixture.random_state = seed
+        drawn = torch.from_numpy(self.mixture.sample(count)[0]).float()  # component by component
+        return drawn[torch.randperm(count, generator=torch.Generator().manual_seed(seed))]
+
     @torch.no_grad()
     def sample(self, count: int, seed: int) -> Tensor:
-        """Images (count, 1, 32, 32) in [0, 1] in random order; the same seed gives the same images."""
-        self.mixture.random_state = seed
-        codes = torch.from_numpy(self.mixture.sample(count)[0]).float()  # component by component
-        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-        return self.autoencoder.decode(codes[order].to(self.autoencoder.device))
+        """Their images (count, 1, 32, 32) in [0, 1]."""
+        return self.autoencoder.decode(self.codes(count, seed).to(self.autoencoder.device))

@@ -96,8 +96,7 @@ def _trained(cfg: DictConfig, part: str) -> L.LightningModule:
     if not (folder / records.METRICS).exists():
         log.info("No %s.ckpt is named: training %s first, once, in %s", part, wanted.experiment, folder)
         _fit(own, folder, folder / LAST)
-    best = folder / "checkpoints" / "best.ckpt"
-    return checkpoint.load(best if best.exists() else folder / LAST)
+    return checkpoint.load(checkpoint.of_run(folder))
 
 
 def test(cfg: DictConfig) -> None:
@@ -208,11 +207,8 @@ def claims(cfg: DictConfig) -> None:
         raise UserError(f"sweep={','.join(folders)}: no complete job {what}.")
     table = markdown([*transfer.judge(classifiers), *adversarial.judge(gans)])
     (Path(folders[0]) / "claims.md").write_text(table)
-    if gans:
-        picture = figures.scatter(
-            adversarial.losses_and_fid(gans), "Losses against FID, a point an epoch", "loss", "FID"
-        )
-        figures.save(picture, Path(folders[0]) / "losses_and_fid.png")
+    for name, picture in adversarial.pictures(gans).items():
+        figures.save(picture, Path(folders[0]) / f"{name}.png")
     print(table)
 
 

@@ -13,9 +13,10 @@ from typing import Any
 
 from scipy.stats import spearmanr
 
+from mnist_gen import checkpoint, figures
 from mnist_gen.claims import FAILS, HOLDS, Verdict, difference
+from mnist_gen.gan import GAN
 
-GAN = "mnist_gen.gan.GAN"
 STRONG = 0.5  # rank correlation from which a loss is taken to say something
 
 Curve = Mapping[int, float]  # of epochs
@@ -24,8 +25,9 @@ Points = dict[str, tuple[list[float], list[float]]]
 
 @dataclass(frozen=True)
 class Job:
-    """One conditional GAN: its setting, its test figures and its curves."""
+    """One conditional GAN: its folder, its setting, its test figures and its curves."""
 
+    folder: Path
     loss: str
     label: str  # onehot, embedding 20, ...
     concat: str
@@ -49,9 +51,10 @@ def read(folders: Sequence[str]) -> list[Job]:
 
 def _job(record: dict[str, Any], history: Path) -> Job | None:
     model = record["config"]["model"]
-    if model["_target_"] != GAN or model["label"] is None:
+    if model["_target_"] != "mnist_gen.gan.GAN" or model["label"] is None:
         return None
     return Job(
+        folder=history.parent,
         loss=model["loss"]["_target_"].rpartition(".")[2],
         label=model["label"] if model["label"] == "onehot" else f"embedding {model['embedding_dim']}",
         concat=model["concat"],
@@ -169,6 +172,32 @@ def rank_correlation(job: Job, loss: str, figure: str) -> float | None:
 def _lowest(job: Job, name: str) -> int:
     both = job.history["train/loss_g"].keys() & job.history["val/fid"].keys()
     return min(both, key=lambda epoch: job.history[name][epoch])
+
+
+def pictures(jobs: Sequence[Job]) -> dict[str, figures.Figure]:
+    """Losses against FID over all epochs; and of each recipe two digits made before and after the decoder."""
+    if not jobs:
+        return {}
+    title = "Losses against FID, a point an epoch"
+    drawn = {"losses_and_fid": figures.scatter(losses_and_fid(jobs), title, "loss", "FID")}
+    for loss in sorted({job.loss for job in jobs}):
+        pairs = _pairs([job for job in jobs if job.loss == loss], "concat", "before", "after")
+        if pairs:
+            pair = min(pairs, key=lambda pair: (pair[0].label != "embedding 20", pair[0].activation, pair[0].seed))
+            drawn[f"before_and_after_{loss.lower()}"] = _before_and_after(*pair)
+    return drawn
+
+
+def _before_and_after(before: Job, after: Job) -> figures.Figure:
+    """25 samples of each digit that the report shows, from the same latents."""
+    models: dict[str, GAN] = {}
+    for name, job in (("before", before), ("after", after)):
+        model = checkpoint.load(checkpoint.of_run(job.folder))
+        assert isinstance(model, GAN)
+        models[name] = model
+    grids = {f"{digit}, {name}": gan.sample(digit, 25) for digit in (0, 1) for name, gan in models.items()}
+    title = f"{before.loss}, {before.label}: the label joins before the decoder, or after it"
+    return figures.side_by_side(grids, 5, title)
 
 
 def losses_and_fid(jobs: Sequence[Job]) -> Points:
