@@ -35,7 +35,8 @@ def transfer(arm="frozen", head=LinearHead, **options) -> Transfer:
         "augment": 0.0,
         "noise": 0.0,
     }
-    settings |= {"views": 1, "optimizer": partial(torch.optim.SGD, lr=0.1), "encoder_rate": 0.5}
+    optimizer = partial(torch.optim.SGD, lr=0.1, weight_decay=0.3)
+    settings |= {"views": 1, "optimizer": optimizer, "encoder_rate": 0.5, "encoder_decay": 0.2}
     return Transfer(**{**settings, "draws": 2, "folds": 2, "patience": 3, **options})
 
 
@@ -61,6 +62,7 @@ def test_what_learns_and_how_fast(arm):
     classifiers = 2 * 3  # two draws, each with two folds left out and none
     assert learning == [classifiers * 650] if arm == "frozen" else [classifiers * 650, classifiers * 103_440]
     assert [group["lr"] for group in groups] == [0.1, 0.05][: len(groups)]
+    assert [group["weight_decay"] for group in groups] == [0.3, 0.2][: len(groups)]
     assert (model.encoder is not None) == (arm == "frozen")
 
 
@@ -71,6 +73,7 @@ def test_what_learns_and_how_fast(arm):
         ({"views": 0}, "model.views=0: must be at least 1"),
         ({"patience": 0}, "model.patience=0: must be at least 1"),
         ({"augment": -1.0}, "model.augment=-1.0: must be at least 0"),
+        ({"encoder_decay": -1.0}, "model.encoder_decay=-1.0: must be at least 0"),
     ],
 )
 def test_impossible_settings_are_refused(option, message):

@@ -57,8 +57,9 @@ class Transfer(L.LightningModule):
         augment: strength of `augment.random_affine` on labelled images; 0 for none.
         noise: standard deviation of the noise on them.
         views: codes a frozen encoder makes of each labelled image once: one of the image, the others of changed ones.
-        optimizer: makes an optimizer from parameter groups.
+        optimizer: makes an optimizer from parameter groups; its weight decay is the head's.
         encoder_rate: learning rate of an encoder that learns, as a share of the head's.
+        encoder_decay: weight decay of an encoder that learns: as much as the head's kills one without normalisation.
         draws: D.
         folds: F; 0: the validation images say when to stop.
         patience: epochs without a better loss after which a draw is done.
@@ -80,6 +81,7 @@ class Transfer(L.LightningModule):
         views: int,
         optimizer: Callable[..., Optimizer],
         encoder_rate: float,
+        encoder_decay: float,
         draws: int,
         folds: int,
         patience: int,
@@ -90,12 +92,14 @@ class Transfer(L.LightningModule):
         for key, value in {"views": views, "patience": patience}.items():
             if value < 1:
                 raise UserError(f"model.{key}={value}: must be at least 1.")
-        for key, share in {"augment": augment, "noise": noise, "encoder_rate": encoder_rate}.items():
+        shares = {"augment": augment, "noise": noise, "encoder_rate": encoder_rate, "encoder_decay": encoder_decay}
+        for key, share in shares.items():
             if share < 0:
                 raise UserError(f"model.{key}={share}: must be at least 0.")
         self.arm, self.standardize, self.views = arm, standardize, views
         self.augment, self.noise = augment, noise
-        self.optimizer, self.encoder_rate, self.patience = optimizer, encoder_rate, patience
+        self.optimizer, self.encoder_rate, self.encoder_decay = optimizer, encoder_rate, encoder_decay
+        self.patience = patience
 
         def make() -> StandardizedEncoder:
             return StandardizedEncoder(encoder(latent_dim), latent_dim)
@@ -158,7 +162,7 @@ class Transfer(L.LightningModule):
         if self.encoder is None:
             weights = [w for member in members if member.encoder is not None for w in member.encoder.parameters()]
             rate = optimizer.param_groups[0]["lr"] * self.encoder_rate
-            optimizer.add_param_group({"params": weights, "lr": rate})
+            optimizer.add_param_group({"params": weights, "lr": rate, "weight_decay": self.encoder_decay})
         return optimizer
 
     @torch.no_grad()
