@@ -85,7 +85,9 @@ def test_only_a_sweep_over_experiments_forces_its_fixed_keys():
         (("task=sample", "ckpt=nowhere.ckpt"), "ckpt=nowhere.ckpt: no such file"),
         (("ckpt=nowhere.ckpt",), "ckpt=nowhere.ckpt: no such file"),
         ((f"ckpt={__file__}",), "a run goes on from a file in its own checkpoints folder"),
-        (("task=train",), "task=train: choose one of claims, fit, sample, test"),
+        (("task=study",), "choose an experiment"),
+        (("task=study", f"ckpt={__file__}"), "ckpt: a study takes its models part by part, such as gan.ckpt=<path>"),
+        (("task=train",), "task=train: choose one of claims, fit, sample, study, test"),
     ],
 )
 def test_wrong_arguments(words, message):

@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch import nn
 
@@ -68,7 +69,9 @@ def test_a_step_moves_both_networks_and_the_average(experiment, monkeypatch):
 
 def on_codes(*overrides) -> GAN:
     """A GAN on the codes of a small autoencoder, started from it."""
-    cfg = composed("experiment=gan_codes", "model.generator.hidden=8", "model.discriminator.hidden=8", *overrides)
+    cfg = composed(
+        "experiment=gan_codes", "model.generator.mapping.hidden=8", "model.discriminator.hidden=8", *overrides
+    )
     model = instantiate(pretraining.complete(cfg).model)
     model.start_from(Autoencoder(64, Encoder, Decoder, torch.optim.Adam, 0, 1.0))
     return model
@@ -83,6 +86,30 @@ def test_a_step_on_codes_leaves_the_autoencoder_alone(monkeypatch):
     assert weights(model.generator, "generator") <= moved
     assert not any(name.startswith("space.") for name in moved)
     assert model.sample(count=3).shape == (3, 1, 32, 32)
+
+
+@pytest.mark.parametrize(
+    "words", [("model/generator=autoencoder",), ("model/discriminator=images",), ("model/space=pixels",)]
+)
+def test_players_of_different_spaces_are_refused(words):
+    cfg = pretraining.complete(composed("experiment=gan_codes", *words))
+    with pytest.raises(InstantiationException, match="all must be of images, or all of codes"):
+        instantiate(cfg.model)
+
+
+def test_a_frozen_decoder_keeps_its_batch_statistics(monkeypatch):
+    words = ("pretrained=autoencoder_wide", "pretrained.overrides=['model.decoder.channels=4']")
+    cfg = composed("experiment=gan_decoder", "model.generator.start=pretrained_frozen", *words)
+    model = instantiate(pretraining.complete(cfg).model)
+    step = Step(model, monkeypatch)
+    step()
+    assert not any("decoder" in name for name in step.moved())
+    assert any(name.startswith("generator.mapping") and "running" in name for name in step.moved())
+
+
+def test_a_model_on_an_autoencoder_needs_one():
+    with pytest.raises(UserError, match="choose one, such as pretrained=autoencoder"):
+        pretraining.complete(composed("experiment=gan", "model/generator=autoencoder"))
 
 
 @pytest.mark.parametrize("label", ["onehot", "embedding"])

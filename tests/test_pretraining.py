@@ -1,13 +1,16 @@
 """The autoencoder that a classifier starts from: trained once, found again, or named."""
 
+import json
 import logging
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from mnist_gen import checkpoint, pretraining
+from mnist_gen.config import plain
 from mnist_gen.errors import UserError
-from tests.conftest import composed
+from tests.conftest import CONF, composed
 from tests.test_autoencoder import FEW as QUICK
 from tests.test_transfer import FEW
 
@@ -71,7 +74,7 @@ def test_another_model_is_refused(transfer, tmp_path):
     ckpt = tmp_path / "a/checkpoints/last.ckpt"
     with pytest.raises(UserError, match=r"pretrained.ckpt=.* is a Transfer, not an Autoencoder: name one made by"):
         transfer("b", f"pretrained.ckpt={ckpt}")
-    with pytest.raises(UserError, match="pretrained.experiment=cgan_embed20 is a GAN, not an Autoencoder"):
+    with pytest.raises(UserError, match="pretrained.experiment=cgan_embed20 is a GAN with labels, not an Autoencoder"):
         transfer("b", "pretrained.experiment=cgan_embed20")
     with pytest.raises(UserError, match=r"ckpt=nowhere.ckpt: no such file"):
         transfer("b", "pretrained.ckpt=nowhere.ckpt")
@@ -84,12 +87,39 @@ def test_impossible_labels_show_before_an_autoencoder_is_trained(transfer, tmp_p
     assert not (tmp_path / "pretrained").exists()
 
 
-def test_what_it_draws_and_where_it_lies_do_not_make_it_another_one(tmp_path):
+@pytest.fixture
+def root(tmp_path):
+    """A project's folder without runs."""
+    (tmp_path / "conf").symlink_to(CONF)
+    return tmp_path
+
+
+def test_what_it_draws_and_where_it_lies_do_not_make_it_another_one(root):
     def folder(*words):
-        return pretraining.own_run(composed(FROZEN, *words), "pretrained")[1]
+        return pretraining.own_run(composed(FROZEN, f"root={root}", *words), "pretrained")[1]
 
     usual = folder()
     assert folder("pretrained.overrides=['callbacks.project.count=5']") == usual
-    assert folder(f"data.cache={tmp_path}", "seed=7", "trainer=gpu") == usual
+    assert folder(f"data.cache={root}", "seed=7", "trainer=gpu") == usual
     assert folder("pretrained.overrides=['seed=7']") != usual
     assert folder("pretrained=autoencoder").name.startswith("autoencoder-")
+
+
+def test_a_run_of_its_command_is_found(root):
+    cfg = composed(FROZEN, "pretrained=autoencoder", f"root={root}")
+    own, kept = pretraining.own_run(cfg, "pretrained")
+    for name, seed in (("1", own.seed), ("2", 7)):
+        run = root / "outputs/autoencoder" / name
+        run.mkdir(parents=True)
+        (run / "metrics.json").write_text(json.dumps({"config": plain(OmegaConf.merge(own, {"seed": seed}))}))
+    assert kept.parent == root / "outputs/pretrained"
+    assert pretraining.own_run(cfg, "pretrained")[1] == root / "outputs/autoencoder/1"
+
+
+def test_a_gan_that_was_judged_otherwise_is_another_one(root):
+    def folder(*words):
+        return pretraining.own_run(composed("experiment=interpolation", f"root={root}", *words), "gan")[1]
+
+    assert folder("scorer=mine.safetensors") != folder()
+    assert folder("gan.overrides=['callbacks.judge.cas=false']") == folder()
+    assert folder("gan.overrides=['callbacks=adversarial_last']") != folder()

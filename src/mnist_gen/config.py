@@ -21,7 +21,10 @@ from mnist_gen.errors import UserError
 CONFIG_NAME = "train"
 FREE_BESIDE_CKPT = {"fit": ("trainer",), "test": ("trainer",), "sample": ("digit", "count", "out", "seed")}
 MACHINE = ("accelerator", "devices", "strategy", "precision")  # keys of `trainer` that `trainer=gpu` chooses
-PLACES = ("root", "data.root", "data.cache", "pretrained.folder")  # where things lie, not what a run is
+PLACES = (  # where things lie, not what a run is
+    *("root", "data.root", "data.cache"),
+    *("pretrained.folder", "autoencoder.folder", "gan.folder", "cgan.folder"),
+)
 # Hydra's flags with which nothing runs
 ASKS_ONLY = ("-h", "--h", "-c", "--cfg", "-i", "--info", "-sc", "--shell", "--version")
 
@@ -103,7 +106,9 @@ def _forced(arguments: Sequence[str], overrides: Sequence[Override], groups: Seq
 
 
 def _check_purpose(loader: ConfigLoader, overrides: Sequence[Override], multirun: bool) -> None:
-    """A run needs an experiment, or a checkpoint to go on from; `claims` needs a sweep, the other tasks a checkpoint.
+    """A run or a study needs an experiment, or a run a checkpoint to go on from; `claims` needs a sweep.
+
+    The other tasks need a checkpoint.
 
     A checkpoint brings its own configuration: then only a few keys are free.
     """
@@ -114,12 +119,14 @@ def _check_purpose(loader: ConfigLoader, overrides: Sequence[Override], multirun
             raise UserError("task=claims needs sweep=<folder of a sweep>.")
         return
     if ckpt is None:
-        if task != "fit":
+        if task not in ("fit", "study"):
             raise UserError(f"task={task} needs ckpt=<path of a checkpoint>.")
         if "experiment" not in given:
             names = ", ".join(_choices(loader, "experiment"))
             raise UserError(f"choose an experiment, `python train.py experiment=<name>`: {names}.")
         return
+    if task == "study":
+        raise UserError("ckpt: a study takes its models part by part, such as gan.ckpt=<path>.")
     for key in given:
         if key.partition(".")[0] not in ("task", "ckpt", *FREE_BESIDE_CKPT[task]):
             free = ", ".join(FREE_BESIDE_CKPT[task])

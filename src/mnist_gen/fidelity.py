@@ -112,24 +112,29 @@ def density_and_coverage(fake: Tensor, real: Tensor, neighbours: int = NEIGHBOUR
     in, over k. Coverage: the share of balls with a sample inside.
     """
     inside, covered = 0, 0
-    for within in _within_balls(fake, real, neighbours):
+    for within in _within_balls(fake, real, radii(real, neighbours)):
         inside += int(within.sum())
         covered += int(within.any(dim=1).sum())
     return {"density": inside / (neighbours * len(fake)), "coverage": covered / len(real)}
 
 
-def balls_around(fake: Tensor, real: Tensor, neighbours: int = NEIGHBOURS) -> Tensor:
-    """In how many of these balls each sample lies, (N,)."""
-    return torch.stack([within.sum(dim=0) for within in _within_balls(fake, real, neighbours)]).sum(dim=0)
+def balls_around(fake: Tensor, real: Tensor, radius: Tensor) -> Tensor:
+    """In how many of the balls of these radii (M,) about real features (M, D) each sample (N, D) lies, (N,)."""
+    return torch.stack([within.sum(dim=0) for within in _within_balls(fake, real, radius)]).sum(dim=0)
 
 
-def _within_balls(fake: Tensor, real: Tensor, neighbours: int) -> Iterator[Tensor]:
-    """(chunk of real, N): whether a sample lies in a real point's ball."""
+def radii(real: Tensor, neighbours: int = NEIGHBOURS) -> Tensor:
+    """The distance (N,) from each of real features (N, D) to its k-th nearest neighbour among them."""
     if len(real) <= neighbours:
         raise UserError(f"density and coverage with {neighbours} neighbours need more than {len(real)} real images.")
-    for chunk in real.split(CHUNK):
-        radius = torch.cdist(chunk, real).kthvalue(neighbours + 1, dim=1).values  # + 1: the point itself
-        yield torch.cdist(chunk, fake) <= radius[:, None]
+    nearest = (torch.cdist(chunk, real).kthvalue(neighbours + 1, dim=1).values for chunk in real.split(CHUNK))
+    return torch.cat(list(nearest))  # + 1: the point itself
+
+
+def _within_balls(fake: Tensor, real: Tensor, radius: Tensor) -> Iterator[Tensor]:
+    """(chunk of real, N): whether a sample lies in a real point's ball."""
+    for chunk, reach in zip(real.split(CHUNK), radius.split(CHUNK), strict=True):
+        yield torch.cdist(chunk, fake) <= reach[:, None]
 
 
 def diversity(images: Tensor, labels: Tensor, real_images: Tensor, real_labels: Tensor) -> Metrics:
@@ -154,8 +159,9 @@ def nearest_distance(images: Tensor, training: Tensor) -> Tensor:
     """Pixel distance (N,) from each image to the nearest raw training image (M, 28, 28) uint8."""
     nearest = torch.full((len(images),), torch.inf, device=images.device)
     for chunk in training.split(10 * CHUNK):
-        distances = torch.cdist(images.flatten(1), to_images(chunk).flatten(1))
-        nearest = torch.minimum(nearest, distances.min(dim=1).values)
+        known = to_images(chunk).flatten(1)
+        distances = [torch.cdist(some.flatten(1), known).min(dim=1).values for some in images.split(CHUNK)]
+        nearest = torch.minimum(nearest, torch.cat(distances))
     return nearest
 
 

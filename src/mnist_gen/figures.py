@@ -121,14 +121,28 @@ def sweep(settings: Mapping[str, Sequence[str]], metrics: Mapping[str, Sequence[
 
 
 def scatter(
-    charts: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str, xlabel: str, ylabel: str
+    charts: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
+    title: str,
+    xlabel: str,
+    ylabel: str,
+    logarithmic: bool,
 ) -> Figure:
-    """One small chart of points for each name, the heights on a logarithmic axis."""
+    """One small chart a name: points of some kinds, each kind in its colour.
+
+    Args:
+        charts: for each chart, for each kind, the points' coordinates.
+        title: above the charts.
+        xlabel: of all.
+        ylabel: of all.
+        logarithmic: whether the heights are.
+    """
     figure, panels = _panels(len(charts))
-    for axes, (name, (xs, ys)) in zip(panels, charts.items(), strict=True):
-        axes.scatter(xs, ys, s=12, alpha=0.6)
-        axes.set(title=name, xlabel=xlabel, ylabel=ylabel, yscale="log")
+    for axes, (name, kinds) in zip(panels, charts.items(), strict=True):
+        for kind, (xs, ys) in kinds.items():
+            axes.scatter(xs, ys, s=12, alpha=0.6, label=kind)
+        axes.set(title=name, xlabel=xlabel, ylabel=ylabel, yscale="log" if logarithmic else "linear")
         axes.grid(alpha=0.3)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     figure.suptitle(title, fontsize=11)
     return figure
 

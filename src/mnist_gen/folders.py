@@ -16,6 +16,8 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from mnist_gen.tables import markdown
+
 SHOWN = (
     *("test/class_accuracy", "test/worst_class", "test/fid", "test/density", "test/coverage", "test/diversity"),
     *("test/rarest_digit", "test/commonest_digit", "test/cas"),
@@ -23,6 +25,7 @@ SHOWN = (
 )
 PER_DIGIT = "test/class_accuracy_"
 SEED = "seed"
+DEVIATION = "_std"  # behind a metric's name
 
 
 class Folders(Callback):
@@ -104,22 +107,22 @@ def summarise(folder: Path, swept: list[str], fixed: list[str]) -> None:
         from mnist_gen import figures  # here, for it imports torch
 
         settings = {key: [str(row[key]) for row in rows] for key in swept}
-        drawn = [*shown, *(f"{name}_std" for name in shown if any(f"{name}_std" in row for row in rows))]
+        drawn = [*shown, *(f"{name}{DEVIATION}" for name in shown if any(f"{name}{DEVIATION}" in row for row in rows))]
         results = {name.partition("/")[2]: [row.get(name) for row in rows] for name in dict.fromkeys(drawn)}
         figures.save(figures.sweep(settings, results, folder.name), folder / "summary.png")
 
 
 def _over_seeds(rows: list[dict[str, Any]], swept: list[str], metrics: list[str]) -> Iterator[dict[str, Any]]:
-    """A row for all seeds of a setting: each metric's mean, and as `<metric>_std` its deviation."""
+    """A row for all seeds of a setting: each metric's mean, and as `<metric>_std` its deviation over the seeds."""
     for setting, group in groupby(rows, key=lambda row: [row[key] for key in swept]):
         jobs = list(group)
         row: dict[str, Any] = dict(zip(swept, setting, strict=True))
         complete = sum(job["status"] == "complete" for job in jobs)
         row["status"] = f"{complete} of {len(jobs)} seeds"
-        for name in metrics:
+        for name in (name for name in metrics if not name.endswith(DEVIATION)):  # of draws: this one is of seeds
             values = [job[name] for job in jobs if name in job]
             row |= {name: mean(values)} if values else {}
-            row |= {f"{name}_std": stdev(values)} if len(values) > 1 else {}
+            row |= {f"{name}{DEVIATION}": stdev(values)} if len(values) > 1 else {}
         yield row
 
 
@@ -146,10 +149,9 @@ def _order(value: Any) -> tuple[float, str]:
 
 def _markdown(rows: list[dict[str, Any]], columns: list[str]) -> str:
     def cell(row: dict[str, Any], column: str) -> str:
-        value, deviation = row.get(column, ""), row.get(f"{column}_std")
+        value, deviation = row.get(column, ""), row.get(f"{column}{DEVIATION}")
         if not isinstance(value, float):
             return str(value)
         return f"{value:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")
 
-    lines = [columns, ["---"] * len(columns), *([cell(row, column) for column in columns] for row in rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return markdown(columns, [[cell(row, column) for column in columns] for row in rows])

@@ -17,7 +17,7 @@ from mnist_gen.errors import UserError
 from mnist_gen.losses import Loss, squared_gradient_norm
 from mnist_gen.networks import STATISTICS
 from mnist_gen.optimization import move_average, refuse_unless_finite, warm_up_and_decay
-from mnist_gen.players import Generator
+from mnist_gen.players import CodeGenerator, Generator
 from mnist_gen.spaces import Codes, Pixels
 
 
@@ -42,6 +42,9 @@ class GAN(L.LightningModule):
         warmup: batches over which the learning rates rise to their value.
         decay_from: share of the run after which they fall linearly to 0; 1 keeps them.
         ema_decay: of the averaged generator; it ramps up to it, so that early averages forget the start.
+
+    Raises:
+        UserError: `latent_dim` is below 1, or the players and the space do not go together.
     """
 
     def __init__(
@@ -51,7 +54,7 @@ class GAN(L.LightningModule):
         embedding_dim: int,
         concat: str,
         space: Pixels | Codes,
-        generator: Callable[..., nn.Module],
+        generator: Callable[..., Generator | CodeGenerator],
         discriminator: Callable[..., nn.Module],
         loss: Loss,
         generator_optimizer: Callable[..., Optimizer],
@@ -70,6 +73,7 @@ class GAN(L.LightningModule):
         self.latent_dim, self.conditional, self.space = latent_dim, label is not None, space
         self.generator = generator(latent_dim=latent_dim, label=label, embedding_dim=embedding_dim, concat=concat)
         self.discriminator = discriminator(label=label, embedding_dim=embedding_dim)
+        self._check_players()
         self.to(memory_format=torch.channels_last)  # a tenth faster on a CPU
         self.averaged = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.loss, self.r1, self.r2 = loss, r1, r2
@@ -78,24 +82,34 @@ class GAN(L.LightningModule):
         self.warmup, self.decay_from, self.ema_decay = warmup, decay_from, ema_decay
         self._fresh = False  # started from an autoencoder and not yet trained
 
+    @torch.no_grad()
+    def _check_players(self) -> None:
+        """Lets both play on one point."""
+        generator, discriminator = copy.deepcopy(self.generator).eval(), self.discriminator
+        label = torch.zeros(1, dtype=torch.long) if self.conditional else None
+        point = generator(torch.zeros(1, self.latent_dim), label)
+        try:
+            fits = point.shape[1:] == self.space.shape and discriminator(point, label).shape == (1,)
+        except RuntimeError:
+            fits = False
+        if not fits:
+            raise UserError("model.space, generator and discriminator: all must be of images, or all of codes.")
+
     @property
     def starts_pretrained(self) -> bool:
         """Whether a part of it starts from an autoencoder's."""
-        return self.space.starts_pretrained or getattr(self.generator, "starts_pretrained", False)
+        return self.space.starts_pretrained or self.generator.starts_pretrained
 
     def start_from(self, autoencoder: Autoencoder) -> None:
         """Takes a pretrained autoencoder's weights: the space's networks, or the generator's decoder."""
-        if isinstance(self.space, Codes):
-            self.space.start_from(autoencoder.encoder, autoencoder.decoder)
-        for generator in (self.generator, self.averaged):
-            if isinstance(generator, Generator) and generator.starts_pretrained:
-                generator.start_from(autoencoder.decoder)
+        for part in (self.space, self.generator, self.averaged):
+            part.start_from(autoencoder.encoder, autoencoder.decoder)
         self._fresh = True
 
     @torch.no_grad()
     def setup(self, stage: str) -> None:
         """Takes the statistics of a pretrained autoencoder's codes, once the data are there."""
-        if self._fresh and isinstance(self.space, Codes):
+        if self._fresh:
             data = self.trainer.datamodule  # type: ignore[attr-defined]
             assert isinstance(data, ImageData)
             self.space.fit(to_images(data.train.images[:STATISTICS].cpu()))

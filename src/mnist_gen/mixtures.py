@@ -26,8 +26,11 @@ class CodeMixture:
             raise UserError(f"components={components}: must be from 1 to the {len(images)} images they are fitted to.")
         self.autoencoder = autoencoder
         with torch.no_grad():
-            codes = autoencoder.encode(images).cpu().numpy()
-        self.mixture = GaussianMixture(components, random_state=seed).fit(codes)
+            codes = autoencoder.encode(images).double().cpu().numpy()
+        try:
+            self.mixture = GaussianMixture(components, random_state=seed).fit(codes)
+        except ValueError:  # a covariance that cannot be inverted
+            raise UserError(f"components={components}: too many for {len(images)} codes to fit them to.") from None
 
     def codes(self, count: int, seed: int) -> Tensor:
         """Codes (count, latent_dim) in random order; the same seed gives the same ones."""

@@ -36,11 +36,15 @@ class LabelPlane(nn.Sequential):
 
 
 class Mapping(nn.Sequential):
-    """The report's MLP from latents (N, latent_dim) to vectors (N, code_dim) that a decoder of codes can take."""
+    """An MLP from latents, or latents beside labels' codes, (N, width), to an autoencoder's codes (N, code_dim)."""
 
-    def __init__(self, latent_dim: int, code_dim: int, hidden: int) -> None:
-        super().__init__(nn.Linear(latent_dim, hidden), nn.ReLU(), nn.Linear(hidden, code_dim))
+    def __init__(self, width: int, code_dim: int, hidden: int) -> None:
+        super().__init__(*_dense(width, hidden), *_dense(hidden, hidden), nn.Linear(hidden, code_dim))
         self.code_dim = code_dim
+
+
+def _dense(width: int, hidden: int) -> list[nn.Module]:
+    return [nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.ReLU()]
 
 
 class Generator(nn.Module):
@@ -54,7 +58,7 @@ class Generator(nn.Module):
         concat: `before` joins the label's code to what the decoder takes; `after` joins a label plane to the decoder's
             image and goes on with convolutions.
         last: `sigmoid`, the decoder's own image in [0, 1]; `conv_tanh`, a further convolution and tanh.
-        mapping: makes a network from latents of the given length to what the decoder takes; None: the latents.
+        mapping: makes a network from latents of the given length to what the decoder takes; None: nothing.
         start: `pretrained`, the decoder starts from an autoencoder's weights; `pretrained_frozen`, and keeps them.
 
     Raises:
@@ -89,15 +93,17 @@ class Generator(nn.Module):
         self.decoder = decoder(width + joined)
         self.decoder.requires_grad_(start != "pretrained_frozen")
         self.last = nn.Conv2d(1, 1, 3, padding=1) if last == "conv_tanh" else None
+        self.train()  # a frozen decoder stays in evaluation mode from the start
 
     @property
     def starts_pretrained(self) -> bool:
         """Whether the decoder is an autoencoder's."""
         return self.start != "scratch"
 
-    def start_from(self, decoder: nn.Module) -> None:
-        """Takes the weights of an autoencoder's decoder."""
-        self.decoder.load_state_dict(decoder.state_dict())
+    def start_from(self, encoder: nn.Module, decoder: nn.Module) -> None:
+        """Takes the weights of an autoencoder's decoder, if its own starts pretrained."""
+        if self.starts_pretrained:
+            self.decoder.load_state_dict(decoder.state_dict())
 
     def train(self, mode: bool = True) -> "Generator":
         """A frozen decoder keeps its batch statistics too."""
@@ -126,34 +132,36 @@ class CodeGenerator(nn.Module):
     """Latents (N, latent_dim) and labels (N,) -> an autoencoder's codes (N, code_dim).
 
     Args:
+        mapping: makes the network from latents of the given length to codes.
         latent_dim: length of a latent.
         label: `onehot`, `embedding` or None; its code joins the latent.
         embedding_dim: length of a label's embedding.
         concat: `before`, for there is no image that a label plane could join.
-        code_dim: length of a code.
-        hidden: width of the two hidden layers.
+
+    Raises:
+        UserError: there is no such choice.
     """
 
+    starts_pretrained = False
+
     def __init__(
-        self, latent_dim: int, label: str | None, embedding_dim: int, concat: str, code_dim: int, hidden: int
+        self, mapping: Callable[[int], Mapping], latent_dim: int, label: str | None, embedding_dim: int, concat: str
     ) -> None:
         super().__init__()
         if concat != "before":
             raise UserError(f"concat={concat}: a generator of codes has no image for a label plane: concat=before.")
         self.code = None if label is None else label_code(label, embedding_dim)
-        width = latent_dim + (self.code.embedding_dim if self.code else 0)
-        self.body = nn.Sequential(*_dense(width, hidden), *_dense(hidden, hidden), nn.Linear(hidden, code_dim))
+        self.mapping = mapping(latent_dim + (self.code.embedding_dim if self.code else 0))
+
+    def start_from(self, encoder: nn.Module, decoder: nn.Module) -> None:
+        """Nothing: no part of it is an autoencoder's."""
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.paint(latents, None if self.code is None else self.code(labels))
 
     def paint(self, latents: Tensor, codes: Tensor | None) -> Tensor:
         """The same for labels' codes (N, embedding_dim), or points between them."""
-        return self.body(latents if codes is None else torch.cat([latents, codes], dim=1))
-
-
-def _dense(width: int, hidden: int) -> list[nn.Module]:
-    return [nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.ReLU()]
+        return self.mapping(latents if codes is None else torch.cat([latents, codes], dim=1))
 
 
 def _refiner(channels: int = 64) -> nn.Sequential:

@@ -1,28 +1,35 @@
 """What a run starts from or looks at: a model named by its checkpoint, or one trained by a run of its own.
 
 A part of the configuration says which (`pretrained` of a classifier, `gan` of an interpolation): `experiment` and
-`overrides`, the words of the model's own command, or `ckpt`.
+`overrides`, the words of the model's own command, or `ckpt`. Among the runs in `outputs` one of that command is found.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import lightning as L
 from hydra import compose
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from mnist_gen import checkpoint
 from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.config import CONFIG_NAME, MACHINE, PLACES, check_arguments, composing, flat, plain
 from mnist_gen.errors import UserError
-from mnist_gen.gan import GAN
 
-SHAPING = ("seed", "data", "model", "trainer", "pretrained")  # the parts of a configuration that weights depend on
+SHAPING = (  # the parts of a configuration that a checkpoint's weights depend on
+    *("seed", "data", "model", "trainer", "pretrained"),
+    *("callbacks.best", "callbacks.judge.val_samples", "scorer"),  # which epoch is the best
+)
 ELSEWHERE = (*PLACES, *(f"trainer.{key}" for key in MACHINE))
-EXAMPLES: dict[type[L.LightningModule], str] = {Autoencoder: "autoencoder", GAN: "cgan_embed20"}
+
+
+KINDS = {  # what each part asks for, and an experiment that makes one
+    "pretrained": ("an Autoencoder", "autoencoder"),
+    "autoencoder": ("an Autoencoder", "autoencoder"),
+    "gan": ("a GAN without labels", "gan"),
+    "cgan": ("a GAN with labels", "cgan_embed20"),
+}
 
 
 @runtime_checkable
@@ -41,31 +48,40 @@ def complete(cfg: DictConfig) -> DictConfig:
     """The configuration with the networks of its autoencoder, which its own model refers to.
 
     Raises:
-        UserError: as `model_configuration`.
+        UserError: as `model_configuration`, or the model refers to an autoencoder and none is chosen.
     """
     if cfg.get("pretrained") is not None:
-        model = plain(model_configuration(cfg, "pretrained", Autoencoder))
+        model = plain(model_configuration(cfg, "pretrained"))
         cfg.pretrained.model.update({part: value for part, value in model.items() if part in cfg.pretrained.model})
+    elif any("${pretrained." in str(value) for _, value in flat(OmegaConf.to_container(cfg.model))):
+        raise UserError("the model starts from an autoencoder: choose one, such as pretrained=autoencoder.")
     return cfg
 
 
-def model_configuration(cfg: DictConfig, part: str, kind: type[L.LightningModule]) -> DictConfig:
+def model_configuration(cfg: DictConfig, part: str) -> DictConfig:
     """The configuration of the model that a part of the configuration asks for.
 
     Raises:
         UserError: its checkpoint cannot be used, or it is of another kind.
     """
-    wanted = cfg[part]
+    wanted, (expected, experiment) = cfg[part], KINDS[part]
     if wanted.ckpt is not None:
         source, model = f"ckpt={wanted.ckpt}", checkpoint.configuration(checkpoint.read(wanted.ckpt), wanted.ckpt).model
         wanted.ckpt = str(Path(wanted.ckpt).absolute())  # a resumed run may start elsewhere
     else:
-        source, model = f"experiment={wanted.experiment}", own_run(cfg, part)[0].model
-    if model._target_ != f"{kind.__module__}.{kind.__qualname__}":
-        found, article = model._target_.rpartition(".")[2], "an" if kind.__name__[0] in "AEIOU" else "a"
-        expected = f"{article} {kind.__name__}: name one made by experiment={EXAMPLES[kind]}."
-        raise UserError(f"{part}.{source} is a {found}, not {expected}")
+        source, model = f"experiment={wanted.experiment}", own_run(cfg, part)[0].get("model")
+    found = _kind(model)
+    if found != expected:
+        raise UserError(f"{part}.{source} is {found}, not {expected}: name one made by experiment={experiment}.")
     return model
+
+
+def _kind(model: DictConfig | None) -> str:
+    if model is None:
+        return "no model"
+    name = model._target_.rpartition(".")[2]
+    labels = "" if name != "GAN" else " without labels" if model.label is None else " with labels"
+    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}{labels}"
 
 
 def own_run(cfg: DictConfig, part: str) -> tuple[DictConfig, Path]:
@@ -80,6 +96,8 @@ def own_run(cfg: DictConfig, part: str) -> tuple[DictConfig, Path]:
         own = compose(CONFIG_NAME, overrides=words)
     own.data.update({key: cfg.data[key] for key in ("dataset", "root", "cache")})
     own.trainer.update({key: cfg.trainer[key] for key in MACHINE})
+    if "judge" in own.get("callbacks", {}):
+        own.scorer = cfg.scorer
     settings = _settings(plain(complete(own)))
     for record in sorted(root.glob(f"outputs/{wanted.experiment}/*/metrics.json"), reverse=True):
         if _settings(json.loads(record.read_text())["config"]) == settings:
@@ -89,10 +107,9 @@ def own_run(cfg: DictConfig, part: str) -> tuple[DictConfig, Path]:
 
 
 def _settings(config: dict[str, Any]) -> dict[str, Any]:
-    return dict(_shaping(config))
-
-
-def _shaping(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in flat(config):
-        if key.partition(".")[0] in SHAPING and key not in ELSEWHERE and (key, value) != ("pretrained", None):
-            yield key, value
+    """The keys and values by which runs are told apart."""
+    return {
+        key: value
+        for key, value in flat(config)
+        if key not in ELSEWHERE and any(f"{key}.".startswith(f"{part}.") for part in SHAPING)
+    }

@@ -4,12 +4,10 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -18,14 +16,14 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from numpy import savez_compressed
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_gen import checkpoint, fidelity, figures, pretraining, records, studies
+from mnist_gen import checkpoint, fidelity, figures, pretraining, records
 from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.callbacks import LAST, BestCheckpoint, EmbedConfig, how_to_go_on
 from mnist_gen.claims import adversarial, markdown, transfer
 from mnist_gen.config import MACHINE, plain
-from mnist_gen.data import ImageData
 from mnist_gen.errors import Interrupted, UserError
 from mnist_gen.gan import GAN
+from mnist_gen.studies.adversarial import pictures
 
 log = logging.getLogger(__name__)
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no devices, tips, file names
@@ -82,21 +80,17 @@ def _fit(cfg: DictConfig, folder: Path, ckpt: Path, going_on: bool = False) -> f
 
 
 def _trained(cfg: DictConfig, part: str) -> L.LightningModule:
-    """The model that a part of the configuration asks for: the one named, or one trained once and kept.
-
-    Raises:
-        UserError: the configuration has no such part.
-    """
+    """The model that a part of the configuration asks for: the one named, or one found, or trained once and kept."""
     wanted = cfg[part]
-    if wanted is None:
-        raise UserError("the model starts from an autoencoder: choose one, such as pretrained=autoencoder.")
     if wanted.ckpt is not None:
         return checkpoint.load(wanted.ckpt)
     own, folder = pretraining.own_run(cfg, part)
     if not (folder / records.METRICS).exists():
         log.info("No %s.ckpt is named: training %s first, once, in %s", part, wanted.experiment, folder)
         _fit(own, folder, folder / LAST)
-    return checkpoint.load(checkpoint.of_run(folder))
+    ckpt = checkpoint.of_run(folder)
+    log.info("%s: %s", part, ckpt)
+    return checkpoint.load(ckpt)
 
 
 def test(cfg: DictConfig) -> None:
@@ -143,53 +137,31 @@ def sample(cfg: DictConfig) -> None:
     print(f"{len(images)} samples in {out}")
 
 
-def interpolate(cfg: DictConfig) -> None:
-    """Walks between digits through the spaces of three trained models, each named, found, or trained on the way.
+def study(cfg: DictConfig) -> None:
+    """Looks at trained models, each named, found, or trained on the way.
 
     Raises:
-        UserError: a model is of another kind, or a number or digit is impossible.
+        UserError: the study asks for something impossible, or a model is of another kind.
     """
-    digits = [tuple(pair) for pair in cfg.digits]
-    studies.check_walks(cfg.pairs, cfg.steps, digits)
-
-    def study(folder: Path, data: ImageData, scorer: fidelity.Scorer, models: Any) -> fidelity.Metrics:
-        return studies.interpolation(folder, data, scorer, models, cfg.pairs, cfg.steps, digits, cfg.seed)
-
-    _study(cfg, study, {"autoencoder": Autoencoder, "gan": GAN, "cgan": GAN})
-
-
-def compare(cfg: DictConfig) -> None:
-    """Compares two trained models as generators: an autoencoder by Gaussians over its codes, and a GAN.
-
-    Raises:
-        UserError: a model is of another kind, or a number is impossible.
-    """
-
-    def study(folder: Path, data: ImageData, scorer: fidelity.Scorer, models: Any) -> fidelity.Metrics:
-        return studies.generators(folder, data, scorer, models, cfg.samples, cfg.codes, list(cfg.components), cfg.seed)
-
-    _study(cfg, study, {"autoencoder": Autoencoder, "gan": GAN})
-
-
-def _study(
-    cfg: DictConfig,
-    study: Callable[[Path, ImageData, fidelity.Scorer, Any], fidelity.Metrics],
-    kinds: Mapping[str, type[L.LightningModule]],
-) -> None:
-    """Looks at trained models; each is one that a part of the configuration asks for."""
     folder, start = Path(HydraConfig.get().runtime.output_dir), time.monotonic()
+    if "study" not in cfg:
+        raise UserError("task=study: choose what to look at, such as experiment=interpolation.")
+    look = instantiate(cfg.study)  # first: it checks its options
+    for part in look.parts:
+        pretraining.model_configuration(cfg, part)  # of all, before any is trained
+    if cfg.scorer is not None:
+        cfg.scorer = str(Path(cfg.scorer).absolute())
     if records.complete(folder, cfg, folder / LAST, may_differ=False) is not None:
         log.info("%s is complete: nothing to do.", folder)
         return
-    for part, kind in kinds.items():
-        pretraining.model_configuration(cfg, part, kind)  # of all, before any is trained
-    device = torch.device("cuda" if cfg.trainer.accelerator == "gpu" else "cpu")
-    models = tuple(_trained(cfg, part).to(device) for part in kinds)
+    device = _trainer(cfg, logger=False, enable_checkpointing=False).strategy.root_device
     data = instantiate(cfg.data)
     data.prepare_data()
     data.setup()
     scorer = fidelity.load_scorer(cfg.scorer, data.dataset).to(device)
-    metrics = study(folder, data, scorer, models)
+    models = {part: _trained(cfg, part).to(device) for part in look.parts}
+    L.seed_everything(cfg.seed, verbose=False)
+    metrics = look(folder, data, scorer, **models)
     records.write(folder, cfg, {"metrics": metrics, "seconds": {"all": round(time.monotonic() - start, 1)}})
     print(f"{folder}\n  {'  '.join(sorted(path.name for path in folder.glob('*.md')))}  figures  {records.METRICS}")
 
@@ -201,13 +173,16 @@ def claims(cfg: DictConfig) -> None:
         UserError: a folder is missing or holds no complete job that the report speaks of.
     """
     folders = [cfg.sweep] if isinstance(cfg.sweep, str) else list(cfg.sweep)
+    for folder in folders:
+        if not Path(folder).is_dir():
+            raise UserError(f"sweep={folder}: no such folder.")
     classifiers, gans = transfer.read(folders, cfg.labels), adversarial.read(folders)
     if not classifiers and not gans:
         what = f"of a transfer experiment with {cfg.labels} labels, or of a conditional GAN"
         raise UserError(f"sweep={','.join(folders)}: no complete job {what}.")
     table = markdown([*transfer.judge(classifiers), *adversarial.judge(gans)])
     (Path(folders[0]) / "claims.md").write_text(table)
-    for name, picture in adversarial.pictures(gans).items():
+    for name, picture in pictures(gans).items():
         figures.save(picture, Path(folders[0]) / f"{name}.png")
     print(table)
 
@@ -234,10 +209,14 @@ def _assemble(cfg: DictConfig, folder: Path) -> tuple[L.LightningDataModule, L.L
     callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
     callbacks.append(EmbedConfig(OmegaConf.to_container(cfg)))
     logger = TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
-    try:
-        trainer = L.Trainer(default_root_dir=folder, logger=logger, callbacks=callbacks, **plain(cfg.trainer))
-    except (MisconfigurationException, ValueError, TypeError) as error:
-        raise UserError(f"trainer: {error}") from None
+    trainer = _trainer(cfg, default_root_dir=folder, logger=logger, callbacks=callbacks)
     if trainer.world_size > 1 and HydraConfig.get().mode == RunMode.MULTIRUN:
         raise UserError("trainer.devices: a sweep runs each job in one process; set trainer.devices=1.")
     return data, model, trainer
+
+
+def _trainer(cfg: DictConfig, **options: Any) -> L.Trainer:
+    try:
+        return L.Trainer(**options, **plain(cfg.trainer))
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise UserError(f"trainer: {error}") from None

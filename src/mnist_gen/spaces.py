@@ -7,14 +7,21 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from mnist_gen.data import to_signed, to_unit
+from mnist_gen.data import IMAGE_SIZE, to_signed, to_unit
 from mnist_gen.networks import StandardizedEncoder
 
 
 class Pixels(nn.Module):
     """Images in [-1, 1]."""
 
+    shape = (1, IMAGE_SIZE, IMAGE_SIZE)  # of a point
     starts_pretrained = False
+
+    def start_from(self, encoder: nn.Module, decoder: nn.Module) -> None:
+        """Nothing: no part of it is an autoencoder's."""
+
+    def fit(self, images: Tensor) -> None:
+        """Nothing: there are no statistics to take."""
 
     def enter(self, images: Tensor) -> Tensor:
         """Images as points."""
@@ -38,6 +45,7 @@ class Codes(nn.Module):
 
     def __init__(self, code_dim: int, encoder: Callable[[int], nn.Module], decoder: Callable[[int], nn.Module]) -> None:
         super().__init__()
+        self.shape = (code_dim,)
         self.encoder = StandardizedEncoder(encoder(code_dim), code_dim)
         self.decoder = decoder(code_dim)
         self.requires_grad_(False).eval()

@@ -1,14 +1,18 @@
 """What the student report says, each sentence held against measurements: it holds, fails, or is within the noise.
 
-A difference of two settings is taken pair by pair (the same labels, the same seed): it holds or fails when its mean is
-more than two standard errors from 0, else it is noise.
+A difference holds or fails when 0 lies outside its 95 % confidence interval (Student's t), else it is noise.
 """
 
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scipy.stats import t, ttest_ind
+
+from mnist_gen import tables
+
 HOLDS, FAILS, NOISE = "holds", "fails", "noise"
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -37,16 +41,44 @@ def difference(
     """
     pairs = [a - b for a, b in zip(left, right, strict=True)]
     mean = statistics.mean(pairs)
-    decimals = 1 if abs(scale) == 100 else 2
     if len(pairs) < 2:
-        return NOISE, f"{scale * mean:+.{decimals}f} {unit} in one of the {of}"
+        return NOISE, f"{_signed(mean, scale)} {unit} in one of the {of}"
     error = statistics.stdev(pairs) / len(pairs) ** 0.5
-    verdict = HOLDS if mean > 2 * error else FAILS if mean < -2 * error else NOISE
-    figures = f"{scale * mean:+.{decimals}f} ± {abs(scale) * error:.{decimals}f} {unit}"
-    return verdict, f"{figures}, {sum(p > 0 for p in pairs)} of {len(pairs)} {of}"
+    margin = error * float(t.ppf((1 + CONFIDENCE) / 2, len(pairs) - 1))
+    text = f"{_signed(mean, scale, error)} {unit}, {sum(p > 0 for p in pairs)} of {len(pairs)} {of}"
+    return _verdict(mean, margin), text
+
+
+def apart(left: Sequence[float], right: Sequence[float], scale: float = 100, unit: str = "points") -> tuple[str, str]:
+    """Whether the left values are larger, of values that do not come in pairs (Welch's test).
+
+    Args:
+        left: values of one setting.
+        right: of the other.
+        scale: what the difference is multiplied by in the text.
+        unit: of the scaled difference.
+
+    Returns:
+        The verdict, and a text with the difference of the means and its standard error.
+    """
+    mean = statistics.mean(left) - statistics.mean(right)
+    error = sum(statistics.variance(values) / len(values) for values in (left, right)) ** 0.5
+    interval = ttest_ind(left, right, equal_var=False).confidence_interval(CONFIDENCE) if error else None
+    margin = float(interval.high) - mean if interval else 0.0
+    return _verdict(mean, margin), f"{_signed(mean, scale, error)} {unit}"
+
+
+def _verdict(mean: float, margin: float) -> str:
+    return HOLDS if mean > margin else FAILS if mean < -margin else NOISE
+
+
+def _signed(mean: float, scale: float, error: float | None = None) -> str:
+    decimals = 1 if abs(scale) == 100 else 2
+    return f"{scale * mean:+.{decimals}f}" + ("" if error is None else f" ± {abs(scale) * error:.{decimals}f}")
 
 
 def markdown(verdicts: Sequence[Verdict]) -> str:
     """A table, a line a claim."""
-    head = "| the report's claim | verdict | figures |\n|---|---|---|\n"
-    return head + "".join(f"| {v.claim} | {v.verdict} | {v.figures} |\n" for v in verdicts)
+    return tables.markdown(
+        ("the report's claim", "verdict", "figures"), [(v.claim, v.verdict, v.figures) for v in verdicts]
+    )

@@ -5,36 +5,70 @@ seed included; recipes are judged apart, for losses of different kinds cannot be
 """
 
 import json
+import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from scipy.stats import spearmanr
 
-from mnist_gen import checkpoint, figures
-from mnist_gen.claims import FAILS, HOLDS, Verdict, difference
-from mnist_gen.gan import GAN
+from mnist_gen.claims import CONFIDENCE, FAILS, HOLDS, Verdict, difference
+from mnist_gen.config import MACHINE, PLACES, flat
 
 STRONG = 0.5  # rank correlation from which a loss is taken to say something
+AGREED = 0.9  # share of runs that must agree on its sign
+FACTORS = {  # what is compared, and the keys of the configuration that say it
+    "label": ("model.label", "model.embedding_dim"),
+    "concat": ("model.concat",),
+    "activation": ("model.discriminator.activation",),
+}
+SHAPING = ("seed", "data", "model", "trainer")  # the parts of a configuration in which other jobs may not differ
+ELSEWHERE = (*PLACES, *(f"trainer.{key}" for key in MACHINE))
 
 Curve = Mapping[int, float]  # of epochs
-Points = dict[str, tuple[list[float], list[float]]]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One conditional GAN: its folder, its setting, its test figures and its curves."""
+    """One conditional GAN that was judged: its folder, configuration, test figures and curves."""
 
     folder: Path
-    loss: str
-    label: str  # onehot, embedding 20, ...
-    concat: str
-    activation: str
-    seed: int
+    config: Mapping[str, Any]
     metrics: Mapping[str, float]
     history: Mapping[str, Curve]
+
+    @cached_property
+    def setting(self) -> Mapping[str, str]:
+        """Keys and values that say what was trained."""
+        return {
+            key: str(value)
+            for key, value in flat(self.config)
+            if key.partition(".")[0] in SHAPING and key not in ELSEWHERE
+        }
+
+    @property
+    def loss(self) -> str:
+        """The class of its loss, by which recipes are told apart."""
+        return self.setting["model.loss._target_"].rpartition(".")[2]
+
+    @property
+    def label(self) -> str:
+        """`onehot`, `embedding 20`, ..."""
+        kind = self.setting["model.label"]
+        return kind if kind == "onehot" else f"{kind} {self.setting['model.embedding_dim']}"
+
+    @property
+    def concat(self) -> str:
+        """`before` or `after`."""
+        return self.setting["model.concat"]
+
+    @property
+    def activation(self) -> str:
+        """The discriminator's."""
+        return self.setting["model.discriminator.activation"]
 
     def last(self, name: str) -> float:
         """A curve's value at the last epoch."""
@@ -42,7 +76,7 @@ class Job:
 
 
 def read(folders: Sequence[str]) -> list[Job]:
-    """The complete jobs of conditional GANs in folders."""
+    """The complete jobs of conditional GANs in folders, those that were judged."""
     paths = sorted(path for folder in folders for path in Path(folder).rglob("history.json"))
     records = {path: path.with_name("metrics.json") for path in paths}
     jobs = (_job(json.loads(record.read_text()), path) for path, record in records.items() if record.exists())
@@ -51,18 +85,10 @@ def read(folders: Sequence[str]) -> list[Job]:
 
 def _job(record: dict[str, Any], history: Path) -> Job | None:
     model = record["config"]["model"]
-    if model["_target_"] != "mnist_gen.gan.GAN" or model["label"] is None:
+    if model["_target_"] != "mnist_gen.gan.GAN" or model["label"] is None or "test/fid" not in record["metrics"]:
         return None
-    return Job(
-        folder=history.parent,
-        loss=model["loss"]["_target_"].rpartition(".")[2],
-        label=model["label"] if model["label"] == "onehot" else f"embedding {model['embedding_dim']}",
-        concat=model["concat"],
-        activation=model["discriminator"]["activation"],
-        seed=record["config"]["seed"],
-        metrics=record["metrics"],
-        history={name: dict(curve) for name, curve in json.loads(history.read_text()).items()},
-    )
+    curves = {name: dict(curve) for name, curve in json.loads(history.read_text()).items()}
+    return Job(history.parent, record["config"], record["metrics"], curves)
 
 
 def judge(jobs: Sequence[Job]) -> list[Verdict]:
@@ -110,49 +136,39 @@ def _higher(name: str) -> Figure:
     return Figure(lambda job: job.last(name), 1, name)
 
 
-def _pairs(jobs: Sequence[Job], key: str, one: str, other: str) -> list[tuple[Job, Job]]:
-    """Jobs that differ in one key alone."""
+def pairs(jobs: Sequence[Job], factor: str, one: str, other: str) -> list[tuple[Job, Job]]:
+    """Jobs that differ in one factor alone."""
 
-    def rest(job: Job) -> tuple[object, ...]:
-        return tuple(getattr(job, name) for name in ("label", "concat", "activation", "seed") if name != key)
+    def rest(job: Job) -> frozenset[tuple[str, str]]:
+        return frozenset((key, value) for key, value in job.setting.items() if key not in FACTORS[factor])
 
-    left, right = ({rest(job): job for job in jobs if getattr(job, key) == value} for value in (one, other))
+    left, right = ({rest(job): job for job in jobs if getattr(job, factor) == value} for value in (one, other))
     return [(left[setting], right[setting]) for setting in left if setting in right]
 
 
-def _compared(claim: str, jobs: Sequence[Job], key: str, one: str, other: str, *by: Figure) -> Iterator[Verdict]:
+def _compared(claim: str, jobs: Sequence[Job], factor: str, one: str, other: str, *by: Figure) -> Iterator[Verdict]:
     """Whether the jobs with `one` beat those with `other` by each figure; where the figures disagree, it depends."""
-    pairs = _pairs(jobs, key, one, other)
-    if not pairs:
+    alike = pairs(jobs, factor, one, other)
+    if not alike:
         return
     found = [
-        difference([f.value(a) for a, _ in pairs], [f.value(b) for _, b in pairs], f.scale, f.unit, "pairs") for f in by
+        difference([f.value(a) for a, _ in alike], [f.value(b) for _, b in alike], f.scale, f.unit, "pairs") for f in by
     ]
     verdicts = {verdict for verdict, _ in found}
     yield Verdict(claim, verdicts.pop() if len(verdicts) == 1 else "depends", "; ".join(text for _, text in found))
 
 
-def _better(claim: str, jobs: Sequence[Job], key: str, one: str, other: str) -> Iterator[Verdict]:
-    return _compared(claim, jobs, key, one, other, CLASS_ACCURACY, FID)
+def _better(claim: str, jobs: Sequence[Job], factor: str, one: str, other: str) -> Iterator[Verdict]:
+    return _compared(claim, jobs, factor, one, other, CLASS_ACCURACY, FID)
 
 
 def _losses(name: str, jobs: Sequence[Job]) -> Iterator[Verdict]:
-    """Whether losses rank epochs, or variants, as FID and class accuracy do."""
+    """Whether losses rank the epochs of a run, or variants, as FID and class accuracy do."""
     for loss, player in (("train/loss_g", "G"), ("train/loss_d", "D")):
         for figure, what in (("val/fid", "FID"), ("val/class_accuracy", "class accuracy")):
-            over_epochs = [rank for job in jobs if (rank := rank_correlation(job, loss, figure)) is not None]
-            last = [(job.last(loss), job.last(figure)) for job in jobs]
-            if not over_epochs or len(last) < 3:
-                continue
-            over_variants = float(spearmanr(*zip(*last, strict=True)).statistic)
-            middle = sorted(over_epochs)[len(over_epochs) // 2]
-            says = min(abs(middle), abs(over_variants)) >= STRONG and middle * over_variants > 0
-            yield Verdict(
-                f"{name}: {player}'s loss says how good the images are ({what})",
-                HOLDS if says else FAILS,
-                f"rank correlation over epochs {middle:+.2f} (median of {len(over_epochs)} runs, "
-                f"{min(over_epochs):+.2f} to {max(over_epochs):+.2f}), over variants {over_variants:+.2f}",
-            )
+            claim = f"{name}: {player}'s loss says how good the images are ({what})"
+            yield from _over_epochs(claim, jobs, loss, figure)
+            yield from _over_variants(claim, jobs, loss, figure)
     hits = [_lowest(job, "train/loss_g") == _lowest(job, "val/fid") for job in jobs if len(job.history["val/fid"]) > 2]
     if hits:
         text = f"in {sum(hits)} of {len(hits)} runs"
@@ -160,53 +176,46 @@ def _losses(name: str, jobs: Sequence[Job]) -> Iterator[Verdict]:
         yield Verdict(claim, HOLDS if sum(hits) > len(hits) / 2 else FAILS, text)
 
 
+def _over_epochs(claim: str, jobs: Sequence[Job], loss: str, figure: str) -> Iterator[Verdict]:
+    ranks = [rank for job in jobs if (rank := rank_correlation(job, loss, figure)) is not None]
+    if not ranks:
+        return
+    middle = statistics.median(ranks)
+    agreed = sum(rank * middle > 0 for rank in ranks) / len(ranks)
+    yield Verdict(
+        f"{claim}, over the epochs of a run",
+        HOLDS if abs(middle) >= STRONG and agreed >= AGREED else FAILS,
+        f"rank correlation {middle:+.2f} (median of {len(ranks)} runs, {min(ranks):+.2f} to {max(ranks):+.2f})",
+    )
+
+
+def _over_variants(claim: str, jobs: Sequence[Job], loss: str, figure: str) -> Iterator[Verdict]:
+    losses, values = [job.last(loss) for job in jobs], [job.last(figure) for job in jobs]
+    if len(jobs) < 4 or len({*losses}) == 1 or len({*values}) == 1:
+        return
+    found = spearmanr(losses, values)
+    yield Verdict(
+        f"{claim}, over variants",
+        HOLDS if abs(found.statistic) >= STRONG and found.pvalue < 1 - CONFIDENCE else FAILS,
+        f"rank correlation {found.statistic:+.2f} (p = {found.pvalue:.2g}) at the end of {len(jobs)} runs",
+    )
+
+
 def rank_correlation(job: Job, loss: str, figure: str) -> float | None:
     """Spearman's, over the epochs at which both are known; None for fewer than three, or where one never changes."""
-    epochs = sorted(job.history[loss].keys() & job.history[figure].keys())
-    losses, values = ([job.history[name][epoch] for epoch in epochs] for name in (loss, figure))
-    if len(epochs) < 3 or len({*losses}) == 1 or len({*values}) == 1:
+    losses, values = both(job, loss, figure)
+    if len(losses) < 3 or len({*losses}) == 1 or len({*values}) == 1:
         return None
     return float(spearmanr(losses, values).statistic)
 
 
+def both(job: Job, loss: str, figure: str) -> tuple[list[float], list[float]]:
+    """Two curves' values at the epochs at which both are known."""
+    epochs = sorted(job.history[loss].keys() & job.history[figure].keys())
+    losses, values = ([job.history[name][epoch] for epoch in epochs] for name in (loss, figure))
+    return losses, values
+
+
 def _lowest(job: Job, name: str) -> int:
-    both = job.history["train/loss_g"].keys() & job.history["val/fid"].keys()
-    return min(both, key=lambda epoch: job.history[name][epoch])
-
-
-def pictures(jobs: Sequence[Job]) -> dict[str, figures.Figure]:
-    """Losses against FID over all epochs; and of each recipe two digits made before and after the decoder."""
-    if not jobs:
-        return {}
-    title = "Losses against FID, a point an epoch"
-    drawn = {"losses_and_fid": figures.scatter(losses_and_fid(jobs), title, "loss", "FID")}
-    for loss in sorted({job.loss for job in jobs}):
-        pairs = _pairs([job for job in jobs if job.loss == loss], "concat", "before", "after")
-        if pairs:
-            pair = min(pairs, key=lambda pair: (pair[0].label != "embedding 20", pair[0].activation, pair[0].seed))
-            drawn[f"before_and_after_{loss.lower()}"] = _before_and_after(*pair)
-    return drawn
-
-
-def _before_and_after(before: Job, after: Job) -> figures.Figure:
-    """25 samples of each digit that the report shows, from the same latents."""
-    models: dict[str, GAN] = {}
-    for name, job in (("before", before), ("after", after)):
-        model = checkpoint.load(checkpoint.of_run(job.folder))
-        assert isinstance(model, GAN)
-        models[name] = model
-    grids = {f"{digit}, {name}": gan.sample(digit, 25) for digit in (0, 1) for name, gan in models.items()}
-    title = f"{before.loss}, {before.label}: the label joins before the decoder, or after it"
-    return figures.side_by_side(grids, 5, title)
-
-
-def losses_and_fid(jobs: Sequence[Job]) -> Points:
-    """For a picture: of each loss and recipe the losses and FIDs of all epochs of all jobs."""
-    points: Points = {}
-    for job in jobs:
-        for name in ("train/loss_g", "train/loss_d"):
-            xs, ys = points.setdefault(f"{job.loss}: {name}", ([], []))
-            for epoch in sorted(job.history[name].keys() & job.history["val/fid"].keys()):
-                xs.append(job.history[name][epoch])
-                ys.append(job.history["val/fid"][epoch])
-    return points
+    known = job.history["train/loss_g"].keys() & job.history["val/fid"].keys()
+    return min(known, key=lambda epoch: job.history[name][epoch])

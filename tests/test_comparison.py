@@ -7,6 +7,7 @@ import torch
 
 from mnist_gen.errors import UserError
 from mnist_gen.mixtures import CodeMixture
+from mnist_gen.studies.comparison import Comparison
 from tests.conftest import TINY
 from tests.test_autoencoder import FEW as QUICK
 from tests.test_autoencoder import autoencoder
@@ -40,24 +41,34 @@ def test_impossible_mixtures(components):
         CodeMixture(autoencoder(), IMAGES, components, seed=0)
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"samples": 5}, "study.samples=5: must be more than 5"),
+        ({"components": [1, 61]}, "study.components: 61 must be a whole number from 1 to study.codes=60"),
+        ({"components": [1.5]}, "study.components: 1.5 must be a whole number"),
+    ],
+)
+def test_impossible_comparisons(option, message):
+    with pytest.raises(UserError, match=message):
+        Comparison(**{"samples": 30, "codes": 60, "components": [1], "seed": 0, **option})
+
+
 def test_what_a_comparison_leaves(fit, tmp_path):
-    few = [*(word for word in TINY if "callbacks" not in word), "trainer.max_epochs=1"]
-    words = {"autoencoder": QUICK, "gan": few}
+    few = [*(word for word in TINY if word.startswith(("model.", "data."))), "trainer.limit_train_batches=1"]
+    words = {"autoencoder": QUICK, "gan": [*few, "trainer.max_epochs=1"]}
     overrides = [f"{part}.overrides=['" + "','".join(quick) + "']" for part, quick in words.items()]
     kept = [f"{part}.folder={tmp_path / 'kept'}" for part in words]
     folder = tmp_path / "run"
     folder.mkdir()
-    options = ["experiment=generators", "samples=30", "codes=100", "components=[1,2]", *overrides, *kept]
-    fit(folder, *options, tiny=False, task="compare")
-    rows = (folder / "generators.md").read_text().splitlines()
+    options = ["study.samples=30", "study.codes=100", "study.components=[1,2]", *overrides, *kept]
+    fit(folder, "experiment=comparison", *options, tiny=False, task="study")
+    rows = (folder / "comparison.md").read_text().splitlines()
     names = ["autoencoder, 1 Gaussian", "autoencoder, 2 Gaussians", "GAN", "real images"]
     assert [row.split("|")[1].strip() for row in rows[2:]] == names
     found = json.loads((folder / "metrics.json").read_text())["metrics"]
-    assert {
-        f"{name}/{figure}" for name in names for figure in ("fid", "density", "coverage", "memorised")
-    } <= found.keys()
-    assert found["real images/fid"] < found["GAN/fid"]
+    for name in ("autoencoder_1_Gaussian", "autoencoder_2_Gaussians", "GAN", "real_images"):
+        assert {f"{name}/{figure}" for figure in ("fid", "density", "coverage", "memorised")} <= found.keys()
+    assert found["real_images/fid"] < found["GAN/fid"]
+    assert found["real_images/memorised"] < 0.5  # of test images: training images would all be
     assert (folder / "figures/samples.png").exists()
-    before = (folder / "metrics.json").stat().st_mtime_ns
-    fit(folder, *options, tiny=False, task="compare")  # complete: left alone
-    assert (folder / "metrics.json").stat().st_mtime_ns == before

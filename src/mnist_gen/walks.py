@@ -5,6 +5,7 @@ What lies on the way is judged by the scorer and against real images, over many 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from sklearn.linear_model import LogisticRegression
@@ -20,6 +21,7 @@ from mnist_gen.gan import GAN
 from mnist_gen.players import CodeGenerator, Generator
 
 LEGIBLE = 0.9  # probability from which the scorer is taken to be sure of a digit
+NOWHERE = 1e-6  # a way shorter than this has no length to compare with
 
 Bend = Callable[[Tensor, Tensor, Tensor], Tensor]
 Choose = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
@@ -38,8 +40,8 @@ def spherical(start: Tensor, end: Tensor, shares: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Space:
-    """Where to walk.
+class Walker:
+    """Walks from digit to digit through a space of points that some model paints.
 
     Attributes:
         choose: start and end points (N, D) whose images show the given digits (N,) and (N,), at random.
@@ -113,8 +115,8 @@ def drawn(gan: GAN, count: int, scorer: fidelity.Scorer, seed: int) -> Known:
     return Known(latents, images, fidelity.read(scorer, images)[1])
 
 
-def spaces(autoencoder: Autoencoder, codes: Known, gan: GAN, latents: Known, cgan: GAN) -> dict[str, Space]:
-    """The spaces by name; codes are walked about their mean."""
+def walkers(autoencoder: Autoencoder, codes: Known, gan: GAN, latents: Known, cgan: GAN) -> dict[str, Walker]:
+    """Ways to walk, by the names of their spaces; arcs among codes are drawn about the codes' mean."""
     center = codes.points.mean(dim=0)
     coded = among(codes.points - center, codes.digits, "the data set")
     sampled = among(latents.points, latents.digits, "the GAN")
@@ -124,11 +126,11 @@ def spaces(autoencoder: Autoencoder, codes: Known, gan: GAN, latents: Known, cga
         return autoencoder.decode(points + center)
 
     return {
-        "autoencoder, linear": Space(coded, linear, decode),
-        "autoencoder, spherical": Space(coded, spherical, decode),
-        "GAN, linear": Space(sampled, linear, gan.generate),
-        "GAN, spherical": Space(sampled, spherical, gan.generate),
-        "cGAN, label to label": Space(named, linear, paint),
+        "autoencoder, linear": Walker(coded, linear, decode),
+        "autoencoder, spherical": Walker(coded, spherical, decode),
+        "GAN, linear": Walker(sampled, linear, gan.generate),
+        "GAN, spherical": Walker(sampled, spherical, gan.generate),
+        "cGAN, label to label": Walker(named, linear, paint),
     }
 
 
@@ -138,6 +140,11 @@ class Reference:
 
     training: Tensor
     features: Tensor
+
+    @cached_property
+    def radii(self) -> Tensor:
+        """Of the balls that make up the real manifold, (N,)."""
+        return fidelity.radii(self.features)
 
 
 @dataclass(frozen=True)
@@ -156,13 +163,17 @@ class Judgement:
         """A figure (N,) in the middle of each way."""
         return self.along[name][len(self.along[name]) // 2]
 
+    def between(self, name: str) -> Tensor:
+        """A figure's mean (N,) over all of each way but its ends."""
+        return self.along[name][1:-1].mean(dim=0)
+
 
 @torch.no_grad()
 def judge(scorer: fidelity.Scorer, walks: Tensor, first: Tensor, second: Tensor, reference: Reference) -> Judgement:
     """Judges walks (S, N, 1, 32, 32) from digits (N,) to digits (N,).
 
     Along the way: the scorer's highest probability and its entropy in nats; whether it is sure of a digit (`legible`),
-    and whether it reads neither end's (`third_digit`); the pixel distance to the nearest training image; whether the
+    and of one that is neither end's (`third_digit`); the pixel distance to the nearest training image; whether the
     image lies inside the real manifold (in a ball that reaches a real image's k-th neighbour, Kynkäänniemi et al.
     2019), and density. Of each way: how much longer it is than the straight line between its ends' images (`detour`),
     and its longest step than its mean one (`jump`; 1 is perfectly smooth).
@@ -172,20 +183,21 @@ def judge(scorer: fidelity.Scorer, walks: Tensor, first: Tensor, second: Tensor,
     features, digits = fidelity.read(scorer, images)
     chances = scorer.head(features).softmax(dim=1)
     top = chances.max(dim=1).values
-    balls = fidelity.balls_around(features, reference.features)
+    balls = fidelity.balls_around(features, reference.features, reference.radii)
+    legible = top >= LEGIBLE
     along = {
         "confidence": top,
         "entropy": -(chances * chances.clamp_min(1e-12).log()).sum(dim=1),
-        "legible": (top >= LEGIBLE).float(),
-        "third_digit": ((digits != first.repeat(steps)) & (digits != second.repeat(steps))).float(),
+        "legible": legible.float(),
+        "third_digit": (legible & (digits != first.repeat(steps)) & (digits != second.repeat(steps))).float(),
         "nearest": fidelity.nearest_distance(images, reference.training),
         "inside": (balls > 0).float(),
         "density": balls / fidelity.NEIGHBOURS,
     }
     lengths = (walks[1:] - walks[:-1]).flatten(2).norm(dim=2)  # (S - 1, N)
     ways = {
-        "detour": lengths.sum(dim=0) / (walks[-1] - walks[0]).flatten(1).norm(dim=1),
-        "jump": lengths.max(dim=0).values / lengths.mean(dim=0),
+        "detour": lengths.sum(dim=0) / (walks[-1] - walks[0]).flatten(1).norm(dim=1).clamp_min(NOWHERE),
+        "jump": lengths.max(dim=0).values / lengths.mean(dim=0).clamp_min(NOWHERE),
     }
     middle = features.unflatten(0, (steps, count))[steps // 2]
     return Judgement(
@@ -195,12 +207,13 @@ def judge(scorer: fidelity.Scorer, walks: Tensor, first: Tensor, second: Tensor,
     )
 
 
-def separability(points: Tensor, digits: Tensor) -> dict[str, Tensor]:
-    """How well points (N, D) tell their digits (N,): hits on the last fifth of them after learning from the others.
+def separability(points: Tensor, digits: Tensor, seed: int) -> dict[str, Tensor]:
+    """How well points (N, D) tell their digits (N,): hits on a random fifth of them after learning from the others.
 
     By the nearest neighbours, and by a linear probe, both of scikit-learn, on standardised points.
     """
-    values, known = StandardScaler().fit_transform(points.cpu().numpy()), digits.cpu().numpy()
+    order = torch.randperm(len(points), generator=torch.Generator().manual_seed(seed))
+    values, known = StandardScaler().fit_transform(points.cpu()[order].numpy()), digits.cpu()[order].numpy()
     split = len(values) * 4 // 5
     readers = {"knn": KNeighborsClassifier(fidelity.NEIGHBOURS), "linear": LogisticRegression(max_iter=1000)}
     return {
@@ -218,20 +231,23 @@ class Findings:
         floor: FID of as many real training images as there are walks.
         separated: hits (N,) of `separability` by model and reader.
         novelty: pixel distances (N,) from images of the autoencoder and of the GAN to the nearest training image.
+        diversity: of the same images, by digit, over that of real ones.
     """
 
     walks: Mapping[str, Judgement]
     floor: float
     separated: Mapping[str, Mapping[str, Tensor]]
     novelty: Mapping[str, Tensor]
+    diversity: Mapping[str, float]
 
 
 @torch.no_grad()
 def measure(
-    found: Mapping[str, Space],
+    found: Mapping[str, Walker],
     known: Mapping[str, Known],
     scorer: fidelity.Scorer,
-    reference: Reference,
+    real: ImageSet,
+    training: ImageSet,
     pairs: int,
     steps: int,
     seed: int,
@@ -239,26 +255,32 @@ def measure(
     """Walks between the same random pairs of different digits in each space, and compares the spaces' known points.
 
     Args:
-        found: the spaces by name.
+        found: who walks, by the names of their spaces.
         known: points of models by name.
         scorer: reads digits.
-        reference: real images.
+        real: images to judge against, which no model has seen.
+        training: images that models were trained on.
         pairs: how many.
         steps: images on a way, both ends included.
         seed: of the pairs and what is chosen for them.
     """
-    random, device = torch.Generator().manual_seed(seed), reference.training.device
+    random, device = torch.Generator().manual_seed(seed), training.images.device
+    reference = Reference(training.images, fidelity.read(scorer, to_images(real.images))[0])
     first = torch.randint(NUM_CLASSES, (pairs,), generator=random)
     second = (first + torch.randint(1, NUM_CLASSES, (pairs,), generator=random)) % NUM_CLASSES
     walks = {
-        name: judge(scorer, space.walk(first, second, steps, seed), first.to(device), second.to(device), reference)
-        for name, space in found.items()
+        name: judge(scorer, walker.walk(first, second, steps, seed), first.to(device), second.to(device), reference)
+        for name, walker in found.items()
     }
-    chosen = torch.randperm(len(reference.training), generator=random)[:pairs].to(device)
-    features, _ = fidelity.read(scorer, to_images(reference.training[chosen]))
+    features, _ = fidelity.read(scorer, to_images(training.drawn(pairs, random).images))
+    diversities = {
+        name: fidelity.diversity(points.images, points.digits, to_images(real.images), real.labels)
+        for name, points in known.items()
+    }
     return Findings(
         walks,
         fidelity.fid(features, reference.features),
-        {name: separability(points.points, points.digits) for name, points in known.items()},
-        {name: fidelity.nearest_distance(points.images[:pairs], reference.training) for name, points in known.items()},
+        {name: separability(points.points, points.digits, seed) for name, points in known.items()},
+        {name: fidelity.nearest_distance(points.images[:pairs], training.images) for name, points in known.items()},
+        {name: found["diversity"] for name, found in diversities.items()},
     )

@@ -1,0 +1,138 @@
+"""The report's question: which interpolation is better, in the autoencoder's space or the GAN's, and why?"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from mnist_gen import fidelity, figures
+from mnist_gen.autoencoder import Autoencoder
+from mnist_gen.claims import interpolation as claims
+from mnist_gen.claims import markdown
+from mnist_gen.data import NUM_CLASSES, ImageData, to_images
+from mnist_gen.errors import UserError
+from mnist_gen.gan import GAN
+from mnist_gen.tables import markdown as table_of
+from mnist_gen.walks import Findings, Known, Walker, drawn, encoded, measure, walkers
+
+COLUMNS = {  # of the table, and how a figure is written
+    "FID": "{:.2f}", "legible": "{:.1%}", "third_digit": "{:.1%}", "entropy": "{:.2f}", "inside": "{:.1%}",
+    "density": "{:.2f}", "nearest": "{:.2f}", "detour": "{:.2f}", "jump": "{:.2f}",
+}  # fmt: skip
+
+
+class Interpolation:
+    """Walks between digits: pictures of some pairs, figures over many, and the answer to the report's question.
+
+    The autoencoder walks from code to code of validation images, the GAN from latent to latent whose images the scorer
+    reads as the digits, a conditional GAN from label to label. Leaves figures/*.png, TensorBoard events and answer.md,
+    which is printed too.
+
+    Args:
+        pairs: of different digits, the same for each space.
+        steps: images on a way, both ends included.
+        digits: pairs that are drawn.
+        seed: of all choices.
+
+    Raises:
+        UserError: a number or a pair of digits is impossible.
+    """
+
+    parts = ("autoencoder", "gan", "cgan")
+
+    def __init__(self, pairs: int, steps: int, digits: Sequence[Sequence[int]], seed: int) -> None:
+        if pairs < 2:
+            raise UserError(f"study.pairs={pairs}: must be at least 2.")
+        if steps < 3 or steps % 2 == 0:
+            raise UserError(f"study.steps={steps}: must be odd and at least 3, so that a way has a middle.")
+        for pair in digits:
+            if not isinstance(pair, Sequence) or len({*pair} & {*range(NUM_CLASSES)}) != 2 or len(pair) != 2:
+                raise UserError(f"study.digits: {pair} must be two different digits from 0 to {NUM_CLASSES - 1}.")
+        self.pairs, self.steps, self.digits, self.seed = pairs, steps, digits, seed
+
+    def __call__(
+        self, folder: Path, data: ImageData, scorer: fidelity.Scorer, autoencoder: Autoencoder, gan: GAN, cgan: GAN
+    ) -> fidelity.Metrics:
+        """Looks at the models, on the scorer's device.
+
+        Raises:
+            UserError: the GAN makes no picture of some digit.
+        """
+        device = autoencoder.device
+        val, test, training = (images.to(device) for images in (data.val, data.test, data.train))
+        codes, latents = encoded(autoencoder, val), drawn(gan, len(val), scorer, self.seed)
+        found = walkers(autoencoder, codes, gan, latents, cgan)
+        known = {"autoencoder": codes, "GAN": latents}
+        findings = measure(found, known, scorer, test, training, self.pairs, self.steps, self.seed)
+        verdicts = claims.judge(findings)
+        text = f"{claims.answer(findings, verdicts)}\n\n{table(findings)}\n{markdown(verdicts)}"
+        (folder / "answer.md").write_text(text)
+        print(text)
+        pictures = _strips(found, self.digits, self.steps, self.seed) | {
+            "along": _along(findings, self.steps),
+            "beside": _beside(to_images(val.images), codes, latents, cgan, self.seed),
+        }
+        with SummaryWriter(str(folder)) as writer:
+            writer.add_text("answer", text)
+            for name, picture in pictures.items():
+                figures.save(picture, folder / "figures" / f"{name}.png")
+                writer.add_figure(name, picture)
+        return _metrics(findings)
+
+
+def table(findings: Findings) -> str:
+    """The walks' figures, those of images in the middles, a row a space."""
+    rows = []
+    for name, walk in findings.walks.items():
+        found = {figure: walk.middle(figure).mean().item() for figure in walk.along}
+        found |= {figure: values.mean().item() for figure, values in walk.ways.items()} | {"FID": walk.midpoint_fid}
+        rows.append([name, *(form.format(found[figure]) for figure, form in COLUMNS.items())])
+    floor = ["real images", f"{findings.floor:.2f}", *[""] * (len(COLUMNS) - 1)]
+    return table_of(("middle of the way", *(figure.replace("_", " ") for figure in COLUMNS)), [*rows, floor])
+
+
+def _metrics(findings: Findings) -> fidelity.Metrics:
+    metrics: fidelity.Metrics = {"floor/midpoint_fid": findings.floor}
+    for name, walk in findings.walks.items():
+        metrics[f"{name}/midpoint_fid"] = walk.midpoint_fid
+        for figure in walk.along:
+            metrics[f"{name}/{figure}_ends"] = walk.ends(figure).mean().item()
+            metrics[f"{name}/{figure}_middle"] = walk.middle(figure).mean().item()
+        metrics |= {f"{name}/{figure}": values.mean().item() for figure, values in walk.ways.items()}
+    for name, hits in findings.separated.items():
+        metrics |= {f"{name}/separability_{reader}": hit.float().mean().item() for reader, hit in hits.items()}
+    metrics |= {f"{name}/novelty": distances.mean().item() for name, distances in findings.novelty.items()}
+    return metrics | {f"{name}/diversity": ratio for name, ratio in findings.diversity.items()}
+
+
+def _strips(
+    found: Mapping[str, Walker], digits: Sequence[Sequence[int]], steps: int, seed: int
+) -> dict[str, figures.Figure]:
+    strips = {}
+    for one, other in digits:
+        first, second = torch.tensor([one]), torch.tensor([other])
+        rows = torch.cat([walker.walk(first, second, steps, seed).flatten(0, 1) for walker in found.values()])
+        strips[f"{one}_to_{other}"] = figures.grid(rows, steps, f"From {one} to {other}", list(found))
+    return strips
+
+
+def _along(findings: Findings, steps: int) -> figures.Figure:
+    panels = {
+        figure: {name: walk.along[figure].mean(dim=1).tolist() for name, walk in findings.walks.items()}
+        for figure in next(iter(findings.walks.values())).along
+    }
+    title = "On the way from one digit to another, means over all pairs"
+    return figures.charts(torch.linspace(0, 1, steps).tolist(), panels, title, "share of the way")
+
+
+def _beside(originals: Tensor, codes: Known, latents: Known, cgan: GAN, seed: int) -> figures.Figure:
+    """Real images over what the autoencoder makes of them, beside samples of both GANs, a column a digit."""
+    at = [int((codes.digits == digit).nonzero()[0]) for digit in range(NUM_CLASSES)]
+    shown = [(latents.digits == digit).nonzero().flatten() for digit in range(NUM_CLASSES)]
+    samples = torch.stack([latents.images[found[0]] if len(found) else latents.images[0] * 0 for found in shown])
+    rows = torch.cat([originals[at], codes.images[at], samples, cgan.sample(count=NUM_CLASSES, seed=seed)])
+    names = ("original", "restored", "GAN", "cGAN")
+    title = "Images that no model has seen, the autoencoder's, and samples of the GANs"
+    return figures.grid(rows, NUM_CLASSES, title, names)
