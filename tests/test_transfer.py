@@ -66,6 +66,13 @@ def test_what_learns_and_how_fast(arm):
     assert (model.encoder is not None) == (arm == "frozen")
 
 
+def test_only_a_normalised_encoder_learns_with_weight_decay():
+    cfg = composed("experiment=transfer_linear_scratch")
+    assert (cfg.model.optimizer.weight_decay, cfg.model.encoder_decay) == (0.03, 0.03)
+    assert composed("experiment=transfer_linear_scratch", "pretrained=autoencoder").model.encoder_decay == 0
+    assert composed("experiment=report/transfer_linear_finetune").model.encoder_decay == 0
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [
