@@ -4,9 +4,7 @@ import json
 import pytest
 
 from mnist_gen.folders import summarise
-from tests.conftest import TINY, train_py
-
-SHORT = [word for word in TINY if word != "trainer.max_epochs=2"]
+from tests.conftest import CONF, train_py
 
 
 def job(folder, overrides, metrics):
@@ -61,31 +59,26 @@ def test_summary_takes_seeds_together(tmp_path):
 def sweep(tmp_path_factory):
     """A real sweep in which one of three jobs fails, and the same command again after one job lost its end."""
     root = tmp_path_factory.mktemp("root")
-    words = [
-        "-m",
-        "experiment=cgan_embed20",
-        "model.embedding_dim=5,0,20",
-        *SHORT,
-        "trainer.max_epochs=1",
-        f"root={root}",
-    ]
-    data = ["data.root=data", "trainer.limit_val_batches=1"]
-    first = train_py(*words, *data)
+    (root / "conf").symlink_to(CONF)
+    words = ["experiment=transfer_linear_scratch", "data.labels=10,9,20", "data.labels_seed=0", "data.watched=30"]
+    words += ["trainer.max_epochs=1", "data.folds=0", f"root={root}", "data.root=data"]
+    first = train_py("-m", *words)
     (folder,) = (root / "outputs/sweeps").iterdir()
     complete = {path.parent.name for path in folder.rglob("metrics.json")}
-    (folder / "model.embedding_dim-20/metrics.json").rename(folder / "kept.json")
-    return folder, first, complete, train_py(*words, *data)
+    (folder / "data.labels-20/metrics.json").rename(folder / "kept.json")
+    return folder, first, complete, train_py("-m", *words)
 
 
 def test_sweep_reports_a_failing_job_and_goes_on(sweep):
     folder, first, complete, _ = sweep
     assert first.returncode == 1
     errors = [line for line in first.stderr.splitlines() if line.startswith("error")]
-    assert errors == ["error: model: embedding_dim=0: must be at least 1."]
-    assert complete == {"model.embedding_dim-5", "model.embedding_dim-20"}
-    assert folder.name.startswith("cgan_embed20")
+    assert errors == ["error: data.labels=9: must be from 10, one a digit, to 55000."]
+    assert complete == {"data.labels-10", "data.labels-20"}
+    assert folder.name.startswith("transfer_linear_scratch")
     with (folder / "summary.csv").open() as file:
-        assert [row["status"] for row in csv.DictReader(file)] == ["failed", "complete", "complete"]
+        rows = [(row["data.labels"], row["status"]) for row in csv.DictReader(file)]
+    assert rows == [("9", "failed"), ("10", "complete"), ("20", "complete")]
     assert (folder / "summary.png").exists()
 
 
@@ -94,7 +87,7 @@ def test_sweep_started_again_skips_complete_jobs_and_completes_the_others(sweep)
     assert again.returncode == 1
     assert again.stdout.count("is complete: nothing to do") == 1
     first, second = (
-        json.loads(path.read_text()) for path in (folder / "kept.json", folder / "model.embedding_dim-20/metrics.json")
+        json.loads(path.read_text()) for path in (folder / "kept.json", folder / "data.labels-20/metrics.json")
     )
     assert second["metrics"] == first["metrics"]
     assert second["seconds"]["fit"] < first["seconds"]["fit"]  # nothing was left to train

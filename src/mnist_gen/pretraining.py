@@ -53,7 +53,7 @@ def complete(cfg: DictConfig) -> DictConfig:
     if cfg.get("pretrained") is not None:
         model = plain(model_configuration(cfg, "pretrained"))
         cfg.pretrained.model.update({part: value for part, value in model.items() if part in cfg.pretrained.model})
-    elif any("${pretrained." in str(value) for _, value in flat(OmegaConf.to_container(cfg.model))):
+    elif "model" in cfg and any("${pretrained." in str(value) for _, value in flat(OmegaConf.to_container(cfg.model))):
         raise UserError("the model starts from an autoencoder: choose one, such as pretrained=autoencoder.")
     return cfg
 
