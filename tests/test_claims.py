@@ -7,7 +7,8 @@ import pytest
 
 from mnist_gen.claims import FAILS, HOLDS, NOISE, adversarial, apart, difference, markdown
 from mnist_gen.claims.transfer import Job, judge, read
-from tests.conftest import error_line, train_py
+from mnist_gen.errors import UserError
+from tests.conftest import train_py
 
 
 def job(head, arm, accuracy, dropout=0.5, losses=None, accuracies=None, f1=None) -> Job:
@@ -130,12 +131,11 @@ def test_jobs_are_read_from_sweeps_and_judged(tmp_path):
     assert read(folders, 200) == []
 
 
-def test_a_missing_sweep_is_one_line(tmp_path):
-    line = error_line(train_py("task=claims", f"sweep=[{tmp_path},{tmp_path}/nowhere]", cwd=tmp_path))
-    assert line == f"error: sweep={tmp_path}/nowhere: no such folder."
-    line = error_line(train_py("task=claims", f"sweep={tmp_path}", cwd=tmp_path))
-    what = "of a transfer experiment with 50 labels, or of a conditional GAN"
-    assert line == f"error: sweep={tmp_path}: no complete job {what}."
+def test_a_missing_sweep_is_named(fit, tmp_path):
+    with pytest.raises(UserError, match=f"sweep={tmp_path}/nowhere: no such folder"):
+        fit(tmp_path, "task=claims", f"sweep=[{tmp_path},{tmp_path}/nowhere]", task="claims", tiny=False)
+    with pytest.raises(UserError, match="no complete job of a transfer experiment with 50 labels, or of a conditional"):
+        fit(tmp_path, "task=claims", f"sweep={tmp_path}", task="claims", tiny=False)
 
 
 def gan_job(label="onehot", concat="before", activation="relu", seed=0, accuracy=0.5, fid=10.0, losses=(1.0, 0.5, 2.0),
@@ -216,7 +216,7 @@ def test_recipes_are_judged_apart():
     assert "BCE: embedding 20 gives better images than one-hot" not in found
 
 
-def test_gans_are_read_from_a_sweep_and_judged(fit, tmp_path):
+def test_gans_are_read_from_a_sweep_and_judged(fit, tmp_path, capsys):
     for name, words in {"onehot": ["model.label=onehot"], "plain": [], "plane": ["model.concat=after"]}.items():
         fit(tmp_path / f"sweep/{name}", "experiment=cgan_embed20", *words)
     fit(tmp_path / "sweep/none", "experiment=gan", "trainer.max_epochs=1")
@@ -226,8 +226,7 @@ def test_gans_are_read_from_a_sweep_and_judged(fit, tmp_path):
     ]  # fmt: skip
     assert jobs[0].loss == "Relativistic"
     assert sorted(jobs[0].history["val/fid"]) == [1, 2]
-    done = train_py("task=claims", f"sweep={tmp_path}/sweep", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "| Relativistic: embedding 20 gives better images than one-hot | noise |" in done.stdout
+    fit(tmp_path, "task=claims", f"sweep={tmp_path}/sweep", task="claims", tiny=False)
+    assert "| Relativistic: embedding 20 gives better images than one-hot | noise |" in capsys.readouterr().out
     pictures = {path.name for path in (tmp_path / "sweep").glob("*.png")}
     assert pictures == {"losses_and_fid.png", "losses_and_class_accuracy.png", "before_and_after_relativistic.png"}

@@ -53,6 +53,7 @@ def test_the_table_puts_the_report_beside():
         "recall",
         "f1",
     ]
+    assert len({len(line) for line in text}) == 1  # columns stand under each other
     assert text[6].split() == ["5", "1.00", "1.00", "1.00", "3", "0.57", "0.29", "0.38"]
     assert text[11].split() == ["macro", "average", "1.00", "1.00", "1.00", "30", "0.70", "0.70", "0.69"]
     assert text[13].split() == ["accuracy", "1.0000", "0.7095"]

@@ -1,6 +1,5 @@
 """The real command."""
 
-import shutil
 import signal
 import subprocess
 import sys
@@ -45,9 +44,10 @@ def test_sample_writes_only_what_was_asked(run, tmp_path):
     assert set(ROOT.glob("outputs/*/*")) == before
 
 
-def test_going_on_keeps_the_runs_own_files(run, tmp_path):
-    folder = tmp_path / "copy"
-    shutil.copytree(run[0], folder)
+def test_going_on_keeps_the_runs_own_files(tmp_path):
+    folder = tmp_path / "run"
+    words = ["experiment=transfer_linear_scratch", "data.folds=0", "data.watched=30", "trainer.max_epochs=1"]
+    assert train_py(*words, f"hydra.run.dir={folder}").returncode == 0
     before = (folder / ".hydra/config.yaml").read_bytes()
     done = train_py(f"ckpt={folder}/checkpoints/last.ckpt", "trainer.max_epochs=2")
     assert done.returncode == 0, done.stderr
@@ -55,20 +55,13 @@ def test_going_on_keeps_the_runs_own_files(run, tmp_path):
     assert str(folder) in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["digit=12"], "error: digit=12: choose 0 to 9."),
-        (["count=0"], "error: count=0: must be at least 1."),
-    ],
-)
-def test_impossible_samples_are_one_line(run, tmp_path, words, message):
+def test_an_impossible_sample_is_one_line(run, tmp_path):
     folder, _ = run
-    done = train_py("task=sample", f"ckpt={folder}/checkpoints/best.ckpt", *words, cwd=tmp_path)
-    assert error_line(done) == message
+    done = train_py("task=sample", f"ckpt={folder}/checkpoints/best.ckpt", "digit=12", cwd=tmp_path)
+    assert error_line(done) == "error: digit=12: choose 0 to 9."
 
 
-@pytest.mark.parametrize(("task", "content"), [("fit", b""), ("test", b"junk"), ("sample", None)])  # None: truncated
+@pytest.mark.parametrize(("task", "content"), [("fit", b""), ("sample", None)])  # None: truncated
 def test_damaged_checkpoint_is_one_line(run, tmp_path, task, content):
     path = tmp_path / "run/checkpoints/last.ckpt"
     path.parent.mkdir(parents=True)

@@ -166,17 +166,10 @@ def test_impossible_walks(option, message):
         Interpolation(**{"pairs": 10, "steps": 11, "digits": [[1, 0]], "seed": 0, **option})
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["study.digits=[[3,3]]"], "error: study.digits: [3, 3] must be two different digits from 0 to 9."),
-        (["gan.ckpt=nowhere.ckpt"], "error: ckpt=nowhere.ckpt: no such file."),
-        (["gan.experiment=cgan_embed20"], "is a GAN with labels, not a GAN without labels: name one made by"),
-    ],
-)
-def test_impossible_runs_are_one_line(tmp_path, words, message):
-    line = error_line(train_py("experiment=interpolation", *words, f"hydra.run.dir={tmp_path}/run", cwd=tmp_path))
-    assert message in line
+def test_an_impossible_run_is_one_line(tmp_path):
+    words = ["experiment=interpolation", "study.digits=[[3,3]]", f"hydra.run.dir={tmp_path}/run"]
+    line = error_line(train_py(*words, cwd=tmp_path))
+    assert line == "error: study.digits: [3, 3] must be two different digits from 0 to 9."
 
 
 @pytest.fixture
@@ -239,6 +232,8 @@ def test_a_gan_that_shows_few_digits_is_named(interpolation, tmp_path):
     ("word", "message"),
     [
         ("gan.experiment=scorer", "is a Classifier, not a GAN without labels: name one made by experiment=gan."),
+        ("gan.ckpt=nowhere.ckpt", "ckpt=nowhere.ckpt: no such file"),
+        ("gan.experiment=cgan_embed20", "is a GAN with labels, not a GAN without labels: name one made by"),
         ("cgan.experiment=gan", "is a GAN without labels, not a GAN with labels: name one made by"),
         ("autoencoder.experiment=interpolation", "is no model, not an Autoencoder: name one made by"),
         ("scorer=nowhere.safetensors", "nowhere.safetensors: no such file"),

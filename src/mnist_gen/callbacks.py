@@ -14,6 +14,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -32,7 +33,7 @@ def run_folder(trainer: L.Trainer) -> Path:
 
 def epochs_done(trainer: L.Trainer) -> int:
     """Finished epochs, the one that is ending included: the step of every curve and picture."""
-    return trainer.current_epoch + 1
+    return trainer.current_epoch + (trainer.state.fn == TrainerFn.FITTING)
 
 
 def how_to_go_on(trainer: L.Trainer) -> str:

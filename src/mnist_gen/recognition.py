@@ -22,6 +22,7 @@ Report = dict[
     str, Any
 ]  # scikit-learn's: {"0": {"precision": ..., "recall": ..., "f1-score": ..., "support": ...}, ...}
 COLUMNS = ("precision", "recall", "f1")
+WIDTH = len("weighted average") + 2  # of a table's first column
 
 
 def published(name: str | None) -> Mapping[str, Any] | None:
@@ -145,18 +146,20 @@ class Recognition(Callback):
 
 def table(title: str, ours: Report, reported: Mapping[str, Any] | None) -> str:
     """The per-digit figures in columns, and the report's beside them."""
-    head = f"{title:<14}" + "".join(f"{name:>10}" for name in (*COLUMNS, "support"))
+    head = f"{title:<{WIDTH}}" + "".join(f"{name:>10}" for name in (*COLUMNS, "support"))
     lines = [head + ("   report:" + "".join(f"{name:>10}" for name in COLUMNS) if reported else "")]
     rows: dict[str, tuple[Any, int | str]] = {str(digit): (ours[str(digit)], digit) for digit in range(NUM_CLASSES)}
     rows |= {f"{kind} average": (ours[f"{kind} avg"], kind) for kind in ("macro", "weighted")}
     for name, (row, key) in rows.items():
-        line = f"{name:<14}" + "".join(f"{row[column]:>10.2f}" for column in ("precision", "recall", "f1-score"))
+        line = f"{name:<{WIDTH}}" + "".join(f"{row[column]:>10.2f}" for column in ("precision", "recall", "f1-score"))
         line += f"{row['support']:>10.0f}"
         if reported:
-            theirs = [reported[c][key] if isinstance(key, int) else reported[key][c] for c in COLUMNS]
-            line += " " * 10 + "".join(f"{value:>10.2f}" for value in theirs)
+            values = [reported[c][key] if isinstance(key, int) else reported[key][c] for c in COLUMNS]
+            line += " " * 10 + "".join(f"{value:>10.2f}" for value in values)
         lines.append(line)
-    lines.append(f"{'accuracy':<34}{ours['accuracy']:>10.4f}" + (f"{reported['accuracy']:>50.4f}" if reported else ""))
+    lines.append(
+        f"{'accuracy':<{WIDTH + 20}}{ours['accuracy']:>10.4f}" + (f"{reported['accuracy']:>50.4f}" if reported else "")
+    )
     return "\n".join(lines) + "\n"
 
 
