@@ -1,7 +1,8 @@
+import pytest
 import torch
 from torch import nn
 
-from mnist_gen.networks import Decoder, Encoder, Probe, Scorer, StandardizedEncoder
+from mnist_gen.networks import Decoder, Encoder, Probe, Scorer, StandardizedEncoder, WhitenedEncoder
 
 IMAGES, LABELS = torch.rand(6, 1, 32, 32), torch.tensor([0, 1, 2, 3, 9, 9])
 
@@ -33,3 +34,15 @@ def test_standardised_codes():
     encoder.fit(codes)
     assert torch.allclose(encoder(IMAGES).mean(dim=0), torch.zeros(7), atol=1e-5)
     assert torch.allclose(encoder(IMAGES).std(dim=0), torch.ones(7), atol=1e-4)
+
+
+def test_whitened_codes_move_alike_in_all_directions():
+    encoder = WhitenedEncoder(Encoder(3), 3)
+    codes = encoder.codes(IMAGES)
+    assert torch.equal(codes, encoder(IMAGES))
+    changed = codes + torch.randn(6, 3) * torch.tensor([0.1, 0.5, 2.0])
+    encoder.fit(codes, changed)
+    moves = (changed - codes) / encoder.deviation @ encoder.whitening
+    spread = moves.T @ moves
+    assert torch.allclose(spread / spread[0, 0], torch.eye(3), atol=1e-3)
+    assert encoder(IMAGES).square().mean().item() == pytest.approx(1, abs=1e-4)

@@ -31,12 +31,12 @@ def transfer(arm="frozen", head=LinearHead, **options) -> Transfer:
         "encoder": Encoder,
         "head": head,
         "arm": arm,
-        "standardize": False,
         "augment": 0.0,
         "noise": 0.0,
+        "codes": "raw",
     }
     optimizer = partial(torch.optim.SGD, lr=0.1, weight_decay=0.3)
-    settings |= {"views": 1, "optimizer": optimizer, "encoder_rate": 0.5, "encoder_decay": 0.2}
+    settings |= {"views": 1, "optimizer": optimizer, "encoder_rate": 0.5}
     return Transfer(**{**settings, "draws": 2, "folds": 2, "patience": 3, **options})
 
 
@@ -62,15 +62,8 @@ def test_what_learns_and_how_fast(arm):
     classifiers = 2 * 3  # two draws, each with two folds left out and none
     assert learning == [classifiers * 650] if arm == "frozen" else [classifiers * 650, classifiers * 103_440]
     assert [group["lr"] for group in groups] == [0.1, 0.05][: len(groups)]
-    assert [group["weight_decay"] for group in groups] == [0.3, 0.2][: len(groups)]
+    assert [group["weight_decay"] for group in groups] == [0.3, 0.0][: len(groups)]
     assert (model.encoder is not None) == (arm == "frozen")
-
-
-def test_only_a_normalised_encoder_learns_with_weight_decay():
-    cfg = composed("experiment=transfer_linear_scratch")
-    assert (cfg.model.optimizer.weight_decay, cfg.model.encoder_decay) == (0.03, 0.03)
-    assert composed("experiment=transfer_linear_scratch", "pretrained=autoencoder").model.encoder_decay == 0
-    assert composed("experiment=report/transfer_linear_finetune").model.encoder_decay == 0
 
 
 @pytest.mark.parametrize(
@@ -80,7 +73,8 @@ def test_only_a_normalised_encoder_learns_with_weight_decay():
         ({"views": 0}, "model.views=0: must be at least 1"),
         ({"patience": 0}, "model.patience=0: must be at least 1"),
         ({"augment": -1.0}, "model.augment=-1.0: must be at least 0"),
-        ({"encoder_decay": -1.0}, "model.encoder_decay=-1.0: must be at least 0"),
+        ({"codes": "whitened"}, "model.codes=whitened: by no changes; set model.augment, model.noise"),
+        ({"codes": "white"}, "model.codes=white: choose one of raw, standardized, whitened"),
     ],
 )
 def test_impossible_settings_are_refused(option, message):
@@ -152,12 +146,12 @@ def test_scratch_encoders_all_differ():
     assert not any(torch.equal(codes[0], other) for other in codes[1:])
 
 
-def test_codes_are_standardised_without_labels(fit, tmp_path):
+def test_codes_are_whitened_without_labels(fit, tmp_path):
     words = ["experiment=transfer_linear_frozen", *FEW, f"pretrained.folder={tmp_path / 'pretrained'}"]
     fit(tmp_path / "run", *words, tiny=False)
     model = checkpoint.load(tmp_path / "run/checkpoints/last.ckpt")
     assert model.encoder.mean.abs().max() > 0
-    assert not torch.equal(model.encoder.deviation, torch.ones(64))
+    assert not torch.equal(model.encoder.whitening, torch.eye(64))
 
 
 @pytest.mark.parametrize("arm", ARMS)

@@ -83,6 +83,32 @@ class StandardizedEncoder(nn.Module):
         return (self.codes(images) - self.mean) / self.deviation
 
 
+class WhitenedEncoder(StandardizedEncoder):
+    """A standardised encoder whose codes, if that is asked for, move alike in all directions as an image is changed.
+
+    Then the directions in which different images lie apart count for more. It is the within-class covariance
+    normalisation of Hatch et al. (2006) without labels: an image's changes stand for a class.
+    """
+
+    whitening: Tensor
+
+    def __init__(self, network: nn.Module, latent_dim: int) -> None:
+        super().__init__(network, latent_dim)
+        self.register_buffer("whitening", torch.eye(latent_dim))
+
+    def fit(self, codes: Tensor, changed: Tensor | None = None) -> None:
+        """Takes mean and deviation from the network's codes, and whitening from those of the same images changed."""
+        super().fit(codes)
+        if changed is not None:
+            standardized, moves = (codes - self.mean) / self.deviation, (changed - codes) / self.deviation
+            variances, directions = torch.linalg.eigh(moves.T @ moves / len(moves))
+            whitening = directions / variances.clamp_min(1e-6).sqrt() @ directions.T
+            self.whitening.copy_(whitening / (standardized @ whitening).square().mean().sqrt())  # mean variance 1 again
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) @ self.whitening
+
+
 class LinearHead(nn.Sequential):
     """The report's minimal classifier: codes (N, latent_dim) -> logits (N, 10). 650 parameters at 64."""
 

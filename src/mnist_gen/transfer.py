@@ -6,7 +6,8 @@ stopping costs no label and sees no other image.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
@@ -21,21 +22,30 @@ from mnist_gen.data import Batch, to_images
 from mnist_gen.errors import UserError
 from mnist_gen.labels import FewLabels, LabelledBatch
 from mnist_gen.losses import losses_and_hits
-from mnist_gen.networks import STATISTICS, StandardizedEncoder
+from mnist_gen.networks import STATISTICS, WhitenedEncoder
 from mnist_gen.optimization import refuse_unless_finite
 
 ARMS = ("frozen", "finetune", "scratch")
+CODES = ("raw", "standardized", "whitened")
 
 
 class Member(nn.Module):
     """One classifier: a head on a frozen encoder's codes, or behind an encoder of its own, on images."""
 
-    def __init__(self, encoder: StandardizedEncoder | None, head: nn.Module) -> None:
+    def __init__(self, encoder: WhitenedEncoder | None, head: nn.Module) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.head(inputs if self.encoder is None else self.encoder(inputs))
+
+
+@contextmanager
+def _from_the_run_seed() -> Iterator[None]:
+    """Random numbers from the run's seed, wherever it stands: a resumed run draws the same."""
+    with torch.random.fork_rng():
+        torch.manual_seed(torch.initial_seed())
+        yield
 
 
 def _loss(classifier: Member, views: Tensor, labels: Tensor) -> Tensor:
@@ -52,14 +62,13 @@ class Transfer(L.LightningModule):
         head: makes the network from codes to logits (N, 10), given that length.
         arm: `frozen`, the encoder stays as it was pretrained; `finetune`, it learns too; `scratch`, it learns from
             random weights. The report's "composition" is the last in its code and the second in its words.
-        standardize: whether codes of a pretrained encoder are brought to mean 0 and deviation 1, as they are over
-            unlabelled training images.
+        codes: what is made of a pretrained encoder's: `raw`, nothing; `standardized`, mean 0 and deviation 1 over
+            unlabelled images; `whitened`, by how changing unlabelled images, as labelled ones are, moves them.
         augment: strength of `augment.random_affine` on labelled images; 0 for none.
         noise: standard deviation of the noise on them.
         views: codes a frozen encoder makes of each labelled image once: one of the image, the others of changed ones.
-        optimizer: makes an optimizer from parameter groups; its weight decay is the head's.
+        optimizer: makes an optimizer from parameter groups; its weight decay is the head's, an encoder has none.
         encoder_rate: learning rate of an encoder that learns, as a share of the head's.
-        encoder_decay: weight decay of an encoder that learns: as much as the head's kills one without normalisation.
         draws: D.
         folds: F; 0: the validation images say when to stop.
         patience: epochs without a better loss after which a draw is done.
@@ -75,34 +84,34 @@ class Transfer(L.LightningModule):
         encoder: Callable[..., nn.Module],
         head: Callable[..., nn.Module],
         arm: str,
-        standardize: bool,
+        codes: str,
         augment: float,
         noise: float,
         views: int,
         optimizer: Callable[..., Optimizer],
         encoder_rate: float,
-        encoder_decay: float,
         draws: int,
         folds: int,
         patience: int,
     ) -> None:
         super().__init__()
-        if arm not in ARMS:
-            raise UserError(f"model.arm={arm}: choose one of {', '.join(ARMS)}.")
+        for key, choice, choices in (("arm", arm, ARMS), ("codes", codes, CODES)):
+            if choice not in choices:
+                raise UserError(f"model.{key}={choice}: choose one of {', '.join(choices)}.")
         for key, value in {"views": views, "patience": patience}.items():
             if value < 1:
                 raise UserError(f"model.{key}={value}: must be at least 1.")
-        shares = {"augment": augment, "noise": noise, "encoder_rate": encoder_rate, "encoder_decay": encoder_decay}
-        for key, share in shares.items():
+        for key, share in {"augment": augment, "noise": noise, "encoder_rate": encoder_rate}.items():
             if share < 0:
                 raise UserError(f"model.{key}={share}: must be at least 0.")
-        self.arm, self.standardize, self.views = arm, standardize, views
+        if codes == "whitened" and not (augment or noise):
+            raise UserError("model.codes=whitened: by no changes; set model.augment, model.noise or other model.codes.")
+        self.arm, self.codes, self.views = arm, codes, views
         self.augment, self.noise = augment, noise
-        self.optimizer, self.encoder_rate, self.encoder_decay = optimizer, encoder_rate, encoder_decay
-        self.patience = patience
+        self.optimizer, self.encoder_rate, self.patience = optimizer, encoder_rate, patience
 
-        def make() -> StandardizedEncoder:
-            return StandardizedEncoder(encoder(latent_dim), latent_dim)
+        def make() -> WhitenedEncoder:
+            return WhitenedEncoder(encoder(latent_dim), latent_dim)
 
         frozen = arm == "frozen"
         self.encoder = make().requires_grad_(False) if frozen else None
@@ -122,7 +131,7 @@ class Transfer(L.LightningModule):
         self._watched: list[Tensor] = []
         self._fresh = False  # started from an autoencoder and not yet trained
 
-    def _encoders(self) -> list[StandardizedEncoder]:
+    def _encoders(self) -> list[WhitenedEncoder]:
         own = [member.encoder for group in (*self.groups, self.best) for member in group]
         return [encoder for encoder in (self.encoder, *own) if encoder is not None]
 
@@ -140,11 +149,14 @@ class Transfer(L.LightningModule):
     @torch.no_grad()
     def setup(self, stage: str) -> None:
         """Takes the statistics of a pretrained encoder's codes, once the data are there."""
-        if self._fresh and self.standardize:
-            encoders = self._encoders()
-            codes = encoders[0].eval().codes(to_images(self._data().train.images[:STATISTICS].cpu()))
+        if self._fresh and self.codes != "raw":
+            encoders, images = self._encoders(), to_images(self._data().train.images[:STATISTICS].cpu())
+            network = encoders[0].eval()
+            with _from_the_run_seed():
+                changed = network.codes(self._changed(images)) if self.codes == "whitened" else None
+            codes = network.codes(images)
             for encoder in encoders:
-                encoder.fit(codes)
+                encoder.fit(codes, changed)
         self._fresh = False
 
     def train(self, mode: bool = True) -> "Transfer":
@@ -162,7 +174,8 @@ class Transfer(L.LightningModule):
         if self.encoder is None:
             weights = [w for member in members if member.encoder is not None for w in member.encoder.parameters()]
             rate = optimizer.param_groups[0]["lr"] * self.encoder_rate
-            optimizer.add_param_group({"params": weights, "lr": rate, "weight_decay": self.encoder_decay})
+            # the head's decay would kill an encoder without batch normalisation, and costs one with it half a point
+            optimizer.add_param_group({"params": weights, "lr": rate, "weight_decay": 0.0})
         return optimizer
 
     @torch.no_grad()
@@ -172,8 +185,7 @@ class Transfer(L.LightningModule):
         if self.encoder is not None:
             raw = self._data().labelled.images.to(self.device)
             images = to_images(raw.flatten(0, 1))
-            with torch.random.fork_rng():
-                torch.manual_seed(torch.initial_seed())  # the run's seed: a resumed run sees the same views
+            with _from_the_run_seed():
                 views = [images, *(self._changed(images) for _ in range(self.views - 1))]
             codes = torch.stack([self.encoder(view) for view in views])  # (V, D N, latent_dim)
             self._codes["learnt"] = codes.unflatten(1, raw.shape[:2])  # (V, D, N, latent_dim)
