@@ -58,13 +58,15 @@ def side_by_side(grids: Mapping[str, Tensor], columns: int, title: str) -> Figur
     return figure
 
 
-def curves(xs: Sequence[float], series: HISTORY, title: str, ylabel: str, xlabel: str = "epoch") -> Figure:
-    """Named series of one value an `x`, in one chart."""
+def curves(
+    xs: Sequence[float], series: HISTORY, title: str, ylabel: str, xlabel: str = "epoch", scale: str = "linear"
+) -> Figure:
+    """Named series of one value an `x`, in one chart; `scale` is that of both axes."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
     for name, values in series.items():
         axes.plot(xs, values, label=name, marker="o" if len(xs) < 30 else None, markersize=3)
-    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel, xscale=scale, yscale=scale)
     axes.grid(alpha=0.3)
     axes.legend()
     return figure

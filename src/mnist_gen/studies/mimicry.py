@@ -1,0 +1,294 @@
+"""The report's theory of transformers, run: what they compute exactly, what breaks it, and what the report claims."""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+
+from mnist_gen import fidelity, figures
+from mnist_gen.attention import CentredWindows
+from mnist_gen.claims import Verdict
+from mnist_gen.claims import markdown as claimed
+from mnist_gen.claims.attention import holds, order_and_place, relative_error, signed_by_softmax
+from mnist_gen.constructions import (
+    AttentionConvolution,
+    AttentionStack,
+    TaggedDense,
+    TokenMLP,
+    WindowConvolution,
+    offsets_of,
+)
+from mnist_gen.data import IMAGE_SIZE, NUM_CLASSES, ImageData, to_images
+from mnist_gen.errors import UserError
+from mnist_gen.tables import markdown
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+class Finding(NamedTuple):
+    """What a study found: rows of its two tables, verdicts, pictures and figures."""
+
+    exact: list[tuple[str, dict[str, float]]]  # what computes what, and its largest absolute errors by precision
+    broken: list[tuple[str, float]]  # what was changed, and the relative error it makes
+    verdicts: list[Verdict]
+    pictures: dict[str, figures.Figure]
+
+
+def errors(make: Callable[..., nn.Module], images: Tensor, *layers: nn.Module) -> dict[str, float]:
+    """Largest absolute error by precision of a construction made from layers, against these one after the other."""
+    found = {}
+    for name, dtype in DTYPES.items():
+        exact, wanted = [copy.deepcopy(layer).to(dtype) for layer in layers], images.to(dtype)
+        made = make(*exact)(wanted)
+        for layer in exact:
+            wanted = layer(wanted)
+        found[name] = (made - wanted).abs().max().item()
+    return found
+
+
+class _Study(ABC):
+    """Looks at the first test images with torch's default weights, seeded.
+
+    Leaves a file of tables named after itself, which is printed too, figures and TensorBoard events.
+
+    Args:
+        images: how many to look at.
+        seed: of all weights.
+
+    Raises:
+        UserError: a number is impossible.
+    """
+
+    parts = ()  # no trained model is looked at
+    name: str
+
+    def __init__(self, images: int, seed: int) -> None:
+        if images < 1:
+            raise UserError(f"study.images={images}: must be at least 1.")
+        self.images, self.seed = images, seed
+
+    @torch.no_grad()
+    def __call__(self, folder: Path, data: ImageData, scorer: fidelity.Scorer) -> fidelity.Metrics:
+        """Looks, and shows what it found."""
+        torch.manual_seed(self.seed)
+        found = self.look(to_images(data.test.images[: self.images]).cpu())
+        rows = [[name, *(f"{error:.1e}" for error in by_precision.values())] for name, by_precision in found.exact]
+        text = "\n".join(
+            [
+                markdown(("computed by a transformer", *(f"largest error, {name}" for name in DTYPES)), rows),
+                markdown(("changed", "relative error"), [(name, f"{error:.2g}") for name, error in found.broken]),
+                claimed(found.verdicts),
+            ]
+        )
+        (folder / f"{self.name}.md").write_text(text)
+        print(text)
+        with SummaryWriter(str(folder)) as writer:
+            writer.add_text(self.name, text)
+            for name, picture in found.pictures.items():
+                figures.save(picture, folder / "figures" / f"{name}.png")
+                writer.add_figure(name, picture)
+        worst = {name: max(by_precision[name] for _, by_precision in found.exact) for name in DTYPES}
+        return {f"largest_error/{name}": error for name, error in worst.items()}
+
+    @abstractmethod
+    def look(self, images: Tensor) -> Finding:
+        """Everything that it finds in images (N, 1, 32, 32)."""
+
+
+class MimicConvolution(_Study):
+    """Convolutions by transformers: a token a window, or a token a pixel and a head an offset.
+
+    Args:
+        images: how many to look at.
+        seed: of all weights.
+        kernels: sides.
+        channels: that a convolution makes.
+        alpha: sharpness of attention where it is to be exact.
+        alphas: to try.
+        heads: of a token a pixel; None: as many as the largest kernel asks for.
+
+    Raises:
+        UserError: as `_Study`, or there are fewer heads than pixels in a kernel.
+    """
+
+    name = "mimic_conv"
+
+    def __init__(
+        self,
+        images: int,
+        seed: int,
+        kernels: Sequence[int],
+        channels: int,
+        alpha: float,
+        alphas: Sequence[float],
+        heads: int | None,
+    ) -> None:
+        super().__init__(images, seed)
+        for kernel in kernels:
+            CentredWindows(kernel)  # refuses an even one
+        needed = max(kernels) ** 2
+        if heads is not None and heads < needed:
+            raise UserError(
+                f"study.heads={heads}: a {max(kernels)}x{max(kernels)} kernel needs {needed}, one an offset."
+            )
+        self.kernels, self.channels, self.alpha, self.alphas = kernels, channels, alpha, alphas
+
+    def look(self, images: Tensor) -> Finding:
+        """As `_Study.look`."""
+        verdicts, exact = [], self._exact(images)
+        worst = max(error["float32"] for name, error in exact if name.startswith("windows"))
+        convolution = nn.Conv2d(1, self.channels, 3, padding=1)
+        wanted = convolution(images)
+        attending = WindowConvolution(convolution)
+        _let_attend(attending.block.attention)
+        normed = WindowConvolution(convolution)
+        normed.block.norm_feed_forward = nn.LayerNorm(normed.embedding.project.out_features)
+        by_alpha = [relative_error(AttentionConvolution(convolution, a)(images), wanted) for a in self.alphas]
+        by_heads = [relative_error(self._with_heads(convolution, count)(images), wanted) for count in range(1, 10)]
+        blunt = relative_error(AttentionConvolution(convolution, 0.0)(images), wanted)
+        broken = [
+            ("windows, attention left on (torch's own weights)", relative_error(attending(images), wanted)),
+            ("windows, with layer normalisation", relative_error(normed(images), wanted)),
+            ("pixels, without positions (attention alike everywhere)", blunt),
+            *((f"pixels, alpha {a:g}", error) for a, error in zip(self.alphas, by_alpha, strict=True)),
+            *((f"pixels, {count} of 9 heads", error) for count, error in enumerate(by_heads, 1)),
+        ]
+        verdicts = [
+            Verdict(
+                "a window for each pixel and the pointwise part do what a kernel does",
+                holds(worst),
+                f"largest error {worst:.1e}",
+            ),
+            Verdict(
+                "and the attention layer operates as usual",
+                holds(broken[0][1]),
+                f"left on, relative error {broken[0][1]:.2f}: it has to be muted",
+            ),
+            *order_and_place(images),
+        ]
+        pictures = {
+            "convolutions": self._picture(images, convolution),
+            "alpha": figures.curves(
+                self.alphas,
+                {"pixels, 3x3 kernel": by_alpha},
+                "A convolution by attention: error against sharpness",
+                "relative error",
+                "alpha",
+                "log",
+            ),
+            "heads": figures.curves(
+                range(1, 10),
+                {"pixels, 3x3 kernel": by_heads},
+                "A convolution by attention: error against the number of heads",
+                "relative error",
+                "heads",
+            ),
+        }
+        return Finding(exact, broken, verdicts, pictures)
+
+    def _exact(self, images: Tensor) -> list[tuple[str, dict[str, float]]]:
+        coloured = nn.Conv2d(1, 3, 3, padding=1)(images)
+        cases = [(f"{k}x{k}", images, nn.Conv2d(1, self.channels, k, padding=k // 2)) for k in self.kernels]
+        cases += [
+            ("3x3, three channels", coloured, nn.Conv2d(3, self.channels, 3, padding=1)),
+            ("3x3, three channels, stride 2, no padding", coloured, nn.Conv2d(3, self.channels, 3, stride=2)),
+        ]
+        found = []
+        for name, seen, convolution in cases:
+            found.append((f"windows: {name}", errors(WindowConvolution, seen, convolution)))
+            found.append((f"pixels: {name}", errors(self._by_attention, seen, convolution)))
+        stack = [nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)]
+        layers = [layer for convolution in stack for layer in (convolution, nn.ReLU())][:-1]
+        found.append(("pixels: three of 3x3, with ReLU between", errors(self._stack, images, *layers)))
+        return found
+
+    def _by_attention(self, convolution: nn.Conv2d) -> AttentionConvolution:
+        return AttentionConvolution(convolution, self.alpha)
+
+    def _stack(self, *layers: nn.Module) -> AttentionStack:
+        return AttentionStack([layer for layer in layers if isinstance(layer, nn.Conv2d)], self.alpha)
+
+    def _with_heads(self, convolution: nn.Conv2d, count: int) -> AttentionConvolution:
+        """The offsets that weigh most have a head."""
+        weights = convolution.weight.square().sum(dim=(0, 1)).flatten()
+        kept = weights.argsort(descending=True)[:count].tolist()
+        return AttentionConvolution(convolution, self.alpha, [offsets_of(3)[offset] for offset in kept])
+
+    def _picture(self, images: Tensor, convolution: nn.Conv2d) -> figures.Figure:
+        rows = {
+            "image": images,
+            "convolution": convolution(images)[:, :1],
+            "windows": WindowConvolution(convolution)(images)[:, :1],
+            "pixels": self._by_attention(convolution)(images)[:, :1],
+            "alpha 0.3": AttentionConvolution(convolution, 0.3)(images)[:, :1],
+            "5 heads": self._with_heads(convolution, 5)(images)[:, :1],
+        }
+        low, high = rows["convolution"].min(), rows["convolution"].max()
+        shown = [part if name == "image" else (part - low) / (high - low) for name, part in rows.items()]
+        return figures.grid(torch.cat(shown), len(images), "A 3x3 convolution by transformers", list(rows))
+
+
+class MimicDense(_Study):
+    """Dense layers and MLPs over a whole image: one token for all of it, or a token a pixel with a tag."""
+
+    name = "mimic_mlp"
+
+    def look(self, images: Tensor) -> Finding:
+        """As `_Study.look`."""
+        pixels, flat = IMAGE_SIZE**2, nn.Flatten()
+        dense, hidden, last = nn.Linear(pixels, NUM_CLASSES), nn.Linear(pixels, 64), nn.Linear(64, NUM_CLASSES)
+        exact = [
+            (f"one token: dense, {pixels} to 10", errors(_one_token, images, flat, dense)),
+            (f"one token: MLP, {pixels} to 64 to 10", errors(_one_token, images, flat, hidden, nn.ReLU(), last)),
+            (f"a token a pixel: dense, {pixels} to 10", errors(_tagged, images, flat, dense)),
+        ]
+        wanted = dense(images.flatten(1))
+        attending, normed = TaggedDense(dense, IMAGE_SIZE), TaggedDense(dense, IMAGE_SIZE)
+        _let_attend(attending.tagging.attention)
+        normed.gathering.norm_feed_forward = nn.LayerNorm(normed.embedding.project.out_features)
+        untagged = TaggedDense(dense, IMAGE_SIZE, tagged=False)
+        bound, reached, two = signed_by_softmax(dense.weight, images.flatten(1))
+        broken = [
+            ("a token a pixel, attention of the first block left on", relative_error(attending(images), wanted)),
+            ("a token a pixel, with layer normalisation", relative_error(normed(images), wanted)),
+            ("a token a pixel, without tags", relative_error(untagged(images), wanted)),
+            ("the matrix by one head's softmax, best possible (of the matrix)", bound),
+            ("the same, of what comes out", reached),
+            ("by two heads, of opposite sign, and a token of zeros", two),
+        ]
+        worst = max(error["float32"] for _, error in exact)
+        verdicts = [
+            Verdict(
+                "a transformer is a generalization of MLP",
+                holds(worst),
+                f"largest error {worst:.1e}, with one token or with a token a pixel",
+            ),
+            Verdict(
+                "since its self-attention lets all items interact",
+                holds(bound),
+                f"a head's weights are positive and add up to 1: at best {bound:.2f} of a signed matrix is missed; "
+                "attention can only gather, the feed-forward part applies the signs",
+            ),
+        ]
+        return Finding(exact, broken, verdicts, {})
+
+
+def _one_token(_: nn.Module, first: nn.Linear, *rest: nn.Module) -> TokenMLP:
+    last = rest[-1] if rest else None
+    assert last is None or isinstance(last, nn.Linear)
+    return TokenMLP(first, last, 1, IMAGE_SIZE)
+
+
+def _tagged(_: nn.Module, dense: nn.Linear) -> TaggedDense:
+    return TaggedDense(dense, IMAGE_SIZE)
+
+
+def _let_attend(attention: nn.MultiheadAttention) -> None:
+    """Torch's own initial weights."""
+    attention._reset_parameters()
+    attention.out_proj.reset_parameters()
