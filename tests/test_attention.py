@@ -11,11 +11,11 @@ from mnist_gen.attention import (
     Block,
     CentredWindows,
     ImageTransformer,
+    Nowhere,
     Patches,
+    Plane,
+    Raster,
     Windows,
-    nowhere,
-    plane,
-    raster,
     sinusoidal,
 )
 from mnist_gen.errors import UserError
@@ -52,8 +52,8 @@ def test_sinusoidal_positions_are_the_reports():
             angle = position / BASE ** (2 * i / 6)
             assert encoding[position, 2 * i].item() == pytest.approx(math.sin(angle), abs=1e-6)
             assert encoding[position, 2 * i + 1].item() == pytest.approx(math.cos(angle), abs=1e-6)
-    assert torch.equal(raster((2, 3), 6), sinusoidal(torch.arange(6.0), 6))
-    assert torch.equal(plane((2, 3), 8)[5], torch.cat([sinusoidal(torch.tensor([p]), 4)[0] for p in (1.0, 2.0)]))
+    assert torch.equal(Raster()((2, 3), 6), sinusoidal(torch.arange(6.0), 6))
+    assert torch.equal(Plane()((2, 3), 8)[5], torch.cat([sinusoidal(torch.tensor([p]), 4)[0] for p in (1.0, 2.0)]))
 
 
 def test_one_rotation_leads_from_a_position_to_those_a_step_further():
@@ -69,14 +69,14 @@ def test_without_positions_tokens_follow_a_permutation():
     pixels, order = torch.rand(3, 1, 4, 4), torch.randperm(16)
     shuffled = pixels.flatten(2)[:, :, order].view_as(pixels)
     with torch.no_grad():
-        blind = small(CentredWindows(1), nowhere)
+        blind = small(CentredWindows(1), Nowhere())
         assert torch.allclose(blind(shuffled), blind(pixels)[:, order], atol=1e-6)  # equivariant
         assert not torch.allclose(blind(shuffled), blind(pixels), atol=1e-2)  # not invariant
-        seeing = small(CentredWindows(1), raster)
+        seeing = small(CentredWindows(1), Raster())
         assert not torch.allclose(seeing(shuffled), seeing(pixels)[:, order], atol=1e-2)
 
 
-@pytest.mark.parametrize("positions", [nowhere, raster, plane])
+@pytest.mark.parametrize("positions", [Nowhere(), Raster(), Plane()])
 @pytest.mark.parametrize("tokens", [CentredWindows(1), CentredWindows(3), Patches(4)])
 def test_images_of_any_size(tokens, positions):
     model = small(tokens, positions)
@@ -108,8 +108,8 @@ def test_scores_say_where_to_attend():
         (lambda: Windows(9, 1, 0).grid(8, 8), "no window of side 9 fits into 8x8 pixels"),
         (lambda: Patches(5).grid(28, 28), "size=5: patches of that side do not divide images of 28x28 pixels"),
         (lambda: Block(8, 3, 16), "heads=3: does not divide dim=8"),
-        (lambda: raster((2, 2), 5), "dim=5: sines and cosines come in pairs"),
-        (lambda: plane((2, 2), 6), "dim=6: rows and columns take pairs"),
+        (lambda: Raster()((2, 2), 5), "dim=5: sines and cosines come in pairs"),
+        (lambda: Plane()((2, 2), 6), "dim=6: rows and columns take pairs"),
     ],
 )
 def test_impossible_settings_are_refused(make, message):
@@ -118,10 +118,10 @@ def test_impossible_settings_are_refused(make, message):
 
 
 def test_its_parameters():
-    model = small(CentredWindows(3), plane)
+    model = small(CentredWindows(3), Plane())
     attention, norms, feed_forward = 4 * (8 * 8 + 8), 2 * 2 * 8, 8 * 16 + 16 + 16 * 8 + 8
     assert (
         sum(weight.numel() for weight in model.parameters())
         == 9 * 8 + 8 + 2 * (attention + norms + feed_forward) + 2 * 8
     )
-    assert isinstance(small(CentredWindows(3), plane, norm=False).norm, nn.Identity)
+    assert isinstance(small(CentredWindows(3), Plane(), norm=False).norm, nn.Identity)

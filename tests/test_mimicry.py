@@ -1,13 +1,17 @@
 """What transformers compute: the studies, and the report's claims about them."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
 
+from mnist_gen import checkpoint
+from mnist_gen.attention import CentredWindows, Plane, ReadTransformer
 from mnist_gen.claims import FAILS, HOLDS
 from mnist_gen.claims.attention import order_and_place, relative_error, signed_by_softmax
 from mnist_gen.errors import UserError
+from mnist_gen.mimicry import ConvolutionTeacher, DenseTeacher, Mimicry
 from mnist_gen.studies.mimicry import MimicConvolution, MimicDense
 from tests.conftest import error_line, train_py
 
@@ -94,3 +98,55 @@ def test_a_study_leaves_its_tables(fit, tmp_path, monkeypatch):
 def test_too_few_heads_end_in_one_line(tmp_path):
     line = error_line(train_py("experiment=mimic_conv", "study.heads=9", f"hydra.run.dir={tmp_path}/run"))
     assert line == "error: study.heads=9: a 5x5 kernel needs 25, one an offset."
+
+
+def mimicry(teacher, pooled) -> Mimicry:
+    options = {"tokens": CentredWindows(3), "positions": Plane(), "channels": 1, "dim": 8, "depth": 1}
+    network = ReadTransformer(3, pooled, **options, heads=2, hidden=8)
+    return Mimicry(teacher, network, 8, partial(torch.optim.SGD, lr=0.1), warmup=0, decay_from=1.0)
+
+
+def test_a_teacher_gives_what_torch_gives():
+    images = torch.rand(2, 1, 8, 8)
+    convolution, dense = ConvolutionTeacher(3, 5), DenseTeacher(4, 8)
+    wanted = torch.nn.functional.conv2d(images, convolution.weight, convolution.bias, padding=2)
+    assert torch.allclose(convolution(images).transpose(1, 2).unflatten(2, (8, 8)), wanted)
+    assert torch.equal(dense(images), images.flatten(1) @ dense.weight.T + dense.bias)
+    with pytest.raises(UserError, match="model.teacher.kernel=4: a kernel that keeps an image's size has an odd side"):
+        ConvolutionTeacher(3, 4)
+
+
+@pytest.mark.parametrize(("teacher", "pooled"), [(ConvolutionTeacher(3, 3), False), (DenseTeacher(3, 8), True)])
+def test_only_the_network_learns(teacher, pooled):
+    model = mimicry(teacher, pooled)
+    images = torch.rand(2, 1, 32, 32)
+    made, wanted = model.both(images)
+    assert made.shape == wanted.shape
+    loss = model.training_step((images, torch.zeros(2)), 0)
+    assert loss.item() == pytest.approx((made - wanted).square().mean().item())
+    loss.backward()
+    assert all(weight.grad is not None for weight in model.network.read.parameters())
+    assert all(weight.grad is None for weight in teacher.parameters())
+
+
+def test_the_error_is_relative_to_what_a_constant_would_make(monkeypatch):
+    model, logged = mimicry(DenseTeacher(3, 8), True), {}
+    monkeypatch.setattr(model, "log", lambda name, value, **_: logged.__setitem__(name, value.item()))
+    wanted = torch.randn(4, 3)
+    for made, error in ((wanted, 0.0), (wanted.mean().expand_as(wanted), 1.0)):
+        monkeypatch.setattr(model, "both", lambda images, made=made: (made, wanted))
+        model.validation_step((wanted, wanted), 0)
+        model.on_validation_epoch_end()
+        assert logged["val/relative_error"] == pytest.approx(error, abs=1e-6)
+
+
+@pytest.mark.parametrize("teacher", ["convolution", "dense"])
+def test_what_a_learning_run_leaves(fit, tmp_path, teacher):
+    words = ["experiment=mimic_learned", f"model/teacher={teacher}", "model.side=8", "trainer.max_epochs=1"]
+    words += ["trainer.limit_train_batches=2", "data.batch_size=8", "data.eval_batch_size=50"]
+    fit(tmp_path, *words, tiny=False)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())["metrics"]
+    assert 0 < metrics["test/relative_error"] < 10
+    assert (tmp_path / "figures/mimicry.png").exists()
+    again = checkpoint.load(tmp_path / "checkpoints/best.ckpt")
+    assert isinstance(again, Mimicry)

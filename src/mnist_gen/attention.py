@@ -1,6 +1,7 @@
 """Transformers on images: how one becomes tokens, what says where they are, and BERT's blocks on `torch.nn` parts."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from mnist_gen.errors import UserError
 
 Grid = tuple[int, int]  # rows and columns of tokens
+Positions = Callable[[Grid, int], Tensor]  # encodings (T, dim) of a grid of tokens, given dim
 BASE = 10_000  # of sinusoidal encodings
 
 
@@ -81,22 +83,32 @@ def sinusoidal(positions: Tensor, dim: int) -> Tensor:
     return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)
 
 
-def nowhere(grid: Grid, dim: int) -> Tensor:
-    """No positions, (T, dim)."""
-    return torch.zeros(grid[0] * grid[1], dim)
+class Nowhere:
+    """No positions: zeros (T, dim) for a grid of tokens."""
+
+    def __call__(self, grid: Grid, dim: int) -> Tensor:
+        return torch.zeros(grid[0] * grid[1], dim)
 
 
-def raster(grid: Grid, dim: int) -> Tensor:
-    """The report's positions (T, dim): tokens numbered row by row. They move when the width does."""
-    return sinusoidal(torch.arange(grid[0] * grid[1], dtype=torch.float32), dim)
+class Raster:
+    """The report's positions (T, dim) of a grid: tokens numbered row by row, anew for each width."""
+
+    def __call__(self, grid: Grid, dim: int) -> Tensor:
+        return sinusoidal(torch.arange(grid[0] * grid[1], dtype=torch.float32), dim)
 
 
-def plane(grid: Grid, dim: int) -> Tensor:
-    """Positions (T, dim) in two directions: half of an encoding tells the row, half the column."""
-    if dim % 4:
-        raise UserError(f"dim={dim}: rows and columns take pairs of sines and cosines; choose a multiple of 4.")
-    rows, columns = torch.meshgrid(*(torch.arange(side, dtype=torch.float32) for side in grid), indexing="ij")
-    return torch.cat([sinusoidal(rows.flatten(), dim // 2), sinusoidal(columns.flatten(), dim // 2)], dim=1)
+class Plane:
+    """Positions (T, dim) in two directions: half of an encoding tells the row, half the column.
+
+    Raises:
+        UserError: `dim` cannot be shared out so.
+    """
+
+    def __call__(self, grid: Grid, dim: int) -> Tensor:
+        if dim % 4:
+            raise UserError(f"dim={dim}: rows and columns take pairs of sines and cosines; choose a multiple of 4.")
+        rows, columns = torch.meshgrid(*(torch.arange(side, dtype=torch.float32) for side in grid), indexing="ij")
+        return torch.cat([sinusoidal(rows.flatten(), dim // 2), sinusoidal(columns.flatten(), dim // 2)], dim=1)
 
 
 class Block(nn.Module):
@@ -131,12 +143,12 @@ class Embedding(nn.Module):
 
     Args:
         tokens: how an image becomes tokens.
-        positions: makes encodings (T, dim) of a grid of tokens, which are added to them.
+        positions: added to them.
         channels: of images.
         dim: of a token.
     """
 
-    def __init__(self, tokens: Windows, positions: Callable[[Grid, int], Tensor], channels: int, dim: int) -> None:
+    def __init__(self, tokens: Windows, positions: Positions, channels: int, dim: int) -> None:
         super().__init__()
         self.tokens, self.positions = tokens, positions
         self.project = nn.Linear(channels * tokens.size**2, dim)
@@ -151,7 +163,7 @@ class ImageTransformer(nn.Module):
 
     Args:
         tokens: how an image becomes tokens.
-        positions: makes encodings (T, dim) of a grid of tokens, which are added to them.
+        positions: added to them.
         channels: of images.
         dim: of a token.
         depth: blocks.
@@ -163,7 +175,7 @@ class ImageTransformer(nn.Module):
     def __init__(
         self,
         tokens: Windows,
-        positions: Callable[[Grid, int], Tensor],
+        positions: Positions,
         channels: int,
         dim: int,
         depth: int,
@@ -181,3 +193,22 @@ class ImageTransformer(nn.Module):
         for block in self.blocks:
             tokens = block(tokens)
         return self.norm(tokens)
+
+
+class ReadTransformer(nn.Module):
+    """A transformer and a dense layer, on each token (N, T, out) or on the mean of all (N, out).
+
+    Args:
+        out: values read.
+        pooled: whether from the mean of all tokens.
+        transformer: the options of `ImageTransformer`.
+    """
+
+    def __init__(self, out: int, pooled: bool, **transformer: Any) -> None:
+        super().__init__()
+        self.transformer = ImageTransformer(**transformer)
+        self.read, self.pooled = nn.Linear(transformer["dim"], out), pooled
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.transformer(images)
+        return self.read(tokens.mean(dim=1) if self.pooled else tokens)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mnist_gen.attention import Block, Embedding, Grid, Windows, nowhere
+from mnist_gen.attention import Block, Embedding, Grid, Nowhere, Windows
 from mnist_gen.errors import UserError
 
 Offset = tuple[int, int]  # row and column of the key, from the query
@@ -34,7 +34,7 @@ class WindowConvolution(nn.Module):
         size, stride, padding = _square(convolution)
         length = channels * size**2
         self.out = slice(length, length + out)
-        self.embedding = Embedding(Windows(size, stride, padding), nowhere, channels, length + out)
+        self.embedding = Embedding(Windows(size, stride, padding), Nowhere(), channels, length + out)
         self.block = Block(length + out, heads=1, hidden=2 * out, norm=False)
         self.to(convolution.weight)
         _take_in(self.embedding, slice(0, length))
@@ -69,7 +69,7 @@ class AttentionConvolution(nn.Module):
         dim = heads * max(channels, math.ceil((channels + out) / heads))
         self.out = slice(channels, channels + out)
         self.pad = nn.ZeroPad2d(padding)
-        self.embedding = Embedding(Windows(1, 1, 0), nowhere, channels, dim)
+        self.embedding = Embedding(Windows(1, 1, 0), Nowhere(), channels, dim)
         self.block = Block(dim, heads, hidden=1, norm=False)
         self.to(convolution.weight)
         _take_in(self.embedding, slice(0, channels))
@@ -169,7 +169,7 @@ class TokenMLP(nn.Module):
         length, out = channels * side**2, (last or first).out_features
         hidden = 2 * out if last is None else first.out_features
         seen, self.out = _slots(length, out)
-        self.embedding = Embedding(Windows(side, side, 0), nowhere, channels, length + out)
+        self.embedding = Embedding(Windows(side, side, 0), Nowhere(), channels, length + out)
         self.block = Block(length + out, heads=1, hidden=hidden, norm=False)
         self.to(first.weight)
         _take_in(self.embedding, seen)

@@ -1,15 +1,12 @@
 """What the report says of transformers: order, positions, sizes, and what attention alone can compute."""
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mnist_gen.attention import BASE, CentredWindows, Grid, ImageTransformer, nowhere, plane, raster, sinusoidal
+from mnist_gen.attention import BASE, CentredWindows, ImageTransformer, Nowhere, Plane, Positions, Raster, sinusoidal
 from mnist_gen.claims import FAILS, HOLDS, Verdict
 
-Positions = Callable[[Grid, int], Tensor]
 EXACT = 1e-5  # largest error that counts as none, in single precision
 SEED = 0  # of the random transformers
 
@@ -67,11 +64,11 @@ def order_and_place(images: Tensor) -> list[Verdict]:
     small = images[:, :, ::2, ::2]
     order = torch.randperm(small.shape[2] * small.shape[3])
     shuffled = small.flatten(2)[:, :, order].view_as(small)
-    blind, seeing = (_random(positions) for positions in (nowhere, raster))
+    blind, seeing = (_random(positions) for positions in (Nowhere(), Raster()))
     moved = relative_error(blind(shuffled), blind(small))
     followed = relative_error(blind(shuffled), blind(small)[:, order])
     told = relative_error(seeing(shuffled), seeing(small)[:, order])
-    sizes = {name: _same_pixels(kind, images) for name, kind in (("raster", raster), ("plane", plane))}
+    sizes = {name: _same_pixels(kind, images) for name, kind in (("raster", Raster()), ("plane", Plane()))}
     turned = _turned()
     return [
         Verdict(

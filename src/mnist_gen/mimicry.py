@@ -1,0 +1,145 @@
+"""A network that learns to give what a fixed convolution or dense layer gives."""
+
+from collections.abc import Callable
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from mnist_gen import figures
+from mnist_gen.callbacks import run_folder
+from mnist_gen.data import Batch, ImageData, to_images
+from mnist_gen.errors import UserError
+from mnist_gen.optimization import refuse_unless_finite, warm_up_and_decay
+
+SHOWN = 10  # images in a picture
+
+
+class ConvolutionTeacher(nn.Conv2d):
+    """A convolution that keeps the size: images (N, 1, H, W) -> a result for each pixel (N, H W, out).
+
+    Args:
+        out: channels.
+        kernel: odd side.
+    """
+
+    def __init__(self, out: int, kernel: int) -> None:
+        if kernel % 2 == 0:
+            raise UserError(f"model.teacher.kernel={kernel}: a kernel that keeps an image's size has an odd side.")
+        super().__init__(1, out, kernel, padding=kernel // 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).flatten(2).transpose(1, 2)
+
+
+class DenseTeacher(nn.Linear):
+    """A dense layer over all pixels: images (N, 1, side, side) -> (N, out)."""
+
+    def __init__(self, out: int, side: int) -> None:
+        super().__init__(side**2, out)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images.flatten(1))
+
+
+class Mimicry(L.LightningModule):
+    """A network learns from images to give what a teacher with random weights gives (Hinton et al. 2015).
+
+    The error is relative: the root mean square of the difference, by that of the teacher's deviation from its mean.
+
+    Args:
+        teacher: fixed; takes images (N, 1, side, side).
+        network: what learns, from the same images to results of the same shape.
+        side: to which images are averaged down, a divisor of theirs.
+        optimizer: makes an optimizer from parameters.
+        warmup: batches over which the learning rate rises to its value.
+        decay_from: share of the run after which it falls linearly to 0.
+    """
+
+    def __init__(
+        self,
+        teacher: nn.Module,
+        network: nn.Module,
+        side: int,
+        optimizer: Callable[..., Optimizer],
+        warmup: int,
+        decay_from: float,
+    ) -> None:
+        super().__init__()
+        self.teacher, self.network, self.side = teacher.requires_grad_(False), network, side
+        self.optimizer, self.warmup, self.decay_from = optimizer, warmup, decay_from
+        self._looked_at: list[Tensor] = []
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """The optimizer and its schedule, stepped each batch."""
+        optimizer = self.optimizer(self.network.parameters())
+        batches = self.trainer.estimated_stepping_batches
+        schedule = warm_up_and_decay(optimizer, batches, self.warmup, self.decay_from)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def both(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """What the network and the teacher make of images (N, 1, 32, 32) in [0, 1]."""
+        small = F.adaptive_avg_pool2d(images, self.side)
+        return self.network(small), self.teacher(small)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The mean squared difference."""
+        made, wanted = self.both(batch[0])
+        loss = F.mse_loss(made, wanted)
+        refuse_unless_finite(loss, self, self.global_step)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measures a batch."""
+        self._measure(batch[0])
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measures a batch."""
+        self._measure(batch[0])
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs `val/relative_error`."""
+        self._log("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Logs `test/relative_error`."""
+        self._log("test")
+
+    def _measure(self, images: Tensor) -> None:
+        made, wanted = self.both(images)
+        squares = torch.stack([(made - wanted).double().square().mean(), wanted.double().mean()])
+        self._looked_at.append(torch.cat([squares, wanted.double().square().mean().unsqueeze(0)]))
+
+    def _log(self, split: str) -> None:
+        difference, mean, square = torch.stack(self._looked_at).mean(dim=0)  # batches are of one size
+        self._looked_at = []
+        self.log(f"{split}/relative_error", (difference / (square - mean.square())).sqrt().float(), logger=False)
+
+
+class DrawMimicry(Callback):
+    """A picture of what teacher and network make of test images, at the end: figures/mimicry.png."""
+
+    @torch.no_grad()
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """One channel of a convolution as an image; of a dense layer, one result against the other."""
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(pl_module, Mimicry)
+        assert isinstance(data, ImageData)
+        if trainer.is_global_zero:
+            images = to_images(data.test.images[:SHOWN].to(pl_module.device))
+            figures.save(_picture(pl_module, images), run_folder(trainer) / "figures" / "mimicry.png")
+
+
+def _picture(model: Mimicry, images: Tensor) -> figures.Figure:
+    made, wanted = model.both(images)
+    if wanted.ndim == 2:
+        points = {"a result of an image": (wanted.flatten().tolist(), made.flatten().tolist())}
+        return figures.scatter({"what is learnt": points}, "A dense layer mimicked", "the layer", "the network", False)
+    low, high = wanted[..., 0].min(), wanted[..., 0].max()
+    rows = [(part[..., 0] - low) / (high - low) for part in (wanted, made)]
+    shown = [F.adaptive_avg_pool2d(images, model.side), *(row.view(-1, 1, model.side, model.side) for row in rows)]
+    return figures.grid(torch.cat(shown), len(images), "A convolution mimicked", ("image", "convolution", "network"))
