@@ -129,6 +129,12 @@ def test_only_the_network_learns(teacher, pooled):
     assert all(weight.grad is None for weight in teacher.parameters())
 
 
+def test_a_network_of_another_shape_is_refused():
+    model = mimicry(ConvolutionTeacher(3, 3), pooled=True)
+    with pytest.raises(UserError, match=r"model.network gives \(3,\) for an image and the teacher \(64, 3\)"):
+        model.both(torch.rand(1, 1, 32, 32))
+
+
 def test_the_error_is_relative_to_what_a_constant_would_make(monkeypatch):
     model, logged = mimicry(DenseTeacher(3, 8), True), {}
     monkeypatch.setattr(model, "log", lambda name, value, **_: logged.__setitem__(name, value.item()))

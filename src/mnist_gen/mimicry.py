@@ -82,9 +82,20 @@ class Mimicry(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def both(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """What the network and the teacher make of images (N, 1, 32, 32) in [0, 1]."""
+        """What the network and the teacher make of images (N, 1, 32, 32) in [0, 1].
+
+        Raises:
+            UserError: they differ in shape.
+        """
         small = F.adaptive_avg_pool2d(images, self.side)
-        return self.network(small), self.teacher(small)
+        made, wanted = self.network(small), self.teacher(small)
+        if made.shape != wanted.shape:
+            shapes = [tuple(part.shape[1:]) for part in (made, wanted)]
+            raise UserError(
+                f"model.network gives {shapes[0]} for an image and the teacher {shapes[1]}: "
+                "to mimic a convolution it takes a token for each pixel, model/network/tokens=windows or pixels."
+            )
+        return made, wanted
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The mean squared difference."""
