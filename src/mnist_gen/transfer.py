@@ -174,7 +174,7 @@ class Transfer(L.LightningModule):
         if self.encoder is None:
             weights = [w for member in members if member.encoder is not None for w in member.encoder.parameters()]
             rate = optimizer.param_groups[0]["lr"] * self.encoder_rate
-            # the head's decay would kill an encoder without batch normalisation, and costs one with it half a point
+            # the head's decay kills an encoder without batch normalisation; a pretrained one with it loses half a point
             optimizer.add_param_group({"params": weights, "lr": rate, "weight_decay": 0.0})
         return optimizer
 

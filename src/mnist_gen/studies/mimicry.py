@@ -140,7 +140,7 @@ class MimicConvolution(_Study):
 
     def look(self, images: Tensor) -> Finding:
         """As `_Study.look`."""
-        verdicts, exact = [], self._exact(images)
+        exact = self._exact(images)
         worst = max(error["float32"] for name, error in exact if name.startswith("windows"))
         convolution = nn.Conv2d(1, self.channels, 3, padding=1)
         wanted = convolution(images)
