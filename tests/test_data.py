@@ -143,11 +143,21 @@ def test_tracked_files_are_only_read(real):
         ({"batch_size": 241}, "batch_size=241 is larger than the training set .240 images"),
         ({"batch_size": 0}, "data.batch_size=0: must be at least 1"),
         ({"eval_batch_size": -1}, "data.eval_batch_size=-1: must be at least 1"),
+        ({"train_images": 0}, "data.train_images=0: must be from 1 to 240"),
+        ({"train_images": 241}, "data.train_images=241: must be from 1 to 240"),
     ],
 )
-def test_impossible_batch_sizes(tiny_data, tmp_path, options, message):
+def test_impossible_sizes(tiny_data, tmp_path, options, message):
     with pytest.raises(UserError, match=message):
         tiny(tiny_data, tmp_path, **options)
+
+
+def test_fewer_training_images_come_up_more_often(tiny_data, tmp_path):
+    all_of_them, few = tiny(tiny_data, tmp_path), tiny(tiny_data, tmp_path, train_images=100)
+    assert len(few.train) == len(all_of_them.train) == 240
+    assert torch.equal(few.train.images[200:], all_of_them.train.images[:40])
+    assert len(few.train.images.flatten(1).unique(dim=0)) == 100
+    assert torch.equal(few.val.images, all_of_them.val.images)
 
 
 def test_unknown_data_set():

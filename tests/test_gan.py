@@ -79,7 +79,7 @@ def on_codes(*overrides) -> GAN:
 
 def test_a_step_on_codes_leaves_the_autoencoder_alone(monkeypatch):
     model = on_codes()
-    assert model.starts_pretrained
+    assert model.starts_from == "pretrained"
     step = Step(model, monkeypatch)
     assert all(value.isfinite() for value in step().values())
     moved = step.moved()
@@ -124,9 +124,9 @@ def test_a_decoder_of_an_autoencoder(start, monkeypatch):
     torch.manual_seed(0)
     cfg = composed("experiment=gan_decoder", f"model.generator.start={start}", "model.discriminator.channels=2")
     model = instantiate(pretraining.complete(cfg).model)
-    assert model.starts_pretrained == (start != "scratch")
+    assert (model.starts_from == "pretrained") == (start != "scratch")
     autoencoder = Autoencoder(64, Encoder, Decoder, torch.optim.Adam, 0, 1.0)
-    if model.starts_pretrained:
+    if model.starts_from:
         model.start_from(autoencoder)
         for generator in (model.generator, model.averaged):
             assert torch.equal(generator.decoder[0].weight, autoencoder.decoder[0].weight)

@@ -103,14 +103,23 @@ class ImageData(L.LightningDataModule):
         batch_size: training images in a batch and process.
         eval_batch_size: validation and test images in a batch.
         seed: orders the training images, differently each epoch.
+        train_images: different ones to train on, the first so many; they come up as often as it takes to make an
+            epoch as long as with all. None: all.
 
     Raises:
-        UserError: a file is corrupt or cannot be fetched, the cache cannot be written, or the batch is larger
-            than the set.
+        UserError: there are not as many training images, a file is corrupt or cannot be fetched, the cache cannot be
+            written, or the batch is larger than the set.
     """
 
     def __init__(
-        self, dataset: str, root: str, cache: str, batch_size: int, eval_batch_size: int = 1000, seed: int = 0
+        self,
+        dataset: str,
+        root: str,
+        cache: str,
+        batch_size: int,
+        eval_batch_size: int = 1000,
+        seed: int = 0,
+        train_images: int | None = None,
     ) -> None:
         super().__init__()
         if dataset not in DATASETS:
@@ -120,6 +129,7 @@ class ImageData(L.LightningDataModule):
                 raise UserError(f"data.{key}={size}: must be at least 1.")
         self.dataset, self.root, self.cache = dataset, Path(root), Path(cache).expanduser()
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
+        self.train_images = train_images
         self._served = 0
 
     def prepare_data(self) -> None:
@@ -142,6 +152,10 @@ class ImageData(L.LightningDataModule):
         everything = ImageSet(known.data, known.targets).to(device)
         self.train = everything.subset((~in_val).to(device))
         self.val = everything.subset(in_val.to(device))
+        if self.train_images is not None:
+            if not 1 <= self.train_images <= len(self.train):
+                raise UserError(f"data.train_images={self.train_images}: must be from 1 to {len(self.train)}.")
+            self.train = self.train.subset(torch.arange(len(self.train), device=device) % self.train_images)
         self.test = ImageSet(test.data, test.targets).to(device)
         if self.batch_size > len(self.train):
             raise UserError(
@@ -199,7 +213,7 @@ class ImageData(L.LightningDataModule):
         """The test images in their own order."""
         return self.in_order(self.test)
 
-    def in_order(self, images: ImageSet) -> DataLoader[Batch]:
+    def in_order(self, images: Dataset[Any]) -> DataLoader[Any]:
         """A loader over a set as it lies."""
         return DataLoader(images, batch_size=self.eval_batch_size, collate_fn=_as_is, generator=torch.Generator())
 

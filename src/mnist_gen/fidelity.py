@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model
 from torch import Tensor, nn
+from torchmetrics.image import StructuralSimilarityIndexMeasure
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from mnist_gen.data import NUM_CLASSES, to_images
@@ -199,6 +200,38 @@ def cas(images: Tensor, labels: Tensor, test_images: Tensor, test_labels: Tensor
     with torch.no_grad():
         digits = torch.cat([probe(chunk).argmax(dim=1) for chunk in test_images.split(SMALL_CHUNK)])
     return (digits == test_labels).float().mean().item()
+
+
+def realism(scorer: Scorer, made: Tensor, real: Tensor) -> float:
+    """How far translations are from images of their class: FID, whoever is whose counterpart."""
+    return fid(read(scorer, made)[0], read(scorer, real)[0])
+
+
+def correspondence(scorer: Scorer, made: Tensor, wanted: Tensor, labels: Tensor) -> Metrics:
+    """How much translations (N, 1, 32, 32) are their inputs' counterparts, whatever they look like.
+
+    Args:
+        scorer: of the class that is translated into.
+        made: translations.
+        wanted: the true counterparts, in the same order.
+        labels: of the inputs, (N,).
+
+    Returns:
+        The share in which the input's digit is read; the mean absolute difference and SSIM (Wang et al. 2004) to the
+        counterpart; and how many of a thousand are nearer to their own counterpart than to any other.
+    """
+    digits = read(scorer, made)[1]
+    similarity = StructuralSimilarityIndexMeasure(data_range=1.0).to(made.device)
+    for chunk, counterparts in zip(made.split(CHUNK), wanted.split(CHUNK), strict=True):
+        similarity.update(chunk, counterparts)
+    few, known = made[:CHUNK].flatten(1), wanted[:CHUNK].flatten(1)
+    found = torch.cdist(few, known).argmin(dim=1) == torch.arange(len(few), device=few.device)
+    return {
+        "correspondence": (digits == labels).float().mean().item(),
+        "l1": (made - wanted).abs().mean().item(),
+        "ssim": float(similarity.compute()),
+        "retrieval": found.float().mean().item(),
+    }
 
 
 def glance(scorer: Scorer, sample: Sample, real: Tensor) -> Metrics:

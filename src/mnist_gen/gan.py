@@ -14,9 +14,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.data import CHUNK, NUM_CLASSES, Batch, ImageData, to_images
 from mnist_gen.errors import UserError
-from mnist_gen.losses import Loss, squared_gradient_norm
+from mnist_gen.losses import Loss, scored
 from mnist_gen.networks import STATISTICS
-from mnist_gen.optimization import move_average, refuse_unless_finite, warm_up_and_decay
+from mnist_gen.optimization import descend, move_average, warm_up_and_decay
 from mnist_gen.players import CodeGenerator, Generator
 from mnist_gen.spaces import Codes, Pixels
 
@@ -96,9 +96,9 @@ class GAN(L.LightningModule):
             raise UserError("model.space, generator and discriminator: all must be of images, or all of codes.")
 
     @property
-    def starts_pretrained(self) -> bool:
-        """Whether a part of it starts from an autoencoder's."""
-        return self.space.starts_pretrained or self.generator.starts_pretrained
+    def starts_from(self) -> str | None:
+        """The autoencoder from which a part of it starts, if one does."""
+        return "pretrained" if self.space.starts_pretrained or self.generator.starts_pretrained else None
 
     def start_from(self, autoencoder: Autoencoder) -> None:
         """Takes a pretrained autoencoder's weights: the space's networks, or the generator's decoder."""
@@ -136,18 +136,21 @@ class GAN(L.LightningModule):
 
         # Discriminator: score real images above generated ones of the same labels.
         fake = self.generator(self._latents(len(real)), asked).detach()
-        penalised = self.r1 > 0 or self.r2 > 0
-        real_scores, fake_scores, penalty = self._scores(real, fake, asked, penalised)
+        twice = None if asked is None else asked.repeat(2)
+        real_scores, fake_scores, penalty = scored(
+            lambda points: self.discriminator(points, twice), real, fake, self.r1, self.r2
+        )
         loss_d = self.loss.discriminator(real_scores, fake_scores)
         mismatch = self._mismatch(real, labels, real_scores)
-        self._descend(discriminator_optimizer, self.discriminator, loss_d + penalty + mismatch)
+        step = self.global_step // 2
+        descend(self, discriminator_optimizer, loss_d + penalty + mismatch, step, "discriminator's loss")
 
         # Generator: score generated images above real ones.
         fake = self.generator(self._latents(len(real)), asked)
         with torch.no_grad():
             real_scores = self.discriminator(real, asked)
         loss_g = self.loss.generator(real_scores, self.discriminator(fake, asked))
-        self._descend(generator_optimizer, self.generator, loss_g)
+        descend(self, generator_optimizer, loss_g, step, "generator's loss")
         move_average(self.averaged, self.generator, self.ema_decay, self.global_step // 2)
 
         for scheduler in cast(list[LambdaLR], self.lr_schedulers()):
@@ -157,18 +160,6 @@ class GAN(L.LightningModule):
     def _latents(self, count: int) -> Tensor:
         return torch.randn(count, self.latent_dim, device=self.device)
 
-    def _scores(
-        self, real: Tensor, fake: Tensor, labels: Tensor | None, penalised: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores of real and of fake points, each (N,), in one pass, and the R1 + R2 penalty (a scalar)."""
-        points = torch.cat([real, fake]).requires_grad_(penalised)
-        scores = self.discriminator(points, None if labels is None else labels.repeat(2))
-        real_scores, fake_scores = scores.chunk(2)
-        if not penalised:
-            return real_scores, fake_scores, torch.zeros((), device=self.device)
-        r1, r2 = squared_gradient_norm(scores, points).chunk(2)
-        return real_scores, fake_scores, self.r1 / 2 * r1.mean() + self.r2 / 2 * r2.mean()
-
     def _mismatch(self, real: Tensor, labels: Tensor, real_scores: Tensor) -> Tensor:
         """Weighted loss of telling a quarter of the real images from the same images under wrong labels."""
         if self.mismatch == 0:
@@ -176,15 +167,6 @@ class GAN(L.LightningModule):
         few = -(-len(real) // 4)
         wrong = (labels[:few] + torch.randint(1, NUM_CLASSES, (few,), device=self.device)) % NUM_CLASSES
         return self.mismatch * self.loss.discriminator(real_scores[:few], self.discriminator(real[:few], wrong))
-
-    def _descend(self, optimizer: Optimizer, network: nn.Module, loss: Tensor) -> None:
-        """One step of one network, refused while its weights are still good if the loss is not finite."""
-        name = "generator's loss" if network is self.generator else "discriminator's loss"
-        remedy = "Lower the learning rate or raise model.r1 and model.r2."
-        refuse_unless_finite(loss, self, self.global_step // 2, name, remedy)
-        optimizer.zero_grad()
-        self.manual_backward(loss, inputs=[weight for weight in network.parameters() if weight.requires_grad])
-        optimizer.step()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Nothing: `evaluation.Judge` compares the averaged generator with the real images."""

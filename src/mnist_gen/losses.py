@@ -5,6 +5,7 @@ the scores of real and of fake images, drawn for the same labels, into the scala
 discriminator's loss is the mean of its loss on real and its loss on fake images, as in the report.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -68,6 +69,28 @@ class BCE:
     @staticmethod
     def _against(scores: Tensor, target: float) -> Tensor:
         return F.binary_cross_entropy_with_logits(scores, torch.full_like(scores, target))
+
+
+def scored(
+    discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, r1: float, r2: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores of real and of fake points, each (N,), in one pass, and the R1 + R2 penalty (a scalar).
+
+    Args:
+        discriminator: scores (2N,) of the real points and then the fake ones.
+        real: points (N, ...).
+        fake: as many.
+        r1: weight of half the squared gradient norm at real points (Mescheder et al. 2018).
+        r2: the same at fake ones.
+    """
+    penalised = r1 > 0 or r2 > 0
+    points = torch.cat([real, fake]).requires_grad_(penalised)
+    scores = discriminator(points)
+    real_scores, fake_scores = scores.chunk(2)
+    if not penalised:
+        return real_scores, fake_scores, scores.new_zeros(())
+    at_real, at_fake = squared_gradient_norm(scores, points).chunk(2)
+    return real_scores, fake_scores, r1 / 2 * at_real.mean() + r2 / 2 * at_fake.mean()
 
 
 def squared_gradient_norm(scores: Tensor, points: Tensor) -> Tensor:

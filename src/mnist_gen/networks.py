@@ -1,6 +1,7 @@
 """Encoders, decoders and classifiers. They know nothing of training; images are (N, 1, 32, 32)."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mnist_gen.data import CHUNK, NUM_CLASSES
@@ -155,6 +156,42 @@ def _doubled(channels: int, out_channels: int) -> list[nn.Module]:
         nn.BatchNorm2d(out_channels),
         nn.ReLU(),
     ]
+
+
+class Translator(nn.Module):
+    """Images in [-1, 1] -> images in [-1, 1], (N, 1, 32, 32): a U-Net of two scales (Ronneberger et al. 2015).
+
+    Args:
+        channels: width at half resolution; double that at a quarter.
+        blocks: residual blocks at a quarter of the resolution (He et al. 2016).
+    """
+
+    def __init__(self, channels: int, blocks: int) -> None:
+        super().__init__()
+        self.enter = nn.Sequential(nn.PixelUnshuffle(2), *_normed(4, channels, 3))  # (N, channels, 16, 16)
+        self.inner = nn.Sequential(
+            *_normed(channels, channels * 2, 4, stride=2),  # (N, 2 channels, 8, 8)
+            *(Residual(channels * 2) for _ in range(blocks)),
+            *_doubled(channels * 2, channels),  # (N, channels, 16, 16)
+        )
+        self.leave = nn.Sequential(
+            *_normed(channels * 2, channels, 3), nn.Conv2d(channels, 4, 3, padding=1), nn.PixelShuffle(2), nn.Tanh()
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        entered = self.enter(images)
+        return self.leave(torch.cat([entered, self.inner(entered)], dim=1))
+
+
+class Residual(nn.Module):
+    """Two convolutions beside a shortcut, (N, channels, H, W) -> the same."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*_normed(channels, channels, 3), *_normed(channels, channels, 3)[:-1])
+
+    def forward(self, features: Tensor) -> Tensor:
+        return F.relu(features + self.body(features))
 
 
 class Scorer(nn.Module):

@@ -55,3 +55,16 @@ def refuse_unless_finite(
             f"The {name} became {loss.item()} at epoch {module.current_epoch + 1}, step {batch}: "
             f"training stopped before it spoilt the weights. {remedy}"
         )
+
+
+def descend(module: L.LightningModule, optimizer: Optimizer, loss: Tensor, batch: int, name: str) -> None:
+    """One step of the optimizer's own weights in an adversarial game, whatever else the loss depends on.
+
+    Raises:
+        UserError: the loss is infinite or not a number; the weights are still good.
+    """
+    refuse_unless_finite(loss, module, batch, name, "Lower the learning rate or raise model.r1 and model.r2.")
+    optimizer.zero_grad()
+    weights = [weight for group in optimizer.param_groups for weight in group["params"] if weight.requires_grad]
+    module.manual_backward(loss, inputs=weights)
+    optimizer.step()

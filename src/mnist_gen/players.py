@@ -199,16 +199,7 @@ class Discriminator(nn.Module):
         active = ACTIVATIONS[activation]
         self.code = None if label is None else label_code(label, embedding_dim)
         self.plane = None if self.code is None else LabelPlane(self.code.embedding_dim)
-        self.body = nn.Sequential(
-            nn.PixelUnshuffle(2),  # (N, 4 or 8, 16, 16)
-            nn.Conv2d(4 if self.plane is None else 8, channels, 3, padding=1),
-            active(),
-            nn.Conv2d(channels, channels * 2, 4, stride=2, padding=1),  # (N, 2 channels, 8, 8)
-            active(),
-            nn.Conv2d(channels * 2, channels * 4, 4, stride=2, padding=1),  # (N, 4 channels, 4, 4)
-            active(),
-            nn.Flatten(),
-        )
+        self.body = _halving(1 if self.plane is None else 2, channels, active)
         self.score = nn.Linear(channels * 64, 1)
         self.project: nn.Embedding | None = None
         if projection and label is not None:
@@ -223,6 +214,33 @@ class Discriminator(nn.Module):
         if self.project is not None:
             scores = scores + (features * self.project(labels)).sum(dim=1)
         return scores
+
+
+class Critic(nn.Sequential):
+    """Images in [-1, 1], or some of them one over the other, (N, planes, 32, 32) -> scores (N,).
+
+    Args:
+        planes: images that are looked at together.
+        channels: width of the first convolution; it doubles twice.
+    """
+
+    def __init__(self, planes: int, channels: int) -> None:
+        body = _halving(planes, channels, ACTIVATIONS["leaky_relu"])
+        super().__init__(body, nn.Linear(channels * 64, 1), nn.Flatten(0))
+
+
+def _halving(planes: int, channels: int, active: Callable[[], nn.Module]) -> nn.Sequential:
+    """Images (N, planes, 32, 32) -> features (N, 64 channels)."""
+    return nn.Sequential(
+        nn.PixelUnshuffle(2),  # (N, 4 planes, 16, 16)
+        nn.Conv2d(4 * planes, channels, 3, padding=1),
+        active(),
+        nn.Conv2d(channels, channels * 2, 4, stride=2, padding=1),  # (N, 2 channels, 8, 8)
+        active(),
+        nn.Conv2d(channels * 2, channels * 4, 4, stride=2, padding=1),  # (N, 4 channels, 4, 4)
+        active(),
+        nn.Flatten(),
+    )
 
 
 class CodeDiscriminator(nn.Module):

@@ -13,7 +13,6 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_gen import checkpoint
-from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.config import CONFIG_NAME, MACHINE, PLACES, check_arguments, composing, flat, plain
 from mnist_gen.errors import UserError
 
@@ -21,6 +20,7 @@ SHAPING = (  # the parts of a configuration that a checkpoint's weights depend o
     *("seed", "data", "model", "trainer", "pretrained"),
     *("callbacks.best", "callbacks.judge.val_samples", "scorer"),  # which epoch is the best
 )
+SAME_DATA = ("dataset", "rendering", "root", "cache")  # what both are trained on
 ELSEWHERE = (*PLACES, *(f"trainer.{key}" for key in MACHINE))
 
 
@@ -29,23 +29,24 @@ KINDS = {  # what each part asks for, and an experiment that makes one
     "autoencoder": ("an Autoencoder", "autoencoder"),
     "gan": ("a GAN without labels", "gan"),
     "cgan": ("a GAN with labels", "cgan_embed20"),
+    "reader": ("a Classifier", "scorer_rendered"),
 }
 
 
 @runtime_checkable
 class Starter(Protocol):
-    """A model of which a part can start from an autoencoder's weights."""
+    """A model of which a part can start from another model's weights."""
 
     @property
-    def starts_pretrained(self) -> bool:
-        """Whether it does, as it is configured."""
+    def starts_from(self) -> str | None:
+        """The part of the configuration that says which model's, or None if it starts from none."""
 
-    def start_from(self, autoencoder: Autoencoder) -> None:
+    def start_from(self, model: Any) -> None:
         """Takes the weights."""
 
 
 def complete(cfg: DictConfig) -> DictConfig:
-    """The configuration with the networks of its autoencoder, which its own model refers to.
+    """The configuration with the networks of its autoencoder, which its own model refers to; a reader is looked at.
 
     Raises:
         UserError: as `model_configuration`, or the model refers to an autoencoder and none is chosen.
@@ -55,6 +56,8 @@ def complete(cfg: DictConfig) -> DictConfig:
         cfg.pretrained.model.update({part: value for part, value in model.items() if part in cfg.pretrained.model})
     elif "model" in cfg and any("${pretrained." in str(value) for _, value in flat(OmegaConf.to_container(cfg.model))):
         raise UserError("the model starts from an autoencoder: choose one, such as pretrained=autoencoder.")
+    if cfg.get("reader") is not None:
+        model_configuration(cfg, "reader")
     return cfg
 
 
@@ -94,7 +97,7 @@ def own_run(cfg: DictConfig, part: str) -> tuple[DictConfig, Path]:
     check_arguments(str(root / "conf"), words)
     with composing(str(root / "conf")):
         own = compose(CONFIG_NAME, overrides=words)
-    own.data.update({key: cfg.data[key] for key in ("dataset", "root", "cache")})
+    own.data.update({key: cfg.data[key] for key in SAME_DATA if key in own.data and key in cfg.data})
     own.trainer.update({key: cfg.trainer[key] for key in MACHINE})
     if "judge" in own.get("callbacks", {}):
         own.scorer = cfg.scorer

@@ -17,9 +17,8 @@ from numpy import savez_compressed
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_gen import checkpoint, fidelity, figures, pretraining, records
-from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.callbacks import LAST, BestCheckpoint, EmbedConfig, how_to_go_on
-from mnist_gen.claims import adversarial, markdown, transfer
+from mnist_gen.claims import adversarial, markdown, transfer, translation
 from mnist_gen.config import MACHINE, plain
 from mnist_gen.errors import Interrupted, UserError
 from mnist_gen.gan import GAN
@@ -53,12 +52,10 @@ def _fit(cfg: DictConfig, folder: Path, ckpt: Path, going_on: bool = False) -> f
         log.info("%s is complete: nothing to do.", folder)
         return complete["objective"]
     data, model, trainer = _assemble(cfg, folder)
-    if isinstance(model, pretraining.Starter) and model.starts_pretrained and not ckpt.exists():
+    if isinstance(model, pretraining.Starter) and model.starts_from is not None and not ckpt.exists():
         data.prepare_data()
-        data.setup("fit")  # mistakes in the configuration show before an autoencoder is trained
-        autoencoder = _trained(cfg, "pretrained")
-        assert isinstance(autoencoder, Autoencoder)
-        model.start_from(autoencoder)
+        data.setup("fit")  # mistakes in the configuration show before another model is trained
+        model.start_from(_trained(cfg, model.starts_from))
         L.seed_everything(cfg.seed, verbose=False)  # as if that had not happened
     start = time.monotonic()
     trainer.fit(model, data, ckpt_path=ckpt if ckpt.exists() else None, weights_only=True)
@@ -177,10 +174,12 @@ def claims(cfg: DictConfig) -> None:
         if not Path(folder).is_dir():
             raise UserError(f"sweep={folder}: no such folder.")
     classifiers, gans = transfer.read(folders, cfg.labels), adversarial.read(folders)
-    if not classifiers and not gans:
-        what = f"of a transfer experiment with {cfg.labels} labels, or of a conditional GAN"
+    translators = translation.read(folders)
+    if not (classifiers or gans or translators):
+        what = f"of a transfer experiment with {cfg.labels} labels, of a conditional GAN, or of a translation"
         raise UserError(f"sweep={','.join(folders)}: no complete job {what}.")
-    table = markdown([*transfer.judge(classifiers), *adversarial.judge(gans)])
+    verdicts = markdown([*transfer.judge(classifiers), *adversarial.judge(gans), *translation.judge(translators)])
+    table = f"{translation.table(translators)}\n{verdicts}" if translators else verdicts
     (Path(folders[0]) / "claims.md").write_text(table)
     for name, picture in pictures(gans).items():
         figures.save(picture, Path(folders[0]) / f"{name}.png")

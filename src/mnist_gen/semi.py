@@ -74,7 +74,7 @@ class SemiSupervised(L.LightningModule):
         ema_decay: of the averaged weights.
     """
 
-    starts_pretrained = True
+    starts_from = "pretrained"
 
     def __init__(
         self,

@@ -136,9 +136,9 @@ class Transfer(L.LightningModule):
         return [encoder for encoder in (self.encoder, *own) if encoder is not None]
 
     @property
-    def starts_pretrained(self) -> bool:
-        """Whether its encoder starts from an autoencoder's."""
-        return self.arm != "scratch"
+    def starts_from(self) -> str | None:
+        """The autoencoder from whose encoder it starts, unless from scratch."""
+        return None if self.arm == "scratch" else "pretrained"
 
     def start_from(self, autoencoder: Autoencoder) -> None:
         """Takes a pretrained encoder's weights."""

@@ -1,0 +1,276 @@
+"""Image translation: a network learns to turn images of class A into class B, by one strategy or another.
+
+A strategy is a set of weights: pixels compared with the counterpart (regression), a discriminator that sees outputs
+(a GAN) or pairs (a conditional GAN, Isola et al. 2017), and ways back (CycleGAN, Zhu et al. 2017). What comes of it is
+judged twice: whether the outputs look like B, and whether each is the counterpart of its input.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from mnist_gen import fidelity, figures
+from mnist_gen.callbacks import run_folder
+from mnist_gen.classifier import Classifier
+from mnist_gen.data import CHUNK, NUM_CLASSES, to_images, to_signed, to_unit
+from mnist_gen.errors import UserError
+from mnist_gen.losses import Loss, scored
+from mnist_gen.networks import Scorer
+from mnist_gen.optimization import descend, move_average, warm_up_and_decay
+from mnist_gen.pairs import ImagePairs, PairBatch
+
+SEEN = ("nothing", "outputs", "pairs")
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """What a translator is trained by; a weight of 0 is for none.
+
+    Args:
+        sees: what the discriminator is shown: `nothing`, `outputs`, or `pairs` of input and output.
+        l1: weight of the mean absolute difference from the counterpart.
+        cycle: of that between an input and what comes back from its translation; with it both ways are learnt.
+        identity: of that between an image of the wanted class and its translation into that class; takes a `cycle`.
+
+    Raises:
+        UserError: there is no such choice, or nothing to learn from.
+    """
+
+    sees: str
+    l1: float
+    cycle: float
+    identity: float
+
+    def __post_init__(self) -> None:
+        if self.sees not in SEEN:
+            raise UserError(f"model.strategy.sees={self.sees}: choose one of {', '.join(SEEN)}.")
+        for key in ("l1", "cycle", "identity"):
+            if getattr(self, key) < 0:
+                raise UserError(f"model.strategy.{key}={getattr(self, key)}: must be at least 0.")
+        if self.sees == "nothing" and self.l1 == 0:
+            raise UserError("model.strategy: with sees=nothing and l1=0 there is nothing to learn from.")
+        if self.identity > 0 and self.cycle == 0:
+            raise UserError(f"model.strategy.identity={self.identity}: takes a cycle above 0.")
+
+
+class Way(nn.Module):
+    """From one class to the other: a generator, its moving average, and what tells its images from real ones."""
+
+    def __init__(self, generator: nn.Module, critic: Callable[[int], nn.Module], sees: str) -> None:
+        super().__init__()
+        self.generator = generator
+        self.averaged = copy.deepcopy(generator).requires_grad_(False)
+        self.critic = None if sees == "nothing" else critic(2 if sees == "pairs" else 1)
+        self.sees = sees
+
+    def train(self, mode: bool = True) -> "Way":
+        """The averaged network never trains."""
+        super().train(mode)
+        self.averaged.eval()
+        return self
+
+    def shown(self, given: Tensor, images: Tensor) -> Tensor:
+        """What the critic gets to see of images made, or meant to be made, of the given ones."""
+        return torch.cat([given, images], dim=1) if self.sees == "pairs" else images
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One way of a batch: images given, the wanted ones they meet, and those made of them."""
+
+    way: Way
+    given: Tensor
+    wanted: Tensor
+    made: Tensor
+
+
+class Translation(L.LightningModule):
+    """A translator from A to B, and one back where the strategy asks for it.
+
+    Args:
+        strategy: what it is trained by.
+        generator: makes a network from images in [-1, 1] to images in [-1, 1].
+        critic: makes a network that scores so many images shown together.
+        loss: the adversarial loss, see `losses`.
+        generator_optimizer: makes an optimizer from parameters.
+        critic_optimizer: the same.
+        r1: weight of the critic's gradient penalty at real images, see `losses.scored`.
+        r2: the same at made ones.
+        warmup: batches over which the learning rates rise to their value.
+        decay_from: share of the run after which they fall linearly to 0.
+        ema_decay: of the averaged generators.
+    """
+
+    starts_from = "reader"
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        generator: Callable[[], nn.Module],
+        critic: Callable[[int], nn.Module],
+        loss: Loss,
+        generator_optimizer: Callable[..., Optimizer],
+        critic_optimizer: Callable[..., Optimizer],
+        r1: float,
+        r2: float,
+        warmup: int,
+        decay_from: float,
+        ema_decay: float,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.strategy = strategy
+        self.there = Way(generator(), critic, strategy.sees)
+        self.back = Way(generator(), critic, strategy.sees) if strategy.cycle else None
+        self.reader = Scorer().requires_grad_(False)  # of B
+        self.to(memory_format=torch.channels_last)  # faster on a CPU
+        self.loss, self.r1, self.r2 = loss, r1, r2
+        self.generator_optimizer, self.critic_optimizer = generator_optimizer, critic_optimizer
+        self.warmup, self.decay_from, self.ema_decay = warmup, decay_from, ema_decay
+        self._made: list[PairBatch] = []  # translations, their counterparts, labels
+
+    def start_from(self, classifier: L.LightningModule) -> None:
+        """Takes the classifier of B, by which translations are read."""
+        assert isinstance(classifier, Classifier)
+        self.reader.load_state_dict(classifier.network.state_dict())
+
+    def train(self, mode: bool = True) -> "Translation":
+        """The reader never trains."""
+        super().train(mode)
+        self.reader.eval()
+        return self
+
+    @property
+    def ways(self) -> list[Way]:
+        """There, and back if that is learnt."""
+        return [self.there] if self.back is None else [self.there, self.back]
+
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
+        """One optimizer for the generators, one for the critics if there are any."""
+        if self.trainer.world_size > 1:
+            raise UserError("trainer.devices: a translation trains in one process; set trainer.devices=1.")
+        optimizers = [self.generator_optimizer(list(chain(*(way.generator.parameters() for way in self.ways))))]
+        critics = [way.critic for way in self.ways if way.critic is not None]
+        if critics:
+            optimizers.append(self.critic_optimizer(list(chain(*(critic.parameters() for critic in critics)))))
+        batches = self.trainer.estimated_stepping_batches
+        return optimizers, [warm_up_and_decay(o, batches, self.warmup, self.decay_from) for o in optimizers]
+
+    def training_step(self, batch: PairBatch, batch_idx: int) -> dict[str, Tensor]:
+        """One step of the critics, then one of the generators; returns both losses, detached."""
+        a, b = to_signed(batch[0]), to_signed(batch[1])
+        legs = [Leg(self.there, a, b, self.there.generator(a))]
+        if self.back is not None:
+            legs.append(Leg(self.back, b, a, self.back.generator(b)))
+        generators, *critics = _listed(self.optimizers())
+        step = self.global_step // (1 + len(critics))
+        loss_d = torch.stack([self._critic_loss(leg) for leg in legs]).sum()
+        for optimizer in critics:
+            descend(self, optimizer, loss_d, step, "critic's loss")
+        loss_g = torch.stack([self._generator_loss(leg) for leg in legs]).sum() + self._cycle_loss(legs)
+        descend(self, generators, loss_g, step, "generator's loss")
+        for way in self.ways:
+            move_average(way.averaged, way.generator, self.ema_decay, step + 1)
+        for schedule in _listed(self.lr_schedulers()):
+            schedule.step()
+        return {"loss_d": loss_d.detach(), "loss_g": loss_g.detach()}
+
+    def _critic_loss(self, leg: Leg) -> Tensor:
+        """To score wanted images above made ones; 0 without a critic."""
+        way = leg.way
+        if way.critic is None:
+            return torch.zeros((), device=self.device)
+        real, fake = way.shown(leg.given, leg.wanted), way.shown(leg.given, leg.made.detach())
+        real_scores, fake_scores, penalty = scored(way.critic, real, fake, self.r1, self.r2)
+        return self.loss.discriminator(real_scores, fake_scores) + penalty
+
+    def _generator_loss(self, leg: Leg) -> Tensor:
+        """To be scored as wanted images are, and to be near the one that the input meets."""
+        way, loss = leg.way, torch.zeros((), device=self.device)
+        if way.critic is not None:
+            with torch.no_grad():
+                real_scores = way.critic(way.shown(leg.given, leg.wanted))
+            loss = self.loss.generator(real_scores, way.critic(way.shown(leg.given, leg.made)))
+        if self.strategy.l1:
+            loss = loss + self.strategy.l1 * F.l1_loss(leg.made, leg.wanted)
+        return loss
+
+    def _cycle_loss(self, legs: list[Leg]) -> Tensor:
+        """To come back where one started, and to leave images alone that are of the wanted class; 0 for one way."""
+        loss = torch.zeros((), device=self.device)
+        for leg, other in zip(legs, legs[::-1], strict=True) if len(legs) == 2 else ():
+            loss = loss + self.strategy.cycle * F.l1_loss(other.way.generator(leg.made), leg.given)
+            if self.strategy.identity:
+                loss = loss + self.strategy.identity * F.l1_loss(leg.way.generator(leg.wanted), leg.wanted)
+        return loss
+
+    def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
+        """Translates."""
+        self._look(batch)
+
+    def test_step(self, batch: PairBatch, batch_idx: int) -> None:
+        """Translates."""
+        self._look(batch)
+
+    def _look(self, batch: PairBatch) -> None:
+        a, b, labels = batch
+        self._made.append((self.translate(a), b, labels))
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs `val/*`."""
+        self.log_dict({f"val/{name}": value for name, value in self._judged().items()}, logger=False)
+
+    def on_test_epoch_end(self) -> None:
+        """Logs `test/*`, and as `floor/*` what the counterparts themselves get, their FID by training images of B."""
+        wanted, labels = (torch.cat(part) for part in list(zip(*self._made, strict=True))[1:])
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, ImagePairs)
+        rendered = to_images(data.training.b.images[: len(wanted)]).to(wanted.device)
+        floor = fidelity.correspondence(self.reader, wanted, wanted, labels)
+        floor["fid"] = fidelity.realism(self.reader, rendered, wanted)
+        self.log_dict({f"floor/{name}": value for name, value in floor.items()}, logger=False)
+        self.log_dict({f"test/{name}": value for name, value in self._judged().items()}, logger=False)
+
+    def _judged(self) -> fidelity.Metrics:
+        made, wanted, labels = (torch.cat(part) for part in zip(*self._made, strict=True))
+        self._made = []
+        realism = {"fid": fidelity.realism(self.reader, made, wanted)}
+        return realism | fidelity.correspondence(self.reader, made, wanted, labels)
+
+    @torch.no_grad()
+    def translate(self, images: Tensor) -> Tensor:
+        """What the averaged translator makes of images (N, 1, 32, 32) in [0, 1]: as many in [0, 1]."""
+        return torch.cat([to_unit(self.there.averaged(to_signed(chunk))) for chunk in images.split(CHUNK)])
+
+
+def _listed(some: Any) -> list[Any]:
+    """Lightning gives one optimizer or schedule as it is, more in a list."""
+    return some if isinstance(some, list) else [some]
+
+
+class DrawTranslation(Callback):
+    """A picture of test images, their translations and their counterparts, at the end: figures/translation.png."""
+
+    @torch.no_grad()
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """One image of each digit."""
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(pl_module, Translation)
+        assert isinstance(data, ImagePairs)
+        if trainer.is_global_zero:
+            first = torch.tensor([int((data.test.labels == digit).nonzero()[0]) for digit in range(NUM_CLASSES)])
+            shown = data.counterparts(data.test.subset(first.to(data.test.labels.device)))
+            images, wanted = (to_images(part.images).to(pl_module.device) for part in (shown.a, shown.b))
+            rows = torch.cat([images, pl_module.translate(images), wanted])
+            picture = figures.grid(rows, NUM_CLASSES, "Test images translated", ("input", "output", "truth"))
+            figures.save(picture, run_folder(trainer) / "figures" / "translation.png")

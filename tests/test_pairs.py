@@ -1,0 +1,109 @@
+import pytest
+import torch
+
+from mnist_gen.data import ImageSet, to_images
+from mnist_gen.errors import UserError
+from mnist_gen.pairs import ImagePairs, Pairs, RenderedImages, pair, rendered
+from mnist_gen.renderings import Outline
+from tests.conftest import error_line, train_py
+
+LABELS = torch.arange(100) % 10
+
+
+def test_paired_images_meet_themselves():
+    a, b = pair(LABELS, "paired", 30, seed=0)
+    assert torch.equal(a, b)
+    assert len(a.unique()) == 30
+
+
+def test_loose_images_meet_another_of_their_digit():
+    a, b = pair(LABELS, "loose", 30, seed=0)
+    assert torch.equal(LABELS[a], LABELS[b])
+    assert not (a == b).any()
+    assert len(b.unique()) == 30
+    a, b = pair(LABELS, "loose", 100, seed=0)  # all of them
+    assert torch.equal(LABELS[a], LABELS[b])
+    assert not (a == b).any()
+
+
+def test_unpaired_images_are_others():
+    a, b = pair(LABELS, "unpaired", 50, seed=0)
+    assert len(torch.cat([a, b]).unique()) == 100
+
+
+def test_the_seed_chooses_and_the_pairing_does_not():
+    images = {pairing: pair(LABELS, pairing, 30, seed=1)[0] for pairing in ("paired", "loose", "unpaired")}
+    assert torch.equal(images["paired"], images["loose"])
+    assert torch.equal(images["paired"], images["unpaired"])
+    assert not torch.equal(images["paired"], pair(LABELS, "paired", 30, seed=2)[0])
+
+
+@pytest.mark.parametrize(
+    ("pairing", "count", "message"),
+    [
+        ("tight", 10, "data.pairing=tight: choose one of paired, loose, unpaired"),
+        ("unpaired", 51, "data.pairs=51: unpaired takes 102 images, there are 100"),
+        ("paired", 101, "data.pairs=101: paired takes 101 images, there are 100"),
+    ],
+)
+def test_impossible_pairings_are_refused(pairing, count, message):
+    with pytest.raises(UserError, match=message):
+        pair(LABELS, pairing, count, seed=0)
+
+
+def test_a_rendered_set_is_the_rendering_in_eight_bits():
+    images = ImageSet(torch.randint(0, 256, (3, 28, 28), dtype=torch.uint8), torch.arange(3))
+    made = to_images(rendered(images, Outline(1)).images)
+    assert made.shape == (3, 1, 32, 32)
+    assert torch.allclose(made, Outline(1)(to_images(images.images)), atol=0.5 / 255 + 1e-6)
+
+
+@pytest.fixture
+def options(tiny_data, tmp_path):
+    return {"dataset": "MNIST", "root": str(tiny_data), "cache": str(tmp_path / "cache"), "batch_size": 10}
+
+
+def test_batches_of_pairs(options):
+    data = ImagePairs(Outline(1), pairing="paired", pairs=40, deform=0.0, **options)
+    data.prepare_data()
+    data.setup()
+    for loader, batches in ((data.train_dataloader(), 4), (data.val_dataloader(), 1), (data.test_dataloader(), 1)):
+        seen = [data.on_after_batch_transfer(batch, 0) for batch in loader]
+        assert len(seen) == batches
+        a, b, labels = seen[0]
+        assert a.shape == b.shape == (len(labels), 1, 32, 32)
+        assert torch.allclose(b, Outline(1)(a), atol=0.5 / 255 + 1e-6)
+    assert isinstance(data.training[0], tuple)
+    assert isinstance(data.training, Pairs)
+
+
+def test_deformed_counterparts_are_the_same_each_time(options):
+    sets = []
+    for deform in (0.0, 1.0, 1.0):
+        data = ImagePairs(Outline(1), pairing="paired", pairs=40, deform=deform, **options)
+        data.prepare_data()
+        data.setup()
+        sets.append(data.training.b.images)
+    assert torch.equal(sets[1], sets[2])
+    assert not torch.equal(sets[0], sets[1])
+
+
+def test_the_other_class_alone(options):
+    data = RenderedImages(Outline(1), **options)
+    data.prepare_data()
+    data.setup()
+    assert [part.images.shape[1:] for part in (data.train, data.val, data.test)] == [(32, 32)] * 3
+    images, _ = data.on_after_batch_transfer(next(iter(data.test_dataloader())), 0)
+    assert images.shape[1:] == (1, 32, 32)
+
+
+def test_fewer_pairs_than_a_batch_are_refused(options):
+    with pytest.raises(UserError, match="data.pairs=9: must be at least data.batch_size=10"):
+        ImagePairs(Outline(1), pairing="paired", pairs=9, deform=0.0, **options)
+    with pytest.raises(UserError, match="data.deform=-1: must be at least 0"):
+        ImagePairs(Outline(1), pairing="paired", pairs=10, deform=-1, **options)
+
+
+def test_an_unknown_pairing_ends_in_one_line(tmp_path):
+    line = error_line(train_py("experiment=translate_gan_paired", "data.pairing=tight", f"hydra.run.dir={tmp_path}"))
+    assert line == "error: data.pairing=tight: choose one of paired, loose, unpaired."

@@ -1,0 +1,176 @@
+import json
+from functools import partial
+
+import pytest
+import torch
+
+from mnist_gen import checkpoint, fidelity
+from mnist_gen.classifier import Classifier
+from mnist_gen.errors import UserError
+from mnist_gen.losses import Relativistic
+from mnist_gen.networks import Scorer, Translator
+from mnist_gen.players import Critic
+from mnist_gen.translation import Strategy, Translation
+
+STRATEGIES = {
+    "l1": Strategy("nothing", 1.0, 0.0, 0.0),
+    "gan": Strategy("outputs", 0.0, 0.0, 0.0),
+    "cgan": Strategy("pairs", 10.0, 0.0, 0.0),
+    "cyclegan": Strategy("outputs", 0.0, 10.0, 5.0),
+}
+TINY = (
+    *("model.generator.channels=2", "model.generator.blocks=1", "model.critic.channels=2"),
+    *("data.pairs=40", "data.batch_size=8", "data.eval_batch_size=50", "trainer.limit_train_batches=2"),
+)
+
+
+def translation(strategy: Strategy) -> Translation:
+    torch.manual_seed(0)
+    return Translation(
+        strategy,
+        generator=partial(Translator, channels=2, blocks=1),
+        critic=partial(Critic, channels=2),
+        loss=Relativistic(),
+        generator_optimizer=partial(torch.optim.SGD, lr=0.1),
+        critic_optimizer=partial(torch.optim.SGD, lr=0.1),
+        r1=1.0,
+        r2=1.0,
+        warmup=0,
+        decay_from=1.0,
+        ema_decay=0.5,
+    )
+
+
+def stepped(model: Translation, monkeypatch, batch) -> tuple[set[str], dict[str, torch.Tensor]]:
+    """Names of what one step moved, and what it returned."""
+    generators = model.generator_optimizer([p for way in model.ways for p in way.generator.parameters()])
+    critics = [p for way in model.ways if way.critic is not None for p in way.critic.parameters()]
+    optimizers = [generators, model.critic_optimizer(critics)] if critics else generators
+    monkeypatch.setattr(model, "optimizers", lambda: optimizers)
+    monkeypatch.setattr(model, "lr_schedulers", lambda: [])
+    monkeypatch.setattr(model, "manual_backward", lambda loss, **options: loss.backward(**options))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    losses = model.training_step(batch, 0)
+    after = model.state_dict()
+    return {name for name, value in after.items() if not torch.equal(value, before[name])}, losses
+
+
+def batch_of_pairs(count: int = 4):
+    return torch.rand(count, 1, 32, 32), torch.rand(count, 1, 32, 32), torch.arange(count)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_which_weights_a_step_moves(name, monkeypatch):
+    model = translation(STRATEGIES[name])
+    moved, losses = stepped(model.train(), monkeypatch, batch_of_pairs())
+    assert all(loss.isfinite() for loss in losses.values())
+    parts = {name.partition(".")[0] for name in moved}
+    assert parts == ({"there", "back"} if name == "cyclegan" else {"there"})
+    for way in parts:
+        weights = {f"{way}.generator.{key}" for key, _ in getattr(model, way).generator.named_parameters()}
+        averaged = {key.replace("generator", "averaged") for key in weights}
+        assert weights | averaged <= moved
+    assert any("critic" in key for key in moved) == (name != "l1")
+    assert (losses["loss_d"] == 0) == (name == "l1")
+
+
+def test_what_a_critic_sees():
+    given, images = torch.rand(2, 1, 32, 32), torch.rand(2, 1, 32, 32)
+    assert translation(STRATEGIES["gan"]).there.shown(given, images) is images
+    assert translation(STRATEGIES["cgan"]).there.shown(given, images).shape == (2, 2, 32, 32)
+    assert translation(STRATEGIES["l1"]).there.critic is None
+    assert Critic(planes=2, channels=2)(torch.rand(3, 2, 32, 32)).shape == (3,)
+
+
+def test_regression_descends_the_difference(monkeypatch):
+    model = translation(STRATEGIES["l1"]).train()
+    a, b, labels = batch_of_pairs()
+    made = model.there.generator(a * 2 - 1)
+    _, losses = stepped(model, monkeypatch, (a, b, labels))
+    assert losses["loss_g"].item() == pytest.approx((made - (b * 2 - 1)).abs().mean().item(), rel=1e-5)
+
+
+def test_a_translator_keeps_the_shape_and_its_images_are_of_the_batch_alone():
+    model = translation(STRATEGIES["gan"]).train()
+    images = torch.rand(3, 1, 32, 32)
+    made = model.translate(images)
+    assert made.shape == images.shape
+    assert 0 <= made.min() <= made.max() <= 1
+    assert torch.allclose(model.translate(images[:1]), made[:1], atol=1e-5)
+
+
+def test_the_reader_comes_from_a_classifier_and_stays(monkeypatch):
+    model, scorer = translation(STRATEGIES["gan"]), Scorer()
+    model.start_from(Classifier(scorer, partial(torch.optim.SGD, lr=0.1), 0.0))
+    assert torch.equal(model.reader.head.weight, scorer.head.weight)
+    moved, _ = stepped(model.train(), monkeypatch, batch_of_pairs())
+    assert not any(name.startswith("reader") for name in moved)
+
+
+def test_correspondence_of_counterparts_and_of_strangers():
+    torch.manual_seed(0)
+    scorer, images = Scorer().eval(), torch.rand(20, 1, 32, 32)
+    labels = fidelity.read(scorer, images)[1]
+    same = fidelity.correspondence(scorer, images, images, labels)
+    assert same == pytest.approx({"correspondence": 1.0, "l1": 0.0, "ssim": 1.0, "retrieval": 1.0}, abs=1e-5)
+    others = fidelity.correspondence(scorer, images.roll(1, dims=0), images, (labels + 1) % 10)
+    assert others["correspondence"] == 0
+    assert others["retrieval"] == 0
+    assert others["l1"] == pytest.approx(1 / 3, abs=0.02)  # of two uniform numbers
+    assert fidelity.realism(scorer, images.roll(1, dims=0), images) == pytest.approx(0.0, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("everything", 0.0, 0.0, 0.0), "model.strategy.sees=everything: choose one of nothing, outputs, pairs"),
+        (("nothing", 0.0, 10.0, 0.0), "with sees=nothing and l1=0 there is nothing to learn from"),
+        (("pairs", -1.0, 0.0, 0.0), "model.strategy.l1=-1.0: must be at least 0"),
+        (("outputs", 0.0, 0.0, 1.0), "model.strategy.identity=1.0: takes a cycle above 0"),
+    ],
+)
+def test_impossible_strategies_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        Strategy(*options)
+
+
+@pytest.fixture
+def reader(fit, tmp_path):
+    """A checkpoint of a classifier of the other class."""
+    words = ["experiment=scorer_rendered", "trainer.max_epochs=1", "trainer.limit_train_batches=1"]
+    fit(tmp_path / "reader", *words, "data.batch_size=8", "data.eval_batch_size=50", tiny=False)
+    return tmp_path / "reader/checkpoints/best.ckpt"
+
+
+@pytest.mark.parametrize("name", ["translate_l1_paired", "translate_cyclegan_unpaired"])
+def test_what_a_run_leaves(fit, tmp_path, reader, name):
+    fit(tmp_path / "run", f"experiment={name}", f"reader.ckpt={reader}", *TINY, tiny=False)
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())["metrics"]
+    assert {"fid", "correspondence", "l1", "ssim", "retrieval"} == {
+        key.removeprefix("test/") for key in metrics if key.startswith("test/")
+    }
+    assert metrics["floor/l1"] == 0
+    assert (tmp_path / "run/figures/translation.png").exists()
+    again = checkpoint.load(tmp_path / "run/checkpoints/last.ckpt")
+    assert isinstance(again, Translation)
+    images = torch.rand(2, 1, 32, 32)
+    kept = torch.load(reader, weights_only=True)["state_dict"]["network.head.weight"]
+    assert torch.equal(again.reader.head.weight, kept)
+    assert again.translate(images).shape == images.shape
+
+
+def test_an_interrupted_run_goes_on_to_the_same_end(fit, tmp_path, reader, interrupted):
+    words = ["experiment=translate_cgan_loose", f"reader.ckpt={reader}", *TINY]
+    fit(tmp_path / "whole", *words, tiny=False)
+    with interrupted(Translation, 3):
+        fit(tmp_path / "parts", *words, tiny=False)
+    fit(tmp_path / "parts", f"ckpt={tmp_path / 'parts/checkpoints/last.ckpt'}", tiny=False)
+    ends = [checkpoint.load(tmp_path / part / "checkpoints/last.ckpt").state_dict() for part in ("whole", "parts")]
+    assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
+
+
+def test_a_reader_of_another_kind_is_refused(fit, tmp_path, reader):
+    fit(tmp_path / "translation", "experiment=translate_gan_paired", f"reader.ckpt={reader}", *TINY, tiny=False)
+    wrong = tmp_path / "translation/checkpoints/last.ckpt"
+    with pytest.raises(UserError, match="is a Translation, not a Classifier: name one made by experiment=scorer_rend"):
+        fit(tmp_path / "run", "experiment=translate_gan_paired", f"reader.ckpt={wrong}", *TINY, tiny=False)
