@@ -33,7 +33,8 @@ def test_labels_spread_within_clusters_and_not_by_distance_alone():
     strips = [torch.stack([along.mul(3).cos(), along.mul(3).sin(), torch.full((200,), x)], dim=1) for x in (-0.3, 0.3)]
     codes = torch.cat(strips)
     known = torch.tensor([0, 399])
-    digits = spread(codes, known, torch.tensor([4, 7]), neighbours=5, alpha=0.99)
+    digits, certainty = spread(codes, known, torch.tensor([4, 7]), neighbours=5, alpha=0.99)
+    assert certainty == pytest.approx(1.0)  # each strip has one label
     assert digits[:200].eq(4).all()
     assert digits[200:].eq(7).all()
     nearest = torch.cdist(codes, codes[known]).argmin(dim=1)
@@ -43,7 +44,20 @@ def test_labels_spread_within_clusters_and_not_by_distance_alone():
 def test_a_given_label_is_kept():
     torch.manual_seed(0)
     codes, known = torch.randn(50, 8), torch.tensor([3, 30, 44])
-    assert spread(codes, known, torch.tensor([9, 0, 5]), neighbours=4, alpha=0.5)[known].tolist() == [9, 0, 5]
+    digits, certainty = spread(codes, known, torch.tensor([9, 0, 5]), neighbours=4, alpha=0.5)
+    assert digits[known].tolist() == [9, 0, 5]
+    others = torch.ones(50, dtype=torch.bool)
+    others[known] = False
+    assert certainty[known].min() > certainty[others].median()
+
+
+def test_codes_that_no_label_reaches_do_not_count():
+    torch.manual_seed(0)
+    away = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    codes = torch.cat([away[0] + 0.1 * torch.randn(30, 2), away[1] + 0.1 * torch.randn(30, 2)])
+    _, certainty = spread(codes, torch.tensor([0, 1]), torch.tensor([2, 3]), neighbours=3, alpha=0.9)
+    assert certainty[30:].max() == 0
+    assert certainty[:30].min() > 0
 
 
 @pytest.mark.parametrize(
@@ -61,7 +75,7 @@ def test_impossible_settings_are_refused(option, message):
 
 def test_a_step_learns_the_label_an_image_got():
     model = semi()
-    model.targets = torch.tensor([3, 8, 3, 8])
+    model.targets, model.weights = torch.tensor([3, 8, 3, 8]), torch.ones(4)
     optimizer = torch.optim.Adam(model.network.parameters(), lr=1e-3)
     images = torch.rand(4, 1, 32, 32)
     for _ in range(60):
@@ -70,6 +84,16 @@ def test_a_step_learns_the_label_an_image_got():
         loss.backward()
         optimizer.step()
     assert model.network.eval()(images).argmax(dim=1).tolist() == [3, 8, 3, 8]
+
+
+def test_an_uncertain_label_counts_less():
+    model = semi().eval()
+    model.targets, images = torch.tensor([3, 8]), torch.rand(2, 1, 32, 32)
+    losses = []
+    for weights in ([2.0, 0.0], [0.0, 2.0], [0.5, 1.5]):
+        model.weights = torch.tensor(weights)
+        losses.append(model.training_step((images, torch.arange(2)), 0).item())
+    assert losses[2] == pytest.approx(0.25 * losses[0] + 0.75 * losses[1])
 
 
 def test_only_the_network_learns_and_it_starts_from_the_autoencoder():

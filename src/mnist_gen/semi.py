@@ -1,11 +1,13 @@
 """Semi-supervised learning: a few labels spread over the unlabelled images, are learnt from, and spread again.
 
 Labels spread along the graph of nearest neighbours among codes (Zhou et al. 2004). A classifier learns from all
-images with the labels they got, each image changed at random. Its own codes make a better graph, and so on
-(Iscen et al. 2019). Nothing is chosen by labels beyond the few: the run ends where it was planned to.
+images with the labels they got, each image changed at random and counted by how certain its label is. Its own codes
+make a better graph, and so on (Iscen et al. 2019). Nothing is chosen by labels beyond the few: the run ends where it
+was planned to.
 """
 
 import copy
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -31,8 +33,11 @@ from mnist_gen.optimization import move_average, refuse_unless_finite, warm_up_a
 SPREADINGS = 200  # iterations at most
 
 
-def spread(codes: Tensor, known: Tensor, labels: Tensor, neighbours: int, alpha: float) -> Tensor:
-    """Labels (N,) of all codes (N, D), from those (M,) of the codes at `known` (M,).
+def spread(codes: Tensor, known: Tensor, labels: Tensor, neighbours: int, alpha: float) -> tuple[Tensor, Tensor]:
+    """Labels (N,) of all codes (N, D), from those (M,) of the codes at `known` (M,), and their certainty (N,).
+
+    Certainty is 1 where one label alone reaches a code, 0 where all do alike or none does: 1 minus the entropy of what
+    reaches it, by the largest there is.
 
     Args:
         codes: compared by angle, once each dimension has mean 0 and deviation 1.
@@ -52,7 +57,10 @@ def spread(codes: Tensor, known: Tensor, labels: Tensor, neighbours: int, alpha:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         spreading = LabelSpreading(kernel=graph, alpha=alpha, max_iter=SPREADINGS).fit(points, given.numpy())
-    return torch.from_numpy(spreading.transduction_).to(codes.device)
+    shares = torch.from_numpy(spreading.label_distributions_).float()
+    doubt = torch.special.entr(shares).sum(dim=1) / math.log(shares.shape[1])
+    certainty = (shares.sum(dim=1) - doubt).clamp_min(0)  # shares add up to 1, or to 0 where no label came
+    return torch.from_numpy(spreading.transduction_).to(codes.device), certainty.to(codes.device)
 
 
 class SemiSupervised(L.LightningModule):
@@ -104,6 +112,7 @@ class SemiSupervised(L.LightningModule):
         self.to(memory_format=torch.channels_last)  # faster on a CPU
         self.averaged = copy.deepcopy(self.network).requires_grad_(False)
         self.targets: Tensor | None = None  # what each training image is taken for
+        self.weights: Tensor | None = None  # how much it counts, 1 in the mean
         self.next_spread = 0  # epoch
         self.history: dict[str, list[list[float]]] = {}  # a row an epoch, in its one column the value
         self._watched: list[Tensor] = []
@@ -133,24 +142,27 @@ class SemiSupervised(L.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Spreads the labels, every few epochs."""
         if self.current_epoch >= self.next_spread:
-            self.targets = self._spread()
+            self.targets, certainty = self._spread()
+            self.weights = certainty / certainty.mean()
             self.next_spread = self.current_epoch + self.every
-        elif self.targets is not None:
-            self.targets = self.targets.to(self.device)  # a checkpoint's are on the CPU
+        elif self.targets is not None and self.weights is not None:  # a checkpoint's are on the CPU
+            self.targets, self.weights = self.targets.to(self.device), self.weights.to(self.device)
 
     @torch.no_grad()
-    def _spread(self) -> Tensor:
+    def _spread(self) -> tuple[Tensor, Tensor]:
         data = self._data()
         chunks = (to_images(raw).to(self.device) for raw in data.train.images.split(CHUNK))
         codes = torch.cat([self.averaged[0](images) for images in chunks])
         return spread(codes, data.positions[0], data.labelled.labels[0], self.neighbours, self.alpha)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Cross-entropy of changed images with the labels they got."""
+        """Cross-entropy of changed images with the labels they got, the certain ones more."""
         images, positions = batch
         assert self.targets is not None
+        assert self.weights is not None
         seen = noisy(random_affine(images, self.augment), self.noise)
-        loss = F.cross_entropy(self.network(seen), self.targets[positions])
+        losses = F.cross_entropy(self.network(seen), self.targets[positions], reduction="none")
+        loss = (losses * self.weights[positions]).mean()
         refuse_unless_finite(loss, self, self.global_step)
         return loss
 
@@ -186,10 +198,11 @@ class SemiSupervised(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What the images are taken for, and the curves so far."""
-        checkpoint["spread"] = {"targets": self.targets, "next": self.next_spread}
+        checkpoint["spread"] = {"targets": self.targets, "weights": self.weights, "next": self.next_spread}
         checkpoint["history"] = self.history
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes them back."""
-        self.targets, self.next_spread = checkpoint["spread"]["targets"], checkpoint["spread"]["next"]
+        saved = checkpoint["spread"]
+        self.targets, self.weights, self.next_spread = saved["targets"], saved["weights"], saved["next"]
         self.history = checkpoint["history"]
