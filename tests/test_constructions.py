@@ -4,14 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from mnist_gen.constructions import (
-    AttentionConvolution,
-    AttentionStack,
-    TaggedDense,
-    TokenMLP,
-    WindowConvolution,
-    offsets_of,
-)
+from mnist_gen.constructions.convolutions import AttentionConvolution, AttentionStack, WindowConvolution, offsets_of
+from mnist_gen.constructions.dense import TaggedDense, TokenMLP
 from mnist_gen.errors import UserError
 
 SIDE = 10

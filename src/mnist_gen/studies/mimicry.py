@@ -15,14 +15,8 @@ from mnist_gen.attention import CentredWindows
 from mnist_gen.claims import Verdict
 from mnist_gen.claims import markdown as claimed
 from mnist_gen.claims.attention import holds, order_and_place, relative_error, signed_by_softmax
-from mnist_gen.constructions import (
-    AttentionConvolution,
-    AttentionStack,
-    TaggedDense,
-    TokenMLP,
-    WindowConvolution,
-    offsets_of,
-)
+from mnist_gen.constructions.convolutions import AttentionConvolution, AttentionStack, WindowConvolution, offsets_of
+from mnist_gen.constructions.dense import TaggedDense, TokenMLP
 from mnist_gen.data import IMAGE_SIZE, NUM_CLASSES, ImageData, to_images
 from mnist_gen.errors import UserError
 from mnist_gen.tables import markdown

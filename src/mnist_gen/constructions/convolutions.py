@@ -1,10 +1,5 @@
-"""Transformers whose weights are set, not trained, so that they compute a convolution or a dense layer exactly.
+"""Convolutions as transformers: a token a window, or a token a pixel and a head an offset."""
 
-What a token holds is laid out in slots beside each other: what came in stays, and each part writes its result into a
-slot that was zero. Nothing has to be taken away again, so nothing is lost to rounding.
-"""
-
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -12,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_gen.attention import Block, Embedding, Grid, Nowhere, Windows
+from mnist_gen.constructions.slots import apply_layer, layers_of, mute, side_by_side, take_in, values_of
 from mnist_gen.errors import UserError
 
 Offset = tuple[int, int]  # row and column of the key, from the query
@@ -37,9 +33,9 @@ class WindowConvolution(nn.Module):
         self.embedding = Embedding(Windows(size, stride, padding), Nowhere(), channels, length + out)
         self.block = Block(length + out, heads=1, hidden=2 * out, norm=False)
         self.to(convolution.weight)
-        _take_in(self.embedding, slice(0, length))
-        _mute(self.block.attention)
-        _apply(self.block, convolution.weight.flatten(1), _bias(convolution), slice(0, length), self.out)
+        take_in(self.embedding, slice(0, length))
+        mute(self.block.attention)
+        apply_layer(self.block, convolution.weight.flatten(1), _bias(convolution), slice(0, length), self.out)
 
     def forward(self, images: Tensor) -> Tensor:
         """What the convolution gives, (N, out, H', W')."""
@@ -72,9 +68,9 @@ class AttentionConvolution(nn.Module):
         self.embedding = Embedding(Windows(1, 1, 0), Nowhere(), channels, dim)
         self.block = Block(dim, heads, hidden=1, norm=False)
         self.to(convolution.weight)
-        _take_in(self.embedding, slice(0, channels))
+        take_in(self.embedding, slice(0, channels))
         _gather(self.block, convolution, self.offsets, slice(0, channels), self.out)
-        _mute(self.block.feed_forward)
+        mute(self.block.feed_forward)
 
     def forward(self, images: Tensor) -> Tensor:
         """What the convolution gives, (N, out, H', W')."""
@@ -108,7 +104,7 @@ class AttentionStack(nn.Module):
         self.alpha, self.ring = alpha, max(sizes) // 2
         self.offsets = [[(row - size // 2, column - size // 2) for row, column in offsets_of(size)] for size in sizes]
         widths = [convolutions[0].in_channels, *(convolution.out_channels for convolution in convolutions)]
-        slots = _slots(*widths)
+        slots = side_by_side(*widths)
         self.out, self.mark = slots[-1], slots[-1].stop
         heads = [len(offsets) for offsets in self.offsets]
         needed = max(self.mark + 1, *(width * count for width, count in zip(widths[:-1], heads, strict=True)))
@@ -119,11 +115,11 @@ class AttentionStack(nn.Module):
             Block(dim, count, hidden=3 * width, norm=False) for count, width in zip(heads, widths[1:], strict=True)
         )
         self.to(convolutions[0].weight)
-        _take_in(self.embedding, slots[0])
+        take_in(self.embedding, slots[0])
         for number, (block, convolution) in enumerate(zip(self.blocks, convolutions, strict=True)):
             assert isinstance(block, Block)
             _gather(block, convolution, offsets_of(sizes[number]), slots[number], slots[number + 1])
-            _mute(block.feed_forward)
+            mute(block.feed_forward)
             if number + 1 < len(convolutions):
                 self._rectify(block, slots[number + 1])
 
@@ -136,7 +132,7 @@ class AttentionStack(nn.Module):
 
     def _rectify(self, block: Block, slot: slice) -> None:
         """y + relu(y - limit mark) - relu(y) + relu(-y): the ReLU of y without a mark, 0 with one."""
-        into, out_of = _layers(block)
+        into, out_of = layers_of(block)
         identity = torch.eye(slot.stop - slot.start)
         into.weight[:, slot] = torch.cat([identity, identity, -identity])
         into.weight[: len(identity), self.mark] = -self.LIMIT
@@ -151,81 +147,6 @@ class AttentionStack(nn.Module):
             tokens = block(tokens, relative_scores(grid, offsets, self.alpha).to(images))
         inside = [slice(self.ring, side - self.ring) for side in grid]
         return _as_images(tokens[..., self.out], grid)[:, :, inside[0], inside[1]]
-
-
-class TokenMLP(nn.Module):
-    """The whole image is one token, and the feed-forward part is a dense layer, or an MLP with one hidden layer.
-
-    Args:
-        first: dense layer from flat images.
-        last: dense layer after a ReLU; None: there is no other.
-        channels: of images.
-        side: of images.
-    """
-
-    @torch.no_grad()
-    def __init__(self, first: nn.Linear, last: nn.Linear | None, channels: int, side: int) -> None:
-        super().__init__()
-        length, out = channels * side**2, (last or first).out_features
-        hidden = 2 * out if last is None else first.out_features
-        seen, self.out = _slots(length, out)
-        self.embedding = Embedding(Windows(side, side, 0), Nowhere(), channels, length + out)
-        self.block = Block(length + out, heads=1, hidden=hidden, norm=False)
-        self.to(first.weight)
-        _take_in(self.embedding, seen)
-        _mute(self.block.attention)
-        if last is None:
-            _apply(self.block, first.weight, first.bias, seen, self.out)
-        else:
-            _mute(self.block.feed_forward)
-            into, out_of = _layers(self.block)
-            into.weight[:, seen], into.bias[:] = first.weight, first.bias
-            out_of.weight[self.out], out_of.bias[self.out] = last.weight, last.bias
-
-    def forward(self, images: Tensor) -> Tensor:
-        """What the layers give, (N, out)."""
-        return self.block(self.embedding(images))[:, 0, self.out]
-
-
-class TaggedDense(nn.Module):
-    """A dense layer over pixel tokens: attention only gathers, and the feed-forward part applies the signed matrix.
-
-    Each position has a dimension of its own. The first block's feed-forward part writes a pixel into the dimension of
-    its position; the second's attention, the same for all, adds all tokens up, so that each holds the whole image, and
-    its feed-forward part applies the matrix.
-
-    Args:
-        dense: what to compute, from flat images of one channel in [0, 1].
-        side: of images.
-        tagged: whether positions have their own dimensions; if not, all share all of them.
-    """
-
-    @torch.no_grad()
-    def __init__(self, dense: nn.Linear, side: int, tagged: bool = True) -> None:
-        super().__init__()
-        count, out = side**2, dense.out_features
-        value, tag, own, gathered, self.out = _slots(1, count, count, count, out)
-        tags = torch.zeros(count, self.out.stop)
-        tags[:, tag] = torch.eye(count) if tagged else 1.0
-        self.embedding = Embedding(Windows(1, 1, 0), lambda grid, dim: tags, 1, self.out.stop)
-        self.tagging = Block(self.out.stop, heads=1, hidden=count, norm=False)
-        self.gathering = Block(self.out.stop, heads=1, hidden=2 * out, norm=False)
-        self.to(dense.weight)
-        _take_in(self.embedding, value)
-        _mute(self.tagging.attention)
-        _mute(self.tagging.feed_forward)
-        into, out_of = _layers(self.tagging)
-        into.weight[:, value], into.weight[:, tag], into.bias[:] = 1, torch.eye(count), -1  # relu(x + tag - 1)
-        out_of.weight[own] = torch.eye(count)
-        attention = self.gathering.attention
-        _mute(attention)
-        _values(attention)[gathered, own] = torch.eye(count)
-        attention.out_proj.weight[gathered, gathered] = count * torch.eye(count)  # a sum, not a mean
-        _apply(self.gathering, dense.weight, dense.bias, gathered, self.out)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """What the layer gives, (N, out); every token holds it."""
-        return self.gathering(self.tagging(self.embedding(images)))[:, 0, self.out]
 
 
 def offsets_of(size: int) -> list[Offset]:
@@ -253,39 +174,8 @@ def _square(convolution: nn.Conv2d) -> tuple[int, int, int]:
     return convolution.kernel_size[0], convolution.stride[0], int(convolution.padding[0])
 
 
-def _slots(*widths: int) -> list[slice]:
-    """Slots beside each other."""
-    ends = [0, *itertools.accumulate(widths)]
-    return [slice(start, end) for start, end in itertools.pairwise(ends)]
-
-
 def _bias(convolution: nn.Conv2d) -> Tensor:
     return torch.zeros(convolution.out_channels) if convolution.bias is None else convolution.bias
-
-
-def _mute(part: nn.Module) -> None:
-    """All weights 0: it adds nothing, and attention is the same everywhere."""
-    for weights in part.parameters():
-        weights.zero_()
-
-
-def _take_in(embedding: Embedding, slot: slice) -> None:
-    """What a token is made of goes into a slot as it is."""
-    _mute(embedding.project)
-    embedding.project.weight[slot] = torch.eye(embedding.project.in_features)
-
-
-def _values(attention: nn.MultiheadAttention) -> Tensor:
-    """The matrix (dim, dim) from tokens to the values of all heads."""
-    return attention.in_proj_weight[-attention.embed_dim :]
-
-
-def _layers(block: Block) -> tuple[nn.Linear, nn.Linear]:
-    """Those of the feed-forward part."""
-    into, out_of = block.feed_forward[0], block.feed_forward[2]
-    assert isinstance(into, nn.Linear)
-    assert isinstance(out_of, nn.Linear)
-    return into, out_of
 
 
 def _gather(block: Block, convolution: nn.Conv2d, offsets: Sequence[Offset], seen: slice, written: slice) -> None:
@@ -294,22 +184,13 @@ def _gather(block: Block, convolution: nn.Conv2d, offsets: Sequence[Offset], see
     Offsets are from the kernel's upper left corner.
     """
     attention = block.attention
-    _mute(attention)
+    mute(attention)
     for head, (row, column) in enumerate(offsets):
         start = head * attention.head_dim
         of_head = slice(start, start + convolution.in_channels)
-        _values(attention)[of_head, seen] = torch.eye(convolution.in_channels)
+        values_of(attention)[of_head, seen] = torch.eye(convolution.in_channels)
         attention.out_proj.weight[written, of_head] = convolution.weight[:, :, row, column]
     attention.out_proj.bias[written] = _bias(convolution)
-
-
-def _apply(block: Block, matrix: Tensor, bias: Tensor, seen: slice, written: slice) -> None:
-    """The feed-forward part writes y = matrix seen + bias, as relu(y) - relu(-y)."""
-    _mute(block.feed_forward)
-    into, out_of = _layers(block)
-    identity = torch.eye(len(matrix))
-    into.weight[:, seen], into.bias[:] = torch.cat([matrix, -matrix]), torch.cat([bias, -bias])
-    out_of.weight[written] = torch.cat([identity, -identity], dim=1)
 
 
 def _as_images(tokens: Tensor, grid: Grid) -> Tensor:
