@@ -36,7 +36,7 @@ def transfer(arm="frozen", head=LinearHead, **options) -> Transfer:
         "codes": "raw",
     }
     optimizer = partial(torch.optim.SGD, lr=0.1, weight_decay=0.3)
-    settings |= {"views": 1, "optimizer": optimizer, "encoder_rate": 0.5}
+    settings |= {"views": 1, "optimizer": optimizer, "encoder_rate": 0.5, "ema_decay": 0.0}
     return Transfer(**{**settings, "draws": 2, "folds": 2, "patience": 3, **options})
 
 
@@ -73,6 +73,7 @@ def test_what_learns_and_how_fast(arm):
         ({"views": 0}, "model.views=0: must be at least 1"),
         ({"patience": 0}, "model.patience=0: must be at least 1"),
         ({"augment": -1.0}, "model.augment=-1.0: must be at least 0"),
+        ({"ema_decay": 1.0}, "model.ema_decay=1.0: must be at least 0 and below 1"),
         ({"codes": "whitened"}, "model.codes=whitened: by no changes; set model.augment, model.noise"),
         ({"codes": "white"}, "model.codes=white: choose one of raw, standardized, whitened"),
     ],
@@ -127,6 +128,32 @@ def test_the_best_epoch_is_kept_and_patience_ends_a_draw():
         assert model.done.tolist() == [False, epoch >= 2]
     assert model.best_epoch.tolist() == [4, 1]
     assert (bias(0), bias(1)) == (3, 0)  # the second draw was done before its loss fell again
+
+
+def test_averages_are_judged_and_kept(monkeypatch):
+    model = transfer("finetune", ema_decay=0.75)
+    assert len(model.configure_optimizers().param_groups[0]["params"]) == 2 * 3 * 2  # the averages do not learn
+    weights = [member.head[0].weight for group in model.groups for member in group]
+    averages = [member.head[0].weight for group in model.judged for member in group]
+    before = [average.clone() for average in averages]
+    model.done[1] = True
+    monkeypatch.setattr(Transfer, "global_step", 1000)
+    monkeypatch.setattr("lightning.LightningModule.optimizer_step", lambda *_: [w.data.add_(1.0) for w in weights])
+    model.optimizer_step()
+    moved = [(average - old).mean().item() for average, old in zip(averages, before, strict=True)]
+    assert moved == pytest.approx([0.25] * 3 + [0.0] * 3)
+    model._trainer = SimpleNamespace(current_epoch=0)
+    model._keep_better(torch.tensor([1.0, 1.0]))
+    assert torch.equal(model.best[0].head[0].weight, averages[2])
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_averages_start_from_the_autoencoder_too(ema_decay):
+    autoencoder = Autoencoder(64, Encoder, Decoder, torch.optim.Adam, 0, 1.0)
+    model = transfer("finetune", ema_decay=ema_decay)
+    model.start_from(autoencoder)
+    assert torch.equal(model.judged[1][2].encoder.network[0].weight, autoencoder.encoder[0].weight)
+    assert (model.averaged is None) == (ema_decay == 0)
 
 
 @pytest.mark.parametrize("arm", ["frozen", "finetune"])

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model
 from torch import Tensor, nn
-from torchmetrics.image import StructuralSimilarityIndexMeasure
+from torchmetrics import MeanMetric
+from torchmetrics.functional.image import structural_similarity_index_measure
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from mnist_gen.data import NUM_CLASSES, to_images
@@ -221,15 +222,15 @@ def correspondence(scorer: Scorer, made: Tensor, wanted: Tensor, labels: Tensor)
         counterpart; and how many of a thousand are nearer to their own counterpart than to any other.
     """
     digits = read(scorer, made)[1]
-    similarity = StructuralSimilarityIndexMeasure(data_range=1.0).to(made.device)
+    similarity = MeanMetric().to(made.device)
     for chunk, counterparts in zip(made.split(CHUNK), wanted.split(CHUNK), strict=True):
-        similarity.update(chunk, counterparts)
+        similarity.update(structural_similarity_index_measure(chunk, counterparts, data_range=1.0), len(chunk))
     few, known = made[:CHUNK].flatten(1), wanted[:CHUNK].flatten(1)
     found = torch.cdist(few, known).argmin(dim=1) == torch.arange(len(few), device=few.device)
     return {
         "correspondence": (digits == labels).float().mean().item(),
         "l1": (made - wanted).abs().mean().item(),
-        "ssim": float(similarity.compute()),
+        "ssim": similarity.compute().item(),
         "retrieval": found.float().mean().item(),
     }
 

@@ -23,7 +23,7 @@ from mnist_gen.errors import UserError
 from mnist_gen.labels import FewLabels, LabelledBatch
 from mnist_gen.losses import losses_and_hits
 from mnist_gen.networks import STATISTICS, WhitenedEncoder
-from mnist_gen.optimization import refuse_unless_finite
+from mnist_gen.optimization import move_average, refuse_unless_finite
 
 ARMS = ("frozen", "finetune", "scratch")
 CODES = ("raw", "standardized", "whitened")
@@ -69,6 +69,7 @@ class Transfer(L.LightningModule):
         views: codes a frozen encoder makes of each labelled image once: one of the image, the others of changed ones.
         optimizer: makes an optimizer from parameter groups; its weight decay is the head's, an encoder has none.
         encoder_rate: learning rate of an encoder that learns, as a share of the head's.
+        ema_decay: of the moving averages of weights that are judged and kept; 0: the weights themselves.
         draws: D.
         folds: F; 0: the validation images say when to stop.
         patience: epochs without a better loss after which a draw is done.
@@ -90,6 +91,7 @@ class Transfer(L.LightningModule):
         views: int,
         optimizer: Callable[..., Optimizer],
         encoder_rate: float,
+        ema_decay: float,
         draws: int,
         folds: int,
         patience: int,
@@ -104,11 +106,14 @@ class Transfer(L.LightningModule):
         for key, share in {"augment": augment, "noise": noise, "encoder_rate": encoder_rate}.items():
             if share < 0:
                 raise UserError(f"model.{key}={share}: must be at least 0.")
+        if not 0 <= ema_decay < 1:
+            raise UserError(f"model.ema_decay={ema_decay}: must be at least 0 and below 1.")
         if codes == "whitened" and not (augment or noise):
             raise UserError("model.codes=whitened: by no changes; set model.augment, model.noise or other model.codes.")
         self.arm, self.codes, self.views = arm, codes, views
         self.augment, self.noise = augment, noise
         self.optimizer, self.encoder_rate, self.patience = optimizer, encoder_rate, patience
+        self.ema_decay = ema_decay
 
         def make() -> WhitenedEncoder:
             return WhitenedEncoder(encoder(latent_dim), latent_dim)
@@ -118,9 +123,14 @@ class Transfer(L.LightningModule):
         self.groups = [  # of each draw: F classifiers that leave out a fold, and one that does not
             [Member(None if frozen else make(), head(latent_dim)) for _ in range(folds + 1)] for _ in range(draws)
         ]
+        self.judged = copy.deepcopy(self.groups) if ema_decay else self.groups
+        self.best = [copy.deepcopy(group[-1]) for group in self.groups]  # as of its best epoch
         self.learning = nn.ModuleList(member for group in self.groups for member in group)
-        self.best = [copy.deepcopy(group[-1]).requires_grad_(False) for group in self.groups]  # as of its best epoch
+        self.averaged = nn.ModuleList(member for group in self.judged for member in group) if ema_decay else None
         self.kept = nn.ModuleList(self.best)
+        for fixed in (self.averaged, self.kept):
+            if fixed is not None:
+                fixed.requires_grad_(False)
         self.to(memory_format=torch.channels_last)  # faster on a CPU
         self.register_buffer("best_loss", torch.full((draws,), torch.inf))
         self.register_buffer("best_epoch", torch.zeros(draws, dtype=torch.long))
@@ -132,7 +142,8 @@ class Transfer(L.LightningModule):
         self._fresh = False  # started from an autoencoder and not yet trained
 
     def _encoders(self) -> list[WhitenedEncoder]:
-        own = [member.encoder for group in (*self.groups, self.best) for member in group]
+        judged = self.judged if self.ema_decay else []
+        own = [member.encoder for group in (*self.groups, *judged, self.best) for member in group]
         return [encoder for encoder in (self.encoder, *own) if encoder is not None]
 
     @property
@@ -207,6 +218,13 @@ class Transfer(L.LightningModule):
         refuse_unless_finite(loss, self, self.global_step)
         return {"loss": loss, "cross_entropy": loss.detach() / len(losses)}
 
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Moves the averages too, of those that are not done."""
+        super().optimizer_step(*args, **kwargs)
+        for draw in (~self.done).nonzero().flatten().tolist() if self.ema_decay else ():
+            for average, member in zip(self.judged[draw], self.groups[draw], strict=True):
+                move_average(average, member, self.ema_decay, self.global_step)
+
     def _seen(self, images: Tensor, positions: Tensor) -> Tensor:
         """What classifiers learn from: all views' codes (V, D, N, latent_dim), or images changed anew, V = 1."""
         if self.encoder is not None:
@@ -220,7 +238,7 @@ class Transfer(L.LightningModule):
         """Looks at the watched images with each draw's classifier as it is now."""
         images, labels = batch
         inputs = self._remembered(f"watched {batch_idx}", images)
-        losses = [losses_and_hits(group[-1](inputs), labels) for group in self.groups]
+        losses = [losses_and_hits(group[-1](inputs), labels) for group in self.judged]
         self._watched.append(torch.stack(losses))  # (D, 2, N)
 
     def on_validation_epoch_end(self) -> None:
@@ -241,14 +259,14 @@ class Transfer(L.LightningModule):
         self.best_loss = torch.where(better, losses, self.best_loss)
         self.best_epoch[better] = self.current_epoch + 1
         for draw in better.nonzero().flatten().tolist():
-            self.best[draw].load_state_dict(self.groups[draw][-1].state_dict())
+            self.best[draw].load_state_dict(self.judged[draw][-1].state_dict())
         self.done |= self.current_epoch + 1 - self.best_epoch >= self.patience
 
     def _look_at_labelled(self) -> dict[str, Tensor]:
         """Loss and accuracy (D, 2) on the labels learnt from, and on those left out, by who left them out."""
         labelled = self._data().labelled
         learnt, held_out = [], []
-        for draw, group in enumerate(self.groups):
+        for draw, group in enumerate(self.judged):
             labels, folds = labelled.labels[draw].to(self.device), labelled.folds[draw].to(self.device)
             inputs = self._of_draw(draw)
             learnt.append(losses_and_hits(group[-1](inputs), labels).mean(dim=1))
