@@ -1,10 +1,20 @@
 """Random changes of images (N, 1, H, W) in [0, 1], drawn for each image anew."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+@contextmanager
+def drawn_from(seed: int) -> Iterator[None]:
+    """Random numbers from a seed of their own; the others go on as if none had been drawn."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
 
 
 def random_affine(images: Tensor, strength: float) -> Tensor:

@@ -23,7 +23,7 @@ from torch.utils.data.distributed import DistributedSampler
 from torchvision import datasets
 from torchvision.datasets.utils import download_url
 
-from mnist_gen.augment import noisy, random_affine
+from mnist_gen.augment import drawn_from, noisy, random_affine
 from mnist_gen.errors import UserError
 
 IMAGE_SIZE = 32
@@ -249,8 +249,7 @@ class CorruptedImages(ImageData):
         images, labels = super().on_after_batch_transfer(batch, dataloader_idx)
         if self.trainer is not None and self.trainer.training:
             return self.corrupted(images), images, labels
-        with torch.random.fork_rng():
-            torch.manual_seed(self.seed)
+        with drawn_from(self.seed):
             return self.corrupted(images), images, labels
 
     def corrupted(self, images: Tensor) -> Tensor:

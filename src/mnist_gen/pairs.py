@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mnist_gen.augment import random_affine
+from mnist_gen.augment import drawn_from, random_affine
 from mnist_gen.data import NUM_CLASSES, ImageData, ImageSet, ResumableLoader, to_images
 from mnist_gen.errors import UserError
 
@@ -112,8 +112,7 @@ class ImagePairs(ImageData):
         """Loads, pairs and renders."""
         super().setup(stage)
         a, b = (self.train.subset(at) for at in pair(self.train.labels.cpu(), self.pairing, self.pairs, self.seed))
-        with torch.random.fork_rng():
-            torch.manual_seed(self.seed)
+        with drawn_from(self.seed):
             self.training = Pairs(a, rendered(b, lambda images: self.rendering(random_affine(images, self.deform))))
 
     def train_dataloader(self) -> ResumableLoader:

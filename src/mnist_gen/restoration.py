@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 from mnist_gen import figures
-from mnist_gen.augment import noisy
+from mnist_gen.augment import drawn_from, noisy
 from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.callbacks import epochs_done, run_folder, tensorboard
 from mnist_gen.data import NUM_CLASSES, CorruptedImages, to_images
@@ -52,8 +52,7 @@ class DrawRestoration(Callback):
         was_training = model.training
         model.eval()
         images = _one_of_each(data).to(model.device)
-        with torch.random.fork_rng():
-            torch.manual_seed(self.seed)
+        with drawn_from(self.seed):
             corrupted = data.corrupted(images)
         restored = model(corrupted)
         model.train(was_training)
@@ -73,8 +72,7 @@ class DrawRestoration(Callback):
     def _draw_noise(self, model: Autoencoder, data: CorruptedImages, path: Path) -> None:
         images = to_images(data.test.images).to(model.device)
         errors: dict[str, list[float]] = {"noisy": [], "restored": []}
-        with torch.random.fork_rng():
-            torch.manual_seed(self.seed)
+        with drawn_from(self.seed):
             for level in LEVELS:
                 seen = noisy(images, level)
                 errors["noisy"].append(_error(seen, images))

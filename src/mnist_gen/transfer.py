@@ -6,8 +6,7 @@ stopping costs no label and sees no other image.
 """
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
@@ -16,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mnist_gen.augment import noisy, random_affine
+from mnist_gen.augment import drawn_from, noisy, random_affine
 from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.data import Batch, to_images
 from mnist_gen.errors import UserError
@@ -38,14 +37,6 @@ class Member(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.head(inputs if self.encoder is None else self.encoder(inputs))
-
-
-@contextmanager
-def _from_the_run_seed() -> Iterator[None]:
-    """Random numbers from the run's seed, wherever it stands: a resumed run draws the same."""
-    with torch.random.fork_rng():
-        torch.manual_seed(torch.initial_seed())
-        yield
 
 
 def _loss(classifier: Member, views: Tensor, labels: Tensor) -> Tensor:
@@ -126,11 +117,9 @@ class Transfer(L.LightningModule):
         self.judged = copy.deepcopy(self.groups) if ema_decay else self.groups
         self.best = [copy.deepcopy(group[-1]) for group in self.groups]  # as of its best epoch
         self.learning = nn.ModuleList(member for group in self.groups for member in group)
-        self.averaged = nn.ModuleList(member for group in self.judged for member in group) if ema_decay else None
-        self.kept = nn.ModuleList(self.best)
-        for fixed in (self.averaged, self.kept):
-            if fixed is not None:
-                fixed.requires_grad_(False)
+        averages = [member for group in self.judged for member in group] if ema_decay else []
+        self.averaged = nn.ModuleList(averages).requires_grad_(False)
+        self.kept = nn.ModuleList(self.best).requires_grad_(False)
         self.to(memory_format=torch.channels_last)  # faster on a CPU
         self.register_buffer("best_loss", torch.full((draws,), torch.inf))
         self.register_buffer("best_epoch", torch.zeros(draws, dtype=torch.long))
@@ -142,8 +131,8 @@ class Transfer(L.LightningModule):
         self._fresh = False  # started from an autoencoder and not yet trained
 
     def _encoders(self) -> list[WhitenedEncoder]:
-        judged = self.judged if self.ema_decay else []
-        own = [member.encoder for group in (*self.groups, *judged, self.best) for member in group]
+        groups = [*self.groups, *(self.judged if self.ema_decay else []), self.best]
+        own = [member.encoder for group in groups for member in group]
         return [encoder for encoder in (self.encoder, *own) if encoder is not None]
 
     @property
@@ -163,7 +152,7 @@ class Transfer(L.LightningModule):
         if self._fresh and self.codes != "raw":
             encoders, images = self._encoders(), to_images(self._data().train.images[:STATISTICS].cpu())
             network = encoders[0].eval()
-            with _from_the_run_seed():
+            with drawn_from(torch.initial_seed()):  # the same in a resumed run
                 changed = network.codes(self._changed(images)) if self.codes == "whitened" else None
             codes = network.codes(images)
             for encoder in encoders:
@@ -196,7 +185,7 @@ class Transfer(L.LightningModule):
         if self.encoder is not None:
             raw = self._data().labelled.images.to(self.device)
             images = to_images(raw.flatten(0, 1))
-            with _from_the_run_seed():
+            with drawn_from(torch.initial_seed()):
                 views = [images, *(self._changed(images) for _ in range(self.views - 1))]
             codes = torch.stack([self.encoder(view) for view in views])  # (V, D N, latent_dim)
             self._codes["learnt"] = codes.unflatten(1, raw.shape[:2])  # (V, D, N, latent_dim)
