@@ -41,7 +41,6 @@ def test_the_seed_chooses_and_the_pairing_does_not():
 @pytest.mark.parametrize(
     ("pairing", "count", "message"),
     [
-        ("tight", 10, "data.pairing=tight: choose one of paired, loose, unpaired"),
         ("unpaired", 51, "data.pairs=51: unpaired takes 102 images, there are 100"),
         ("paired", 101, "data.pairs=101: paired takes 101 images, there are 100"),
     ],

@@ -1,8 +1,13 @@
+import copy
 import json
+import re
 from functools import partial
 
 import pytest
 import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from torch import nn
 
 from mnist_gen import checkpoint, fidelity
 from mnist_gen.classifier import Classifier
@@ -10,7 +15,9 @@ from mnist_gen.errors import UserError
 from mnist_gen.losses import Relativistic
 from mnist_gen.networks import Scorer, Translator
 from mnist_gen.players import Critic
-from mnist_gen.translation import Strategy, Translation
+from mnist_gen.translation import Leg, Strategy, Translation
+from tests.conftest import composed, error_line, train_py
+from tests.test_run import events
 
 STRATEGIES = {
     "l1": Strategy("nothing", 1.0, 0.0, 0.0),
@@ -64,20 +71,24 @@ def test_which_weights_a_step_moves(name, monkeypatch):
     model = translation(STRATEGIES[name])
     moved, losses = stepped(model.train(), monkeypatch, batch_of_pairs())
     assert all(loss.isfinite() for loss in losses.values())
-    parts = {name.partition(".")[0] for name in moved}
+    parts = {name.partition(".")[0] for name in moved} - {"averaged"}
     assert parts == ({"there", "back"} if name == "cyclegan" else {"there"})
     for way in parts:
         weights = {f"{way}.generator.{key}" for key, _ in getattr(model, way).generator.named_parameters()}
-        averaged = {key.replace("generator", "averaged") for key in weights}
-        assert weights | averaged <= moved
-    assert any("critic" in key for key in moved) == (name != "l1")
+        assert weights <= moved
+        assert any(key.startswith(f"{way}.critic") for key in moved) == (name != "l1")
+    assert {f"averaged.{key}" for key, _ in model.averaged.named_parameters()} <= moved
     assert (losses["loss_d"] == 0) == (name == "l1")
 
 
 def test_what_a_critic_sees():
     given, images = torch.rand(2, 1, 32, 32), torch.rand(2, 1, 32, 32)
-    assert translation(STRATEGIES["gan"]).there.shown(given, images) is images
-    assert translation(STRATEGIES["cgan"]).there.shown(given, images).shape == (2, 2, 32, 32)
+    outputs, pairs = (translation(STRATEGIES[name]).there for name in ("gan", "cgan"))
+    assert torch.equal(outputs.shown_made(given, images), images)
+    assert torch.equal(outputs.shown_real(given, images), images[[1, 0]])
+    for shown in (pairs.shown_made(given, images), pairs.shown_real(given, images)):
+        assert torch.equal(shown[:, :1], given)
+        assert torch.equal(shown[:, 1:], images)
     assert translation(STRATEGIES["l1"]).there.critic is None
     assert Critic(planes=2, channels=2)(torch.rand(3, 2, 32, 32)).shape == (3,)
 
@@ -88,6 +99,20 @@ def test_regression_descends_the_difference(monkeypatch):
     made = model.there.generator(a * 2 - 1)
     _, losses = stepped(model, monkeypatch, (a, b, labels))
     assert losses["loss_g"].item() == pytest.approx((made - (b * 2 - 1)).abs().mean().item(), rel=1e-5)
+
+
+def test_a_cycle_goes_there_and_back_and_identity_stays():
+    model = translation(STRATEGIES["cyclegan"])
+    there, back = model.ways
+    for way, factor in ((there, 2.0), (back, 3.0)):
+        way.generator = nn.Module()
+        way.generator.forward = lambda images, factor=factor: factor * images
+    a, b = torch.ones(2, 1, 32, 32), torch.full((2, 1, 32, 32), 10.0)
+    legs = [Leg(there, a, b, 2 * a), Leg(back, b, a, 3 * b)]
+    cycle = abs(3 * 2 * 1 - 1) + abs(2 * 3 * 10 - 10)
+    identity = abs(2 * 10 - 10) + abs(3 * 1 - 1)
+    assert model._cycle_loss(legs).item() == pytest.approx(10 * cycle + 5 * identity)
+    assert model._cycle_loss(legs[:1]) == 0
 
 
 def test_a_translator_keeps_the_shape_and_its_images_are_of_the_batch_alone():
@@ -103,8 +128,14 @@ def test_the_reader_comes_from_a_classifier_and_stays(monkeypatch):
     model, scorer = translation(STRATEGIES["gan"]), Scorer()
     model.start_from(Classifier(scorer, partial(torch.optim.SGD, lr=0.1), 0.0))
     assert torch.equal(model.reader.head.weight, scorer.head.weight)
-    moved, _ = stepped(model.train(), monkeypatch, batch_of_pairs())
+    model.train()
+    before = copy.deepcopy(model.reader.state_dict())
+    model.validation_step(batch_of_pairs(20), 0)
+    monkeypatch.setattr(model, "log_dict", lambda *_, **__: None)
+    model.on_validation_epoch_end()
+    moved, _ = stepped(model, monkeypatch, batch_of_pairs())
     assert not any(name.startswith("reader") for name in moved)
+    assert all(torch.equal(value, before[name]) for name, value in model.reader.state_dict().items())
 
 
 def test_correspondence_of_counterparts_and_of_strangers():
@@ -118,6 +149,7 @@ def test_correspondence_of_counterparts_and_of_strangers():
     assert others["retrieval"] == 0
     assert others["l1"] == pytest.approx(1 / 3, abs=0.02)  # of two uniform numbers
     assert fidelity.realism(scorer, images.roll(1, dims=0), images) == pytest.approx(0.0, abs=1e-3)
+    assert fidelity.realism(scorer, torch.zeros_like(images), images) > 0.01
 
 
 @pytest.mark.parametrize(
@@ -143,13 +175,15 @@ def reader(fit, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["translate_l1_paired", "translate_cyclegan_unpaired"])
-def test_what_a_run_leaves(fit, tmp_path, reader, name):
+def test_what_a_run_leaves(fit, tmp_path, reader, name, capsys):
     fit(tmp_path / "run", f"experiment={name}", f"reader.ckpt={reader}", *TINY, tiny=False)
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())["metrics"]
     assert {"fid", "correspondence", "l1", "ssim", "retrieval"} == {
         key.removeprefix("test/") for key in metrics if key.startswith("test/")
     }
     assert metrics["floor/l1"] == 0
+    assert re.search(r"^l1 +\d\.\d{4} +0\.0000$", capsys.readouterr().out, flags=re.MULTILINE)
+    assert "translated" in events(tmp_path / "run").Tags()["images"]
     assert (tmp_path / "run/figures/translation.png").exists()
     again = checkpoint.load(tmp_path / "run/checkpoints/last.ckpt")
     assert isinstance(again, Translation)
@@ -159,10 +193,11 @@ def test_what_a_run_leaves(fit, tmp_path, reader, name):
     assert again.translate(images).shape == images.shape
 
 
-def test_an_interrupted_run_goes_on_to_the_same_end(fit, tmp_path, reader, interrupted):
-    words = ["experiment=translate_cgan_loose", f"reader.ckpt={reader}", *TINY]
+@pytest.mark.parametrize(("name", "stop"), [("cgan_loose", 3), ("cyclegan_unpaired", 5)])  # two optimizers a step
+def test_an_interrupted_run_goes_on_to_the_same_end(fit, tmp_path, reader, interrupted, name, stop):
+    words = [f"experiment=translate_{name}", f"reader.ckpt={reader}", *TINY]
     fit(tmp_path / "whole", *words, tiny=False)
-    with interrupted(Translation, 3):
+    with interrupted(Translation, stop):
         fit(tmp_path / "parts", *words, tiny=False)
     fit(tmp_path / "parts", f"ckpt={tmp_path / 'parts/checkpoints/last.ckpt'}", tiny=False)
     ends = [checkpoint.load(tmp_path / part / "checkpoints/last.ckpt").state_dict() for part in ("whole", "parts")]
@@ -174,3 +209,32 @@ def test_a_reader_of_another_kind_is_refused(fit, tmp_path, reader):
     wrong = tmp_path / "translation/checkpoints/last.ckpt"
     with pytest.raises(UserError, match="is a Translation, not a Classifier: name one made by experiment=scorer_rend"):
         fit(tmp_path / "run", "experiment=translate_gan_paired", f"reader.ckpt={wrong}", *TINY, tiny=False)
+
+
+def test_a_reader_of_something_else_is_refused(fit, tmp_path, reader):
+    words = ["experiment=translate_gan_paired", f"reader.ckpt={reader}", *TINY]
+    message = (
+        "for dataset=MNIST, rendering._target_=mnist_gen.renderings.Outline, .*need a mnist_gen.networks.Scorer for "
+    )
+    with pytest.raises(UserError, match=message + "dataset=MNIST, rendering._target_=mnist_gen.renderings.Mosaic"):
+        fit(tmp_path / "run", *words, "data/rendering=mosaic", tiny=False)
+    with pytest.raises(UserError, match="experiment=transformer_classifier is a mnist_gen.attention.ReadTransformer"):
+        fit(tmp_path / "run", *TINY, words[0], "reader.experiment=transformer_classifier", tiny=False)
+
+
+def test_a_translation_without_a_reader_ends_in_one_line(tmp_path):
+    words = ("experiment=scorer", "model=translation", f"hydra.run.dir={tmp_path}")
+    assert error_line(train_py(*words)) == "error: the model starts from a reader: choose an experiment that has one."
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("model.generator.channels=0", "model.generator.channels=0: must be at least 1"),
+        ("model.generator.blocks=-1", "model.generator.blocks=-1: must be at least 0"),
+        ("model.critic.channels=0", "model.critic.channels=0: must be at least 1"),
+    ],
+)
+def test_impossible_networks_are_refused(word, message):
+    with pytest.raises((UserError, InstantiationException), match=message):
+        instantiate(composed("experiment=translate_gan_paired", word).model)

@@ -23,7 +23,7 @@ FREE_BESIDE_CKPT = {"fit": ("trainer",), "test": ("trainer",), "sample": ("digit
 MACHINE = ("accelerator", "devices", "strategy", "precision")  # keys of `trainer` that `trainer=gpu` chooses
 PLACES = (  # where things lie, not what a run is
     *("root", "data.root", "data.cache"),
-    *("pretrained.folder", "autoencoder.folder", "gan.folder", "cgan.folder"),
+    *("pretrained.folder", "autoencoder.folder", "gan.folder", "cgan.folder", "reader.folder"),
 )
 # Hydra's flags with which nothing runs
 ASKS_ONLY = ("-h", "--h", "-c", "--cfg", "-i", "--info", "-sc", "--shell", "--version")

@@ -152,14 +152,15 @@ class ImageData(L.LightningDataModule):
         everything = ImageSet(known.data, known.targets).to(device)
         self.train = everything.subset((~in_val).to(device))
         self.val = everything.subset(in_val.to(device))
+        self.epoch_images = len(self.train)
         if self.train_images is not None:
             if not 1 <= self.train_images <= len(self.train):
                 raise UserError(f"data.train_images={self.train_images}: must be from 1 to {len(self.train)}.")
-            self.train = self.train.subset(torch.arange(len(self.train), device=device) % self.train_images)
+            self.train = self.train.subset(torch.arange(self.train_images, device=device))
         self.test = ImageSet(test.data, test.targets).to(device)
-        if self.batch_size > len(self.train):
+        if self.batch_size > self.epoch_images:
             raise UserError(
-                f"data.batch_size={self.batch_size} is larger than the training set ({len(self.train)} images)."
+                f"data.batch_size={self.batch_size} is larger than the training set ({self.epoch_images} images)."
             )
 
     def _device(self) -> torch.device:
@@ -170,7 +171,10 @@ class ImageData(L.LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader:
         """Batches in an order that depends on the seed and the epoch alone, shared out among the processes."""
-        return self.shuffled(self.train, drop_last=True)
+        if self.train_images is None:
+            return self.shuffled(self.train, drop_last=True)
+        again = torch.arange(self.epoch_images, device=self.train.labels.device) % len(self.train)
+        return self.shuffled(self.train.subset(again), drop_last=True)
 
     def shuffled(self, images: Dataset[Any], drop_last: bool) -> ResumableLoader:
         """A loader over a set, as `train_dataloader`."""

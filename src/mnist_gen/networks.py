@@ -1,10 +1,16 @@
 """Encoders, decoders and classifiers. They know nothing of training; images are (N, 1, 32, 32)."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mnist_gen.data import CHUNK, NUM_CLASSES
+from mnist_gen.errors import UserError
+
+Norm = Callable[[int], nn.Module]  # makes a normalisation of so many channels
 
 STATISTICS = 10_000  # unlabelled images from which codes are standardised
 
@@ -149,11 +155,11 @@ class PixelShuffleDecoder(nn.Sequential):
         )
 
 
-def _doubled(channels: int, out_channels: int) -> list[nn.Module]:
+def _doubled(channels: int, out_channels: int, norm: Norm = nn.BatchNorm2d) -> list[nn.Module]:
     return [
         nn.Conv2d(channels, out_channels * 4, 3, padding=1),
         nn.PixelShuffle(2),
-        nn.BatchNorm2d(out_channels),
+        norm(out_channels),
         nn.ReLU(),
     ]
 
@@ -161,21 +167,34 @@ def _doubled(channels: int, out_channels: int) -> list[nn.Module]:
 class Translator(nn.Module):
     """Images in [-1, 1] -> images in [-1, 1], (N, 1, 32, 32): a U-Net of two scales (Ronneberger et al. 2015).
 
+    Each image is normalised by itself (Ulyanov et al. 2016): in a cycle the network also sees images of the class it
+    makes, and a batch's statistics would be of both.
+
     Args:
         channels: width at half resolution; double that at a quarter.
         blocks: residual blocks at a quarter of the resolution (He et al. 2016).
+
+    Raises:
+        UserError: no channels, or a negative number of blocks.
     """
 
     def __init__(self, channels: int, blocks: int) -> None:
         super().__init__()
-        self.enter = nn.Sequential(nn.PixelUnshuffle(2), *_normed(4, channels, 3))  # (N, channels, 16, 16)
+        for key, value, least in (("channels", channels, 1), ("blocks", blocks, 0)):
+            if value < least:
+                raise UserError(f"model.generator.{key}={value}: must be at least {least}.")
+        norm = partial(nn.InstanceNorm2d, affine=True)
+        self.enter = nn.Sequential(nn.PixelUnshuffle(2), *_normed(4, channels, 3, norm=norm))  # (N, channels, 16, 16)
         self.inner = nn.Sequential(
-            *_normed(channels, channels * 2, 4, stride=2),  # (N, 2 channels, 8, 8)
-            *(Residual(channels * 2) for _ in range(blocks)),
-            *_doubled(channels * 2, channels),  # (N, channels, 16, 16)
+            *_normed(channels, channels * 2, 4, stride=2, norm=norm),  # (N, 2 channels, 8, 8)
+            *(Residual(channels * 2, norm) for _ in range(blocks)),
+            *_doubled(channels * 2, channels, norm),  # (N, channels, 16, 16)
         )
         self.leave = nn.Sequential(
-            *_normed(channels * 2, channels, 3), nn.Conv2d(channels, 4, 3, padding=1), nn.PixelShuffle(2), nn.Tanh()
+            *_normed(channels * 2, channels, 3, norm=norm),
+            nn.Conv2d(channels, 4, 3, padding=1),
+            nn.PixelShuffle(2),
+            nn.Tanh(),
         )
 
     def forward(self, images: Tensor) -> Tensor:
@@ -186,9 +205,10 @@ class Translator(nn.Module):
 class Residual(nn.Module):
     """Two convolutions beside a shortcut, (N, channels, H, W) -> the same."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, norm: Norm) -> None:
         super().__init__()
-        self.body = nn.Sequential(*_normed(channels, channels, 3), *_normed(channels, channels, 3)[:-1])
+        layers = [*_normed(channels, channels, 3, norm=norm), *_normed(channels, channels, 3, norm=norm)]
+        self.body = nn.Sequential(*layers[:-1])
 
     def forward(self, features: Tensor) -> Tensor:
         return F.relu(features + self.body(features))
@@ -230,9 +250,11 @@ class Probe(nn.Sequential):
         )
 
 
-def _normed(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+def _normed(
+    in_channels: int, out_channels: int, kernel: int, stride: int = 1, norm: Norm = nn.BatchNorm2d
+) -> list[nn.Module]:
     return [
         nn.Conv2d(in_channels, out_channels, kernel, stride, padding=1, bias=False),
-        nn.BatchNorm2d(out_channels),
+        norm(out_channels),
         nn.ReLU(),
     ]

@@ -63,7 +63,7 @@ def descend(module: L.LightningModule, optimizer: Optimizer, loss: Tensor, batch
     Raises:
         UserError: the loss is infinite or not a number; the weights are still good.
     """
-    refuse_unless_finite(loss, module, batch, name, "Lower the learning rate or raise model.r1 and model.r2.")
+    refuse_unless_finite(loss, module, batch, name, "Lower the learning rate, or raise model.r1 and model.r2.")
     optimizer.zero_grad()
     weights = [weight for group in optimizer.param_groups for weight in group["params"] if weight.requires_grad]
     module.manual_backward(loss, inputs=weights)

@@ -30,10 +30,8 @@ def pair(labels: Tensor, pairing: str, count: int, seed: int) -> tuple[Tensor, T
         seed: of the choice; A's images are the same for each pairing.
 
     Raises:
-        UserError: there is no such pairing, or there are not as many images.
+        UserError: there are not as many images.
     """
-    if pairing not in PAIRINGS:
-        raise UserError(f"data.pairing={pairing}: choose one of {', '.join(PAIRINGS)}.")
     needed = 2 * count if pairing == "unpaired" else count
     if needed > len(labels):
         raise UserError(f"data.pairs={count}: {pairing} takes {needed} images, there are {len(labels)}.")
@@ -97,11 +95,13 @@ class ImagePairs(ImageData):
         options: those of `ImageData`.
 
     Raises:
-        UserError: there are not as many images, or not enough for a batch.
+        UserError: there is no such pairing, there are not as many images, or not enough for a batch.
     """
 
     def __init__(self, rendering: Rendering, pairing: str, pairs: int, deform: float, **options: Any) -> None:
         super().__init__(**options)
+        if pairing not in PAIRINGS:
+            raise UserError(f"data.pairing={pairing}: choose one of {', '.join(PAIRINGS)}.")
         if pairs < self.batch_size:
             raise UserError(f"data.pairs={pairs}: must be at least data.batch_size={self.batch_size}.")
         if deform < 0:

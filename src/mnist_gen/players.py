@@ -222,9 +222,14 @@ class Critic(nn.Sequential):
     Args:
         planes: images that are looked at together.
         channels: width of the first convolution; it doubles twice.
+
+    Raises:
+        UserError: no channels.
     """
 
     def __init__(self, planes: int, channels: int) -> None:
+        if channels < 1:
+            raise UserError(f"model.critic.channels={channels}: must be at least 1.")
         body = _halving(planes, channels, ACTIVATIONS["leaky_relu"])
         super().__init__(body, nn.Linear(channels * 64, 1), nn.Flatten(0))
 

@@ -21,6 +21,7 @@ SHAPING = (  # the parts of a configuration that a checkpoint's weights depend o
     *("callbacks.best", "callbacks.judge.val_samples", "scorer"),  # which epoch is the best
 )
 SAME_DATA = ("dataset", "rendering", "root", "cache")  # what both are trained on
+READ, READER = ("dataset", "rendering"), "mnist_gen.networks.Scorer"  # what a reader of translations reads, and by what
 ELSEWHERE = (*PLACES, *(f"trainer.{key}" for key in MACHINE))
 
 
@@ -57,8 +58,23 @@ def complete(cfg: DictConfig) -> DictConfig:
     elif "model" in cfg and any("${pretrained." in str(value) for _, value in flat(OmegaConf.to_container(cfg.model))):
         raise UserError("the model starts from an autoencoder: choose one, such as pretrained=autoencoder.")
     if cfg.get("reader") is not None:
-        model_configuration(cfg, "reader")
+        _check_reader(cfg)
     return cfg
+
+
+def _check_reader(cfg: DictConfig) -> None:
+    """A classifier of something else would read wrongly, and never say so."""
+    whole, source = _configuration(cfg, "reader")
+    reads, needed = ({key: plain(some.data).get(key) for key in READ} for some in (whole, cfg))
+    if reads != needed or whole.model.network._target_ != READER:
+        raise UserError(
+            f"reader.{source} is a {whole.model.network._target_} for {_words(reads)}; these translations need a "
+            f"{READER} for {_words(needed)}: see experiment=scorer_rendered."
+        )
+
+
+def _words(data: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in flat(data))
 
 
 def model_configuration(cfg: DictConfig, part: str) -> DictConfig:
@@ -67,16 +83,21 @@ def model_configuration(cfg: DictConfig, part: str) -> DictConfig:
     Raises:
         UserError: its checkpoint cannot be used, or it is of another kind.
     """
+    return _configuration(cfg, part)[0].model
+
+
+def _configuration(cfg: DictConfig, part: str) -> tuple[DictConfig, str]:
+    """The whole of it, and the words that named the model."""
     wanted, (expected, experiment) = cfg[part], KINDS[part]
     if wanted.ckpt is not None:
-        source, model = f"ckpt={wanted.ckpt}", checkpoint.configuration(checkpoint.read(wanted.ckpt), wanted.ckpt).model
+        source, whole = f"ckpt={wanted.ckpt}", checkpoint.configuration(checkpoint.read(wanted.ckpt), wanted.ckpt)
         wanted.ckpt = str(Path(wanted.ckpt).absolute())  # a resumed run may start elsewhere
     else:
-        source, model = f"experiment={wanted.experiment}", own_run(cfg, part)[0].get("model")
-    found = _kind(model)
+        source, whole = f"experiment={wanted.experiment}", own_run(cfg, part)[0]
+    found = _kind(whole.get("model"))
     if found != expected:
         raise UserError(f"{part}.{source} is {found}, not {expected}: name one made by experiment={experiment}.")
-    return model
+    return whole, source
 
 
 def _kind(model: DictConfig | None) -> str:

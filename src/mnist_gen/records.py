@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from mnist_gen.config import differing, flat, plain
 from mnist_gen.errors import UserError
 
 METRICS = "metrics.json"
+OF_A_DIGIT = re.compile(r"_\d$")  # such as f1_7
 
 
 def complete(folder: Path, cfg: DictConfig, ckpt: Path, may_differ: bool) -> dict[str, Any] | None:
@@ -76,7 +78,9 @@ def log_hparams(trainer: L.Trainer, cfg: DictConfig, metrics: Mapping[str, float
             settings[parent or "model"] = value.rpartition(".")[2]
         elif name not in ("_partial_", "fused"):
             settings[key] = value if isinstance(value, int | float) else str(value)
-    results = {name: value for name, value in metrics.items() if name.startswith("test/") and not name[-1].isdigit()}
+    results = {
+        name: value for name, value in metrics.items() if name.startswith("test/") and not OF_A_DIGIT.search(name)
+    }
     assert isinstance(trainer.logger, TensorBoardLogger)
     trainer.logger.log_hyperparams(settings, results)
     trainer.logger.finalize("success")
@@ -88,7 +92,7 @@ def show(folder: Path, metrics: Mapping[str, float]) -> None:
     print(f"\n{'metric':<18}{'value':>10}" + (f"{'real floor':>13}" if compared else ""))
     for name, value in metrics.items():
         group, _, metric = name.partition("/")
-        if group == "test" and not metric[-1].isdigit():
+        if group == "test" and not OF_A_DIGIT.search(metric):
             floor = metrics.get(f"floor/{metric}")
             print(f"{metric:<18}{value:>10.4f}" + ("" if floor is None else f"{floor:>13.4f}"))
     left = [name for name in ("figures", METRICS, "checkpoints/best.ckpt") if (folder / name).exists()]

@@ -53,6 +53,8 @@ def _fit(cfg: DictConfig, folder: Path, ckpt: Path, going_on: bool = False) -> f
         return complete["objective"]
     data, model, trainer = _assemble(cfg, folder)
     if isinstance(model, pretraining.Starter) and model.starts_from is not None and not ckpt.exists():
+        if cfg.get(model.starts_from) is None:
+            raise UserError(f"the model starts from a {model.starts_from}: choose an experiment that has one.")
         data.prepare_data()
         data.setup("fit")  # mistakes in the configuration show before another model is trained
         model.start_from(_trained(cfg, model.starts_from))

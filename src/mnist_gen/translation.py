@@ -18,16 +18,17 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+from torchvision.utils import make_grid
 
 from mnist_gen import fidelity, figures
-from mnist_gen.callbacks import run_folder
+from mnist_gen.callbacks import epochs_done, run_folder, tensorboard
 from mnist_gen.classifier import Classifier
 from mnist_gen.data import CHUNK, NUM_CLASSES, to_images, to_signed, to_unit
 from mnist_gen.errors import UserError
 from mnist_gen.losses import Loss, scored
 from mnist_gen.networks import Scorer
 from mnist_gen.optimization import descend, move_average, warm_up_and_decay
-from mnist_gen.pairs import ImagePairs, PairBatch
+from mnist_gen.pairs import ImagePairs, PairBatch, rendered
 
 SEEN = ("nothing", "outputs", "pairs")
 
@@ -64,24 +65,24 @@ class Strategy:
 
 
 class Way(nn.Module):
-    """From one class to the other: a generator, its moving average, and what tells its images from real ones."""
+    """From one class to the other: a generator, and what tells its images from real ones."""
 
     def __init__(self, generator: nn.Module, critic: Callable[[int], nn.Module], sees: str) -> None:
         super().__init__()
         self.generator = generator
-        self.averaged = copy.deepcopy(generator).requires_grad_(False)
         self.critic = None if sees == "nothing" else critic(2 if sees == "pairs" else 1)
         self.sees = sees
 
-    def train(self, mode: bool = True) -> "Way":
-        """The averaged network never trains."""
-        super().train(mode)
-        self.averaged.eval()
-        return self
+    def shown_made(self, given: Tensor, made: Tensor) -> Tensor:
+        """What the critic gets to see of images made of the given ones."""
+        return torch.cat([given, made], dim=1) if self.sees == "pairs" else made
 
-    def shown(self, given: Tensor, images: Tensor) -> Tensor:
-        """What the critic gets to see of images made, or meant to be made, of the given ones."""
-        return torch.cat([given, images], dim=1) if self.sees == "pairs" else images
+    def shown_real(self, given: Tensor, wanted: Tensor) -> Tensor:
+        """What it gets to see of the wanted ones that they meet.
+
+        If it is outputs alone, in another order: some losses compare each real image with one that is made.
+        """
+        return torch.cat([given, wanted], dim=1) if self.sees == "pairs" else wanted.roll(1, dims=0)
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Translation(L.LightningModule):
         r2: the same at made ones.
         warmup: batches over which the learning rates rise to their value.
         decay_from: share of the run after which they fall linearly to 0.
-        ema_decay: of the averaged generators.
+        ema_decay: of the averaged generator from A to B, which is what counts.
     """
 
     starts_from = "reader"
@@ -132,12 +133,13 @@ class Translation(L.LightningModule):
         self.strategy = strategy
         self.there = Way(generator(), critic, strategy.sees)
         self.back = Way(generator(), critic, strategy.sees) if strategy.cycle else None
+        self.averaged = copy.deepcopy(self.there.generator).requires_grad_(False)
         self.reader = Scorer().requires_grad_(False)  # of B
         self.to(memory_format=torch.channels_last)  # faster on a CPU
         self.loss, self.r1, self.r2 = loss, r1, r2
         self.generator_optimizer, self.critic_optimizer = generator_optimizer, critic_optimizer
         self.warmup, self.decay_from, self.ema_decay = warmup, decay_from, ema_decay
-        self._made: list[PairBatch] = []  # translations, their counterparts, labels
+        self._made: list[tuple[Tensor, Tensor, Tensor]] = []  # translations, their counterparts, labels
 
     def start_from(self, classifier: L.LightningModule) -> None:
         """Takes the classifier of B, by which translations are read."""
@@ -145,9 +147,10 @@ class Translation(L.LightningModule):
         self.reader.load_state_dict(classifier.network.state_dict())
 
     def train(self, mode: bool = True) -> "Translation":
-        """The reader never trains."""
+        """The reader and the averaged translator never train."""
         super().train(mode)
         self.reader.eval()
+        self.averaged.eval()
         return self
 
     @property
@@ -179,8 +182,7 @@ class Translation(L.LightningModule):
             descend(self, optimizer, loss_d, step, "critic's loss")
         loss_g = torch.stack([self._generator_loss(leg) for leg in legs]).sum() + self._cycle_loss(legs)
         descend(self, generators, loss_g, step, "generator's loss")
-        for way in self.ways:
-            move_average(way.averaged, way.generator, self.ema_decay, step + 1)
+        move_average(self.averaged, self.there.generator, self.ema_decay, step + 1)
         for schedule in _listed(self.lr_schedulers()):
             schedule.step()
         return {"loss_d": loss_d.detach(), "loss_g": loss_g.detach()}
@@ -190,7 +192,7 @@ class Translation(L.LightningModule):
         way = leg.way
         if way.critic is None:
             return torch.zeros((), device=self.device)
-        real, fake = way.shown(leg.given, leg.wanted), way.shown(leg.given, leg.made.detach())
+        real, fake = way.shown_real(leg.given, leg.wanted), way.shown_made(leg.given, leg.made.detach())
         real_scores, fake_scores, penalty = scored(way.critic, real, fake, self.r1, self.r2)
         return self.loss.discriminator(real_scores, fake_scores) + penalty
 
@@ -199,8 +201,8 @@ class Translation(L.LightningModule):
         way, loss = leg.way, torch.zeros((), device=self.device)
         if way.critic is not None:
             with torch.no_grad():
-                real_scores = way.critic(way.shown(leg.given, leg.wanted))
-            loss = self.loss.generator(real_scores, way.critic(way.shown(leg.given, leg.made)))
+                real_scores = way.critic(way.shown_real(leg.given, leg.wanted))
+            loss = self.loss.generator(real_scores, way.critic(way.shown_made(leg.given, leg.made)))
         if self.strategy.l1:
             loss = loss + self.strategy.l1 * F.l1_loss(leg.made, leg.wanted)
         return loss
@@ -235,9 +237,10 @@ class Translation(L.LightningModule):
         wanted, labels = (torch.cat(part) for part in list(zip(*self._made, strict=True))[1:])
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, ImagePairs)
-        rendered = to_images(data.training.b.images[: len(wanted)]).to(wanted.device)
+        known = data.train.subset(torch.arange(min(len(wanted), len(data.train)), device=data.train.labels.device))
+        others = to_images(rendered(known, data.rendering).images).to(wanted.device)
         floor = fidelity.correspondence(self.reader, wanted, wanted, labels)
-        floor["fid"] = fidelity.realism(self.reader, rendered, wanted)
+        floor["fid"] = fidelity.realism(self.reader, others, wanted)
         self.log_dict({f"floor/{name}": value for name, value in floor.items()}, logger=False)
         self.log_dict({f"test/{name}": value for name, value in self._judged().items()}, logger=False)
 
@@ -250,7 +253,7 @@ class Translation(L.LightningModule):
     @torch.no_grad()
     def translate(self, images: Tensor) -> Tensor:
         """What the averaged translator makes of images (N, 1, 32, 32) in [0, 1]: as many in [0, 1]."""
-        return torch.cat([to_unit(self.there.averaged(to_signed(chunk))) for chunk in images.split(CHUNK)])
+        return torch.cat([to_unit(self.averaged(to_signed(chunk))) for chunk in images.split(CHUNK)])
 
 
 def _listed(some: Any) -> list[Any]:
@@ -259,18 +262,27 @@ def _listed(some: Any) -> list[Any]:
 
 
 class DrawTranslation(Callback):
-    """A picture of test images, their translations and their counterparts, at the end: figures/translation.png."""
+    """Test images of each digit, their translations and their counterparts, in three rows."""
 
-    @torch.no_grad()
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """For TensorBoard's slider."""
+        if writer := tensorboard(trainer):
+            rows = make_grid(_rows(trainer, pl_module), nrow=NUM_CLASSES, padding=1)
+            writer.add_image("translated", rows, epochs_done(trainer))
+
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """One image of each digit."""
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        assert isinstance(pl_module, Translation)
-        assert isinstance(data, ImagePairs)
+        """As figures/translation.png."""
         if trainer.is_global_zero:
-            first = torch.tensor([int((data.test.labels == digit).nonzero()[0]) for digit in range(NUM_CLASSES)])
-            shown = data.counterparts(data.test.subset(first.to(data.test.labels.device)))
-            images, wanted = (to_images(part.images).to(pl_module.device) for part in (shown.a, shown.b))
-            rows = torch.cat([images, pl_module.translate(images), wanted])
+            rows = _rows(trainer, pl_module)
             picture = figures.grid(rows, NUM_CLASSES, "Test images translated", ("input", "output", "truth"))
             figures.save(picture, run_folder(trainer) / "figures" / "translation.png")
+
+
+def _rows(trainer: L.Trainer, module: L.LightningModule) -> Tensor:
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    assert isinstance(module, Translation)
+    assert isinstance(data, ImagePairs)
+    first = torch.tensor([int((data.test.labels == digit).nonzero()[0]) for digit in range(NUM_CLASSES)])
+    shown = data.counterparts(data.test.subset(first.to(data.test.labels.device)))
+    images, wanted = (to_images(part.images).to(module.device) for part in (shown.a, shown.b))
+    return torch.cat([images, module.translate(images), wanted])
