@@ -140,7 +140,7 @@ def test_the_reader_comes_from_a_classifier_and_stays(monkeypatch):
 
 def test_correspondence_of_counterparts_and_of_strangers():
     torch.manual_seed(0)
-    scorer, images = Scorer().eval(), torch.rand(20, 1, 32, 32)
+    scorer, images = fidelity.load_scorer(None, "MNIST"), torch.rand(20, 1, 32, 32)
     labels = fidelity.read(scorer, images)[1]
     same = fidelity.correspondence(scorer, images, images, labels)
     assert same == pytest.approx({"correspondence": 1.0, "l1": 0.0, "ssim": 1.0, "retrieval": 1.0}, abs=1e-5)
@@ -149,7 +149,7 @@ def test_correspondence_of_counterparts_and_of_strangers():
     assert others["retrieval"] == 0
     assert others["l1"] == pytest.approx(1 / 3, abs=0.02)  # of two uniform numbers
     assert fidelity.realism(scorer, images.roll(1, dims=0), images) == pytest.approx(0.0, abs=1e-3)
-    assert fidelity.realism(scorer, torch.zeros_like(images), images) > 0.01
+    assert fidelity.realism(scorer, torch.zeros_like(images), images) > 1
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ SHOWN = (
     *("test/class_accuracy", "test/worst_class", "test/fid", "test/density", "test/coverage", "test/diversity"),
     *("test/rarest_digit", "test/commonest_digit", "test/cas"),
     *("test/accuracy", "test/accuracy_worst"),
+    *("test/correspondence", "test/retrieval", "test/l1", "test/ssim"),
 )
 PER_DIGIT = "test/class_accuracy_"
 SEED = "seed"
