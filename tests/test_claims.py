@@ -134,7 +134,7 @@ def test_jobs_are_read_from_sweeps_and_judged(tmp_path):
 def test_a_missing_sweep_is_named(fit, tmp_path):
     with pytest.raises(UserError, match=f"sweep={tmp_path}/nowhere: no such folder"):
         fit(tmp_path, "task=claims", f"sweep=[{tmp_path},{tmp_path}/nowhere]", task="claims", tiny=False)
-    with pytest.raises(UserError, match="no complete job of a transfer experiment with 50 labels, or of a conditional"):
+    with pytest.raises(UserError, match="no complete job of a transfer experiment with 50 labels, of a conditional"):
         fit(tmp_path, "task=claims", f"sweep={tmp_path}", task="claims", tiny=False)
 
 

@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,16 @@ def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     left, right = dict(flat(one)), dict(flat(other))
     keys = (left.keys() | right.keys()) - set(PLACES)
     return sorted(key for key in keys if left.get(key, KeyError) != right.get(key, KeyError))
+
+
+def shaping(config: Mapping[str, Any], parts: Collection[str]) -> dict[str, Any]:
+    """Dotted keys and values under some parts of a configuration, such as `model`; places and machines apart."""
+    elsewhere = {*PLACES, *(f"trainer.{key}" for key in MACHINE)}
+    return {
+        key: value
+        for key, value in flat(config)
+        if key not in elsewhere and any(f"{key}.".startswith(f"{part}.") for part in parts)
+    }
 
 
 @contextmanager

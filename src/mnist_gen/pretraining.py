@@ -13,7 +13,7 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_gen import checkpoint
-from mnist_gen.config import CONFIG_NAME, MACHINE, PLACES, check_arguments, composing, flat, plain
+from mnist_gen.config import CONFIG_NAME, MACHINE, check_arguments, composing, flat, plain, shaping
 from mnist_gen.errors import UserError
 
 SHAPING = (  # the parts of a configuration that a checkpoint's weights depend on
@@ -22,7 +22,6 @@ SHAPING = (  # the parts of a configuration that a checkpoint's weights depend o
 )
 SAME_DATA = ("dataset", "rendering", "root", "cache")  # what both are trained on
 READ, READER = ("dataset", "rendering"), "mnist_gen.networks.Scorer"  # what a reader of translations reads, and by what
-ELSEWHERE = (*PLACES, *(f"trainer.{key}" for key in MACHINE))
 
 
 KINDS = {  # what each part asks for, and an experiment that makes one
@@ -122,18 +121,9 @@ def own_run(cfg: DictConfig, part: str) -> tuple[DictConfig, Path]:
     own.trainer.update({key: cfg.trainer[key] for key in MACHINE})
     if "judge" in own.get("callbacks", {}):
         own.scorer = cfg.scorer
-    settings = _settings(plain(complete(own)))
+    settings = shaping(plain(complete(own)), SHAPING)
     for record in sorted(root.glob(f"outputs/{wanted.experiment}/*/metrics.json"), reverse=True):
-        if _settings(json.loads(record.read_text())["config"]) == settings:
+        if shaping(json.loads(record.read_text())["config"], SHAPING) == settings:
             return own, record.parent
     digest = hashlib.sha1(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
     return own, Path(wanted.folder).resolve() / f"{wanted.experiment}-{digest}".replace("/", "_")
-
-
-def _settings(config: dict[str, Any]) -> dict[str, Any]:
-    """The keys and values by which runs are told apart."""
-    return {
-        key: value
-        for key, value in flat(config)
-        if key not in ELSEWHERE and any(f"{key}.".startswith(f"{part}.") for part in SHAPING)
-    }

@@ -16,7 +16,7 @@ from typing import Any
 from scipy.stats import spearmanr
 
 from mnist_gen.claims import CONFIDENCE, FAILS, HOLDS, Verdict, difference
-from mnist_gen.config import MACHINE, PLACES, flat
+from mnist_gen.config import shaping
 
 STRONG = 0.5  # rank correlation from which a loss is taken to say something
 AGREED = 0.9  # share of runs that must agree on its sign
@@ -26,7 +26,6 @@ FACTORS = {  # what is compared, and the keys of the configuration that say it
     "activation": ("model.discriminator.activation",),
 }
 SHAPING = ("seed", "data", "model", "trainer")  # the parts of a configuration in which other jobs may not differ
-ELSEWHERE = (*PLACES, *(f"trainer.{key}" for key in MACHINE))
 
 Curve = Mapping[int, float]  # of epochs
 
@@ -43,11 +42,7 @@ class Job:
     @cached_property
     def setting(self) -> Mapping[str, str]:
         """Keys and values that say what was trained."""
-        return {
-            key: str(value)
-            for key, value in flat(self.config)
-            if key.partition(".")[0] in SHAPING and key not in ELSEWHERE
-        }
+        return {key: str(value) for key, value in shaping(self.config, SHAPING).items()}
 
     @property
     def loss(self) -> str:
