@@ -10,6 +10,7 @@ from mnist_gen import pretraining
 from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.errors import UserError
 from mnist_gen.gan import GAN
+from mnist_gen.losses import scored
 from mnist_gen.networks import Decoder, Encoder
 from tests.conftest import TINY, composed
 
@@ -139,12 +140,12 @@ def test_a_decoder_of_an_autoencoder(start, monkeypatch):
 def test_the_discriminators_step_leaves_the_generator_alone(monkeypatch):
     model = gan()
     step = Step(model, monkeypatch)
-    monkeypatch.setattr(model, "_descend", lambda optimizer, network, loss: descended.append((network, loss)))
     descended: list = []
+    monkeypatch.setattr("mnist_gen.gan.descend", lambda module, *arguments: descended.append(arguments))
     step()
-    (first, loss_d), (second, loss_g) = descended
-    assert first is model.discriminator
-    assert second is model.generator
+    (first, loss_d, *_), (second, loss_g, *_) = descended
+    for optimizer, network in ((first, model.discriminator), (second, model.generator)):
+        assert {*optimizer.param_groups[0]["params"]} == {*network.parameters()}
     assert all(
         grad is None for grad in torch.autograd.grad(loss_d, list(model.generator.parameters()), allow_unused=True)
     )
@@ -163,9 +164,9 @@ def test_penalties_can_be_off(monkeypatch):
 
 
 def test_penalty_is_half_weight_times_squared_gradient():
-    model = gan("model.r1=3.0", "model.r2=5.0")
+    model = gan()
     real, fake, labels = torch.rand(4, 1, 32, 32), torch.rand(4, 1, 32, 32), torch.arange(4)
-    *_, penalty = model._scores(real, fake, labels, penalised=True)
+    *_, penalty = scored(lambda images: model.discriminator(images, labels.repeat(2)), real, fake, r1=3.0, r2=5.0)
 
     def norm(images):
         images = images.clone().requires_grad_()

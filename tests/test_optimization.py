@@ -2,12 +2,13 @@
 
 from types import SimpleNamespace
 
+import lightning as L
 import pytest
 import torch
 from torch import nn
 
 from mnist_gen.errors import UserError
-from mnist_gen.optimization import move_average, refuse_unless_finite, warm_up_and_decay
+from mnist_gen.optimization import descend, move_average, refuse_unless_finite, warm_up_and_decay
 
 
 @pytest.mark.parametrize(("batches", "share"), [(0, 1 - 1 / 10), (10_000, 0.1)])
@@ -43,3 +44,17 @@ def test_spoilt_losses_are_refused(value):
     refuse_unless_finite(torch.tensor(1.0), module, 7)
     with pytest.raises(UserError, match=f"The loss became {value} at epoch 3, step 7: training stopped"):
         refuse_unless_finite(torch.tensor(value), module, 7)
+
+
+def test_a_step_of_the_optimizers_own_weights_alone():
+    class Module(L.LightningModule):
+        def manual_backward(self, loss, **options):
+            loss.backward(**options)
+
+    own, other = nn.Linear(2, 1), nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(own.parameters(), lr=0.1)
+    before = own.weight.clone()
+    loss = (own.weight * other.weight).sum()
+    descend(Module(), optimizer, loss, 7, "critic's loss")
+    assert torch.allclose(own.weight, before - 0.1 * other.weight)
+    assert other.weight.grad is None
