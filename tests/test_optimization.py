@@ -55,6 +55,6 @@ def test_a_step_of_the_optimizers_own_weights_alone():
     optimizer = torch.optim.SGD(own.parameters(), lr=0.1)
     before = own.weight.clone()
     loss = (own.weight * other.weight).sum()
-    descend(Module(), optimizer, loss, 7, "critic's loss")
+    descend(Module(), optimizer, loss, 7, "discriminator's loss")
     assert torch.allclose(own.weight, before - 0.1 * other.weight)
     assert other.weight.grad is None

@@ -14,7 +14,7 @@ from mnist_gen.classifier import Classifier
 from mnist_gen.errors import UserError
 from mnist_gen.losses import Relativistic
 from mnist_gen.networks import Scorer, Translator
-from mnist_gen.players import Critic
+from mnist_gen.players import StackDiscriminator
 from mnist_gen.translation import Leg, Strategy, Translation
 from tests.conftest import composed, error_line, train_py
 from tests.test_run import events
@@ -26,7 +26,7 @@ STRATEGIES = {
     "cyclegan": Strategy("outputs", 0.0, 10.0, 5.0),
 }
 TINY = (
-    *("model.generator.channels=2", "model.generator.blocks=1", "model.critic.channels=2"),
+    *("model.generator.channels=2", "model.generator.blocks=1", "model.discriminator.channels=2"),
     *("data.pairs=40", "data.batch_size=8", "data.eval_batch_size=50", "trainer.limit_train_batches=2"),
 )
 
@@ -36,10 +36,10 @@ def translation(strategy: Strategy) -> Translation:
     return Translation(
         strategy,
         generator=partial(Translator, channels=2, blocks=1),
-        critic=partial(Critic, channels=2),
+        discriminator=partial(StackDiscriminator, channels=2),
         loss=Relativistic(),
         generator_optimizer=partial(torch.optim.SGD, lr=0.1),
-        critic_optimizer=partial(torch.optim.SGD, lr=0.1),
+        discriminator_optimizer=partial(torch.optim.SGD, lr=0.1),
         r1=1.0,
         r2=1.0,
         warmup=0,
@@ -51,8 +51,8 @@ def translation(strategy: Strategy) -> Translation:
 def stepped(model: Translation, monkeypatch, batch) -> tuple[set[str], dict[str, torch.Tensor]]:
     """Names of what one step moved, and what it returned."""
     generators = model.generator_optimizer([p for way in model.ways for p in way.generator.parameters()])
-    critics = [p for way in model.ways if way.critic is not None for p in way.critic.parameters()]
-    optimizers = [generators, model.critic_optimizer(critics)] if critics else generators
+    discriminators = [p for way in model.ways if way.discriminator is not None for p in way.discriminator.parameters()]
+    optimizers = [generators, model.discriminator_optimizer(discriminators)] if discriminators else generators
     monkeypatch.setattr(model, "optimizers", lambda: optimizers)
     monkeypatch.setattr(model, "lr_schedulers", lambda: [])
     monkeypatch.setattr(model, "manual_backward", lambda loss, **options: loss.backward(**options))
@@ -76,12 +76,12 @@ def test_which_weights_a_step_moves(name, monkeypatch):
     for way in parts:
         weights = {f"{way}.generator.{key}" for key, _ in getattr(model, way).generator.named_parameters()}
         assert weights <= moved
-        assert any(key.startswith(f"{way}.critic") for key in moved) == (name != "l1")
+        assert any(key.startswith(f"{way}.discriminator") for key in moved) == (name != "l1")
     assert {f"averaged.{key}" for key, _ in model.averaged.named_parameters()} <= moved
     assert (losses["loss_d"] == 0) == (name == "l1")
 
 
-def test_what_a_critic_sees():
+def test_what_a_discriminator_sees():
     given, images = torch.rand(2, 1, 32, 32), torch.rand(2, 1, 32, 32)
     outputs, pairs = (translation(STRATEGIES[name]).there for name in ("gan", "cgan"))
     assert torch.equal(outputs.shown_made(given, images), images)
@@ -89,8 +89,8 @@ def test_what_a_critic_sees():
     for shown in (pairs.shown_made(given, images), pairs.shown_real(given, images)):
         assert torch.equal(shown[:, :1], given)
         assert torch.equal(shown[:, 1:], images)
-    assert translation(STRATEGIES["l1"]).there.critic is None
-    assert Critic(planes=2, channels=2)(torch.rand(3, 2, 32, 32)).shape == (3,)
+    assert translation(STRATEGIES["l1"]).there.discriminator is None
+    assert StackDiscriminator(planes=2, channels=2)(torch.rand(3, 2, 32, 32)).shape == (3,)
 
 
 def test_regression_descends_the_difference(monkeypatch):
@@ -232,7 +232,7 @@ def test_a_translation_without_a_reader_ends_in_one_line(tmp_path):
     [
         ("model.generator.channels=0", "model.generator.channels=0: must be at least 1"),
         ("model.generator.blocks=-1", "model.generator.blocks=-1: must be at least 0"),
-        ("model.critic.channels=0", "model.critic.channels=0: must be at least 1"),
+        ("model.discriminator.channels=0", "model.discriminator.channels=0: must be at least 1"),
     ],
 )
 def test_impossible_networks_are_refused(word, message):

@@ -4,12 +4,7 @@ Everywhere outside an adversarial game an image is float32 in [0, 1], shape (N, 
 [-1, 1] (`to_signed`, `to_unit`).
 """
 
-import gzip
-import hashlib
 import itertools
-import shutil
-import tempfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 from torchvision import datasets
-from torchvision.datasets.utils import download_url
 
+from mnist_gen import packed_files
 from mnist_gen.augment import drawn_from, noisy, random_affine
 from mnist_gen.errors import UserError
 
@@ -138,9 +133,9 @@ class ImageData(L.LightningDataModule):
         for name, md5 in source.resources:
             packed = self.root / self.dataset / "raw" / name
             if not packed.exists():
-                _download(source.mirrors, packed, md5)
-            _verify(packed, md5)
-            _unpack(packed, self.cache / self.dataset / "raw" / packed.stem)
+                packed_files.download(source.mirrors, packed, md5)
+            packed_files.verify(packed, md5)
+            packed_files.unpack(packed, self.cache / self.dataset / "raw" / packed.stem)
 
     def setup(self, stage: str | None = None) -> None:
         """Loads the three splits, onto the training device where it has room."""
@@ -263,41 +258,3 @@ class CorruptedImages(ImageData):
 
 def _as_is(batch: Any) -> Any:
     return batch
-
-
-def _download(mirrors: list[str], packed: Path, md5: str) -> None:
-    """Fetches one file beside its destination and moves it there whole."""
-    for mirror in mirrors:
-        try:
-            packed.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=packed.parent) as folder:
-                download_url(mirror + packed.name, folder, packed.name, md5)
-                Path(folder, packed.name).replace(packed)
-            return
-        except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong MD5 a RuntimeError
-            reason = error
-    raise UserError(f"{packed} is missing and could not be downloaded ({reason}): put the file there by hand.")
-
-
-def _verify(packed: Path, md5: str) -> None:
-    found = hashlib.md5(packed.read_bytes(), usedforsecurity=False).hexdigest()
-    if found != md5:
-        raise UserError(
-            f"{packed} is corrupt (MD5 {found}, expected {md5}): delete it to download it again, "
-            f"or restore it with `git checkout -- {packed}`."
-        )
-
-
-def _unpack(packed: Path, unpacked: Path) -> None:
-    """Unpacks by atomic rename, unless a whole copy is there: its size and CRC-32 stand in the gzip trailer."""
-    trailer = packed.read_bytes()[-8:]
-    crc, size = int.from_bytes(trailer[:4], "little"), int.from_bytes(trailer[4:], "little")
-    if unpacked.is_file() and unpacked.stat().st_size == size and zlib.crc32(unpacked.read_bytes()) == crc:
-        return
-    try:
-        unpacked.parent.mkdir(parents=True, exist_ok=True)
-        with gzip.open(packed) as content, tempfile.NamedTemporaryFile(dir=unpacked.parent, delete=False) as target:
-            shutil.copyfileobj(content, target)
-        Path(target.name).replace(unpacked)
-    except OSError as error:
-        raise UserError(f"{unpacked.parent} cannot be written ({error}): set data.cache=<folder>.") from None

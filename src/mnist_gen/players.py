@@ -216,7 +216,7 @@ class Discriminator(nn.Module):
         return scores
 
 
-class Critic(nn.Sequential):
+class StackDiscriminator(nn.Sequential):
     """Images in [-1, 1], or some of them one over the other, (N, planes, 32, 32) -> scores (N,).
 
     Args:
@@ -229,7 +229,7 @@ class Critic(nn.Sequential):
 
     def __init__(self, planes: int, channels: int) -> None:
         if channels < 1:
-            raise UserError(f"model.critic.channels={channels}: must be at least 1.")
+            raise UserError(f"model.discriminator.channels={channels}: must be at least 1.")
         body = _halving(planes, channels, ACTIVATIONS["leaky_relu"])
         super().__init__(body, nn.Linear(channels * 64, 1), nn.Flatten(0))
 

@@ -20,8 +20,8 @@ SHAPING = (  # the parts of a configuration that a checkpoint's weights depend o
     *("seed", "data", "model", "trainer", "pretrained"),
     *("callbacks.best", "callbacks.judge.val_samples", "scorer"),  # which epoch is the best
 )
-SAME_DATA = ("dataset", "rendering", "root", "cache")  # what both are trained on
 READ, READER = ("dataset", "rendering"), "mnist_gen.networks.Scorer"  # what a reader of translations reads, and by what
+SAME_DATA = (*READ, "root", "cache")  # a model is trained on what the run that needs it is
 
 
 KINDS = {  # what each part asks for, and an experiment that makes one

@@ -8,7 +8,6 @@ judged twice: whether the outputs look like B, and whether each is the counterpa
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import lightning as L
@@ -67,14 +66,14 @@ class Strategy:
 class Way(nn.Module):
     """From one class to the other: a generator, and what tells its images from real ones."""
 
-    def __init__(self, generator: nn.Module, critic: Callable[[int], nn.Module], sees: str) -> None:
+    def __init__(self, generator: nn.Module, discriminator: Callable[[int], nn.Module], sees: str) -> None:
         super().__init__()
         self.generator = generator
-        self.critic = None if sees == "nothing" else critic(2 if sees == "pairs" else 1)
+        self.discriminator = None if sees == "nothing" else discriminator(2 if sees == "pairs" else 1)
         self.sees = sees
 
     def shown_made(self, given: Tensor, made: Tensor) -> Tensor:
-        """What the critic gets to see of images made of the given ones."""
+        """What the discriminator gets to see of images made of the given ones."""
         return torch.cat([given, made], dim=1) if self.sees == "pairs" else made
 
     def shown_real(self, given: Tensor, wanted: Tensor) -> Tensor:
@@ -101,11 +100,11 @@ class Translation(L.LightningModule):
     Args:
         strategy: what it is trained by.
         generator: makes a network from images in [-1, 1] to images in [-1, 1].
-        critic: makes a network that scores so many images shown together.
+        discriminator: makes a network that scores so many images shown together.
         loss: the adversarial loss, see `losses`.
         generator_optimizer: makes an optimizer from parameters.
-        critic_optimizer: the same.
-        r1: weight of the critic's gradient penalty at real images, see `losses.scored`.
+        discriminator_optimizer: the same.
+        r1: weight of the discriminator's gradient penalty at real images, see `losses.scored`.
         r2: the same at made ones.
         warmup: batches over which the learning rates rise to their value.
         decay_from: share of the run after which they fall linearly to 0.
@@ -118,10 +117,10 @@ class Translation(L.LightningModule):
         self,
         strategy: Strategy,
         generator: Callable[[], nn.Module],
-        critic: Callable[[int], nn.Module],
+        discriminator: Callable[[int], nn.Module],
         loss: Loss,
         generator_optimizer: Callable[..., Optimizer],
-        critic_optimizer: Callable[..., Optimizer],
+        discriminator_optimizer: Callable[..., Optimizer],
         r1: float,
         r2: float,
         warmup: int,
@@ -131,13 +130,13 @@ class Translation(L.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.strategy = strategy
-        self.there = Way(generator(), critic, strategy.sees)
-        self.back = Way(generator(), critic, strategy.sees) if strategy.cycle else None
+        self.there = Way(generator(), discriminator, strategy.sees)
+        self.back = Way(generator(), discriminator, strategy.sees) if strategy.cycle else None
         self.averaged = copy.deepcopy(self.there.generator).requires_grad_(False)
         self.reader = Scorer().requires_grad_(False)  # of B
         self.to(memory_format=torch.channels_last)  # faster on a CPU
         self.loss, self.r1, self.r2 = loss, r1, r2
-        self.generator_optimizer, self.critic_optimizer = generator_optimizer, critic_optimizer
+        self.generator_optimizer, self.discriminator_optimizer = generator_optimizer, discriminator_optimizer
         self.warmup, self.decay_from, self.ema_decay = warmup, decay_from, ema_decay
         self._made: list[tuple[Tensor, Tensor, Tensor]] = []  # translations, their counterparts, labels
 
@@ -159,27 +158,28 @@ class Translation(L.LightningModule):
         return [self.there] if self.back is None else [self.there, self.back]
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
-        """One optimizer for the generators, one for the critics if there are any."""
+        """One optimizer for the generators, one for the discriminators if there are any."""
         if self.trainer.world_size > 1:
             raise UserError("trainer.devices: a translation trains in one process; set trainer.devices=1.")
-        optimizers = [self.generator_optimizer(list(chain(*(way.generator.parameters() for way in self.ways))))]
-        critics = [way.critic for way in self.ways if way.critic is not None]
-        if critics:
-            optimizers.append(self.critic_optimizer(list(chain(*(critic.parameters() for critic in critics)))))
+        generators = nn.ModuleList(way.generator for way in self.ways)
+        discriminators = nn.ModuleList(way.discriminator for way in self.ways if way.discriminator is not None)
+        optimizers = [self.generator_optimizer(generators.parameters())]
+        if len(discriminators):
+            optimizers.append(self.discriminator_optimizer(discriminators.parameters()))
         batches = self.trainer.estimated_stepping_batches
         return optimizers, [warm_up_and_decay(o, batches, self.warmup, self.decay_from) for o in optimizers]
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> dict[str, Tensor]:
-        """One step of the critics, then one of the generators; returns both losses, detached."""
+        """One step of the discriminators, then one of the generators; returns both losses, detached."""
         a, b = to_signed(batch[0]), to_signed(batch[1])
         legs = [Leg(self.there, a, b, self.there.generator(a))]
         if self.back is not None:
             legs.append(Leg(self.back, b, a, self.back.generator(b)))
-        generators, *critics = _listed(self.optimizers())
-        step = self.global_step // (1 + len(critics))
-        loss_d = torch.stack([self._critic_loss(leg) for leg in legs]).sum()
-        for optimizer in critics:
-            descend(self, optimizer, loss_d, step, "critic's loss")
+        generators, *discriminators = _listed(self.optimizers())
+        step = self.global_step // (1 + len(discriminators))
+        loss_d = torch.stack([self._discriminator_loss(leg) for leg in legs]).sum()
+        for optimizer in discriminators:
+            descend(self, optimizer, loss_d, step, "discriminator's loss")
         loss_g = torch.stack([self._generator_loss(leg) for leg in legs]).sum() + self._cycle_loss(legs)
         descend(self, generators, loss_g, step, "generator's loss")
         move_average(self.averaged, self.there.generator, self.ema_decay, step + 1)
@@ -187,22 +187,22 @@ class Translation(L.LightningModule):
             schedule.step()
         return {"loss_d": loss_d.detach(), "loss_g": loss_g.detach()}
 
-    def _critic_loss(self, leg: Leg) -> Tensor:
-        """To score wanted images above made ones; 0 without a critic."""
+    def _discriminator_loss(self, leg: Leg) -> Tensor:
+        """To score wanted images above made ones; 0 without a discriminator."""
         way = leg.way
-        if way.critic is None:
+        if way.discriminator is None:
             return torch.zeros((), device=self.device)
         real, fake = way.shown_real(leg.given, leg.wanted), way.shown_made(leg.given, leg.made.detach())
-        real_scores, fake_scores, penalty = scored(way.critic, real, fake, self.r1, self.r2)
+        real_scores, fake_scores, penalty = scored(way.discriminator, real, fake, self.r1, self.r2)
         return self.loss.discriminator(real_scores, fake_scores) + penalty
 
     def _generator_loss(self, leg: Leg) -> Tensor:
         """To be scored as wanted images are, and to be near the one that the input meets."""
         way, loss = leg.way, torch.zeros((), device=self.device)
-        if way.critic is not None:
+        if way.discriminator is not None:
             with torch.no_grad():
-                real_scores = way.critic(way.shown_real(leg.given, leg.wanted))
-            loss = self.loss.generator(real_scores, way.critic(way.shown_made(leg.given, leg.made)))
+                real_scores = way.discriminator(way.shown_real(leg.given, leg.wanted))
+            loss = self.loss.generator(real_scores, way.discriminator(way.shown_made(leg.given, leg.made)))
         if self.strategy.l1:
             loss = loss + self.strategy.l1 * F.l1_loss(leg.made, leg.wanted)
         return loss
