@@ -164,7 +164,7 @@ class CodeGenerator(nn.Module):
         return self.mapping(latents if codes is None else torch.cat([latents, codes], dim=1))
 
 
-def _refiner(channels: int = 64) -> nn.Sequential:
+def _refiner(channels: int = 32) -> nn.Sequential:
     """An image and a label plane (N, 2, 32, 32) -> logits (N, 1, 32, 32), computed at half resolution."""
     return nn.Sequential(
         nn.PixelUnshuffle(2),  # (N, 8, 16, 16)
