@@ -55,6 +55,13 @@ def test_summary_takes_seeds_together(tmp_path):
     assert lines[7:] == ["| model/loss | 3 |", "| --- | --- |", "| bce | 0.3750 ± 0.1768 |", "| hinge | 1.0000 |"]
 
 
+def test_summary_of_a_single_job_has_nothing_to_draw(tmp_path):
+    job(tmp_path, ["experiment=x"], {"test/fid": 1.0})
+    summarise(tmp_path, [], ["experiment"])
+    assert (tmp_path / "summary.md").read_text().splitlines()[2:] == ["| complete | 1.0000 |"]
+    assert not (tmp_path / "summary.png").exists()
+
+
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
     """A real sweep in which one of three jobs fails, and the same command again after one job lost its end."""

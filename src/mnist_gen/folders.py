@@ -104,7 +104,7 @@ def summarise(folder: Path, swept: list[str], fixed: list[str]) -> None:
     if digits := [name for name in metrics if name.startswith(PER_DIGIT)]:
         tables.append("Class accuracy of each digit:\n\n" + _markdown(rows, [*swept, *digits]).replace(PER_DIGIT, ""))
     (folder / "summary.md").write_text("\n".join(tables))
-    if shown:
+    if shown and swept:
         from mnist_gen import figures  # here, for it imports torch
 
         settings = {key: [str(row[key]) for row in rows] for key in swept}
