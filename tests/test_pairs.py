@@ -63,7 +63,7 @@ def options(tiny_data, tmp_path):
 
 
 def test_batches_of_pairs(options):
-    data = ImagePairs(Outline(1), pairing="paired", pairs=40, deform=0.0, **options)
+    data = ImagePairs(Outline(1), pairing="paired", pairs=40, epoch_pairs=40, deform=0.0, **options)
     data.prepare_data()
     data.setup()
     for loader, batches in ((data.train_dataloader(), 4), (data.val_dataloader(), 1), (data.test_dataloader(), 1)):
@@ -76,10 +76,20 @@ def test_batches_of_pairs(options):
     assert isinstance(data.training, Pairs)
 
 
+def test_few_pairs_come_up_again_and_many_come_up_once(options):
+    for pairs, batches in ((12, 3), (50, 5)):
+        data = ImagePairs(Outline(1), pairing="paired", pairs=pairs, epoch_pairs=30, deform=0.0, **options)
+        data.prepare_data()
+        data.setup()
+        batches_of_a = [a for a, _, _ in data.train_dataloader()]
+        assert len(batches_of_a) == batches
+        assert len(torch.cat(batches_of_a).unique(dim=0)) == pairs
+
+
 def test_deformed_counterparts_are_the_same_each_time(options):
     sets = []
     for deform in (0.0, 1.0, 1.0):
-        data = ImagePairs(Outline(1), pairing="paired", pairs=40, deform=deform, **options)
+        data = ImagePairs(Outline(1), pairing="paired", pairs=40, epoch_pairs=40, deform=deform, **options)
         data.prepare_data()
         data.setup()
         sets.append(data.training.b.images)
@@ -98,9 +108,11 @@ def test_the_other_class_alone(options):
 
 def test_fewer_pairs_than_a_batch_are_refused(options):
     with pytest.raises(UserError, match="data.pairs=9: must be at least data.batch_size=10"):
-        ImagePairs(Outline(1), pairing="paired", pairs=9, deform=0.0, **options)
+        ImagePairs(Outline(1), pairing="paired", pairs=9, epoch_pairs=9, deform=0.0, **options)
+    with pytest.raises(UserError, match="data.epoch_pairs=0: must be at least 1"):
+        ImagePairs(Outline(1), pairing="paired", pairs=10, epoch_pairs=0, deform=0.0, **options)
     with pytest.raises(UserError, match="data.deform=-1: must be at least 0"):
-        ImagePairs(Outline(1), pairing="paired", pairs=10, deform=-1, **options)
+        ImagePairs(Outline(1), pairing="paired", pairs=10, epoch_pairs=10, deform=-1, **options)
 
 
 def test_an_unknown_pairing_ends_in_one_line(tmp_path):

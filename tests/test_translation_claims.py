@@ -12,17 +12,17 @@ WEIGHTS = {
     "conditional GAN without L1": {"sees": "pairs", "l1": 0.0, "cycle": 0.0},
     "CycleGAN": {"sees": "outputs", "l1": 0.0, "cycle": 10.0},
 }
+OUTLINE = {"_target_": "mnist_gen.renderings.Outline", "width": 1}
 
 
 @pytest.fixture
 def leave(tmp_path):
     """Leaves what a job leaves."""
 
-    def write(strategy, pairing, seed, correspondence, pairs=100, **figures) -> None:
-        folder = tmp_path / f"{strategy}-{pairing}-{pairs}-{seed}"
+    def write(strategy, pairing, seed, correspondence, pairs=100, rendering=OUTLINE, **figures) -> None:
+        folder = tmp_path / f"{strategy}-{pairing}-{pairs}-{seed}-{'-'.join(map(str, rendering.values()))}"
         folder.mkdir()
         model = {"_target_": "mnist_gen.translation.Translation", "strategy": WEIGHTS[strategy]}
-        rendering = {"_target_": "mnist_gen.renderings.Outline", "width": 1}
         data = {"pairing": pairing, "pairs": pairs, "rendering": rendering, "seed": seed}
         test = {"fid": 2.0, "correspondence": correspondence, "retrieval": 0.5, "l1": 0.1, "ssim": 0.8} | figures
         metrics = {f"test/{name}": value for name, value in test.items()} | {"floor/fid": 0.5}
@@ -99,3 +99,35 @@ def test_only_equal_settings_are_compared(leave, tmp_path):
         leave("GAN-like", "paired", seed, 0.9, pairs=50)
         leave("GAN-like", "unpaired", seed, 0.1, pairs=100)
     assert verdicts(tmp_path) == {}
+
+
+@pytest.mark.parametrize(("few", "many", "verdict"), [(0.5, 0.95, HOLDS), (0.95, 0.99, FAILS), (0.2, 0.5, DEPENDS)])
+def test_whether_many_pairs_are_needed(leave, tmp_path, few, many, verdict):
+    for pairs, share in ((1000, many), (50, few), (200, 0.7)):
+        leave("conditional GAN", "paired", 0, share, pairs=pairs)
+    (found,) = (v for v in judge(read([str(tmp_path)])) if "large set" in v.claim)
+    assert (found.claim, found.verdict) == ("outline, width 1: a conditional GAN needs a large set of pairs", verdict)
+    assert found.figures == f"the input's digit is read, by pairs 50: {few:.1%}; 200: 70.0%; 1000: {many:.1%}"
+
+
+def test_whether_stronger_changes_are_harder(leave, tmp_path):
+    for seed in range(2):
+        for width, share in ((1, 0.9), (2, 0.8), (10, 0.5)):
+            leave("CycleGAN", "unpaired", seed, share + 0.01 * seed, rendering=OUTLINE | {"width": width})
+    (found,) = (v for v in judge(read([str(tmp_path)])) if "the larger" in v.claim)
+    claim = "outline: the larger its width, the worse CycleGAN on unpaired data"
+    assert (found.claim, found.verdict) == (claim, HOLDS)
+    assert "width: 1: 90.5% ± 0.7%; 2: 80.5% ± 0.7%; 10: 50.5% ± 0.7%" in found.figures
+
+
+def test_what_cyclegan_is_good_at(leave, tmp_path):
+    for seed in range(2):
+        for kind, share in (("Texture", 0.9), ("Slant", 0.2), ("Mosaic", 0.95)):
+            rendering = {"_target_": f"mnist_gen.renderings.{kind}"}
+            leave("CycleGAN", "unpaired", seed, share + 0.01 * seed, rendering=rendering)
+    verdicts = {v.claim: (v.verdict, v.figures) for v in judge(read([str(tmp_path)])) if "translates" in v.claim}
+    read_in = "the input's digit is read: texture 90.5% ± 0.7%"
+    assert verdicts == {
+        "CycleGAN translates texture better than geometry": (HOLDS, f"{read_in}, slant 20.5% ± 0.7%"),
+        "CycleGAN translates one-to-one renderings better than many-to-one": (FAILS, f"{read_in}, mosaic 95.5% ± 0.7%"),
+    }

@@ -89,7 +89,8 @@ class ImagePairs(ImageData):
     Args:
         rendering: what makes an image of B of one of A, see `renderings`.
         pairing: of training images, see `pair`.
-        pairs: of training images.
+        pairs: different ones to train on.
+        epoch_pairs: that an epoch takes: fewer different ones come up again, as often as it takes; more come up once.
         deform: strength of `augment.random_affine` on what is rendered for training: paired images are then alike,
             not the same.
         options: those of `ImageData`.
@@ -98,22 +99,29 @@ class ImagePairs(ImageData):
         UserError: there is no such pairing, there are not as many images, or not enough for a batch.
     """
 
-    def __init__(self, rendering: Rendering, pairing: str, pairs: int, deform: float, **options: Any) -> None:
+    def __init__(
+        self, rendering: Rendering, pairing: str, pairs: int, epoch_pairs: int, deform: float, **options: Any
+    ) -> None:
         super().__init__(**options)
         if pairing not in PAIRINGS:
             raise UserError(f"data.pairing={pairing}: choose one of {', '.join(PAIRINGS)}.")
         if pairs < self.batch_size:
             raise UserError(f"data.pairs={pairs}: must be at least data.batch_size={self.batch_size}.")
+        if epoch_pairs < 1:
+            raise UserError(f"data.epoch_pairs={epoch_pairs}: must be at least 1.")
         if deform < 0:
             raise UserError(f"data.deform={deform}: must be at least 0.")
-        self.rendering, self.pairing, self.pairs, self.deform = rendering, pairing, pairs, deform
+        self.rendering, self.pairing, self.deform = rendering, pairing, deform
+        self.pairs, self.epoch_pairs = pairs, epoch_pairs
 
     def setup(self, stage: str | None = None) -> None:
         """Loads, pairs and renders."""
         super().setup(stage)
         a, b = (self.train.subset(at) for at in pair(self.train.labels.cpu(), self.pairing, self.pairs, self.seed))
         with drawn_from(self.seed):
-            self.training = Pairs(a, rendered(b, lambda images: self.rendering(random_affine(images, self.deform))))
+            b = rendered(b, lambda images: self.rendering(random_affine(images, self.deform)))
+        again = torch.arange(max(self.pairs, self.epoch_pairs), device=a.labels.device) % self.pairs
+        self.training = Pairs(a.subset(again), b.subset(again))
 
     def train_dataloader(self) -> ResumableLoader:
         """Batches of pairs."""

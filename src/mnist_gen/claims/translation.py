@@ -24,6 +24,7 @@ READ = 0.9  # share of outputs in which the input's digit is read, from which tr
 NEAR = 10  # times the FID of other images of the class, up to which translations look like it
 FIGURES = {"fid": "{:.2f}", "correspondence": "{:.1%}", "retrieval": "{:.1%}", "l1": "{:.4f}", "ssim": "{:.3f}"}
 DEPENDS = "depends"
+RENDERING = "data.rendering."
 
 Cells = Mapping[tuple[str, str], Sequence["Job"]]  # of a strategy and a pairing, a job a seed
 
@@ -60,11 +61,15 @@ class Job:
         return self.config["data"]["pairing"]
 
     @property
+    def kind(self) -> str:
+        """The class of its rendering, such as `outline`."""
+        return self.config["data"]["rendering"]["_target_"].rpartition(".")[2].lower()
+
+    @property
     def rendering(self) -> str:
         """Its class and options, such as `outline, width 1`."""
-        options = dict(self.config["data"]["rendering"])
-        name = options.pop("_target_").rpartition(".")[2].lower()
-        return ", ".join([name, *(f"{key} {value}" for key, value in options.items())])
+        options = {key: value for key, value in self.config["data"]["rendering"].items() if key != "_target_"}
+        return ", ".join([self.kind, *(f"{key} {value}" for key, value in options.items())])
 
     @property
     def rest(self) -> frozenset[tuple[str, str]]:
@@ -109,7 +114,12 @@ def _spread(jobs: Sequence[Job], figure: str) -> str:
 
 
 def judge(jobs: Sequence[Job]) -> list[Verdict]:
-    """Every claim for which the jobs are there, rendering by rendering, and setting by setting beside it."""
+    """Every claim for which the jobs are there."""
+    return [*_of_boards(jobs), *_many_pairs(jobs), *_strength(jobs), *_kinds_of_rendering(jobs)]
+
+
+def _of_boards(jobs: Sequence[Job]) -> list[Verdict]:
+    """Claims on strategies and pairings, rendering by rendering, and setting by setting beside it."""
     boards: dict[tuple[str, frozenset[tuple[str, str]]], dict[tuple[str, str], list[Job]]] = {}
     for job in jobs:
         board = boards.setdefault((job.rendering, job.rest), {})
@@ -170,6 +180,63 @@ def _worse_with_pairs(cells: Cells) -> Iterator[Verdict]:
         if min(len(found), len(unpaired)) > 1:
             verdict, text = apart(_values(unpaired, "retrieval"), _values(found, "retrieval"))
             yield Verdict(f"CycleGAN works less well on {pairing} data than on unpaired", verdict, f"{text} retrieval")
+
+
+def _many_pairs(jobs: Sequence[Job]) -> Iterator[Verdict]:
+    """Whether few pairs are too few for a conditional GAN, where many are enough."""
+    for job, counts in _along(jobs, "data.pairs"):
+        if job.strategy in (CONDITIONAL, CONDITIONAL_WITHOUT_L1) and job.pairing == "paired":
+            few, *_, many = (statistics.mean(_values(alike, "correspondence")) for alike in counts.values())
+            verdict = DEPENDS if many < READ else HOLDS if few < READ else FAILS
+            claim = f"{job.rendering}: a {job.strategy} needs a large set of pairs"
+            yield Verdict(claim, verdict, _listed(counts, "pairs"))
+
+
+def _strength(jobs: Sequence[Job]) -> Iterator[Verdict]:
+    """Whether images that are changed more are harder to translate."""
+    options = {key for job in jobs for key in job.setting if key.startswith(RENDERING)} - {f"{RENDERING}_target_"}
+    for key in sorted(options):
+        for job, strengths in _along(jobs, key):
+            weakest, *_, strongest = strengths.values()
+            if min(len(weakest), len(strongest)) > 1:
+                verdict, _ = apart(_values(weakest, "correspondence"), _values(strongest, "correspondence"))
+                option = key.removeprefix(RENDERING)
+                claim = f"{job.kind}: the larger its {option}, the worse {job.strategy} on {job.pairing} data"
+                yield Verdict(claim, verdict, _listed(strengths, f"{option}:"))
+
+
+def _along(jobs: Sequence[Job], key: str) -> Iterator[tuple[Job, Mapping[float, Sequence[Job]]]]:
+    """Jobs that differ in nothing but one number and the seed: one of them, and all by that number, in its order."""
+    groups: dict[frozenset[tuple[str, str]], dict[float, list[Job]]] = {}
+    for job in jobs:
+        if key in job.setting:
+            rest = frozenset(item for item in job.setting.items() if item[0] != key)
+            groups.setdefault(rest, {}).setdefault(float(job.setting[key]), []).append(job)
+    for group in groups.values():
+        if len(group) > 1:
+            yield next(iter(group.values()))[0], dict(sorted(group.items()))
+
+
+def _listed(cells: Mapping[float, Sequence[Job]], what: str) -> str:
+    shares = (f"{number:g}: {_spread(alike, 'correspondence')}" for number, alike in cells.items())
+    return f"the input's digit is read, by {what} {'; '.join(shares)}"
+
+
+def _kinds_of_rendering(jobs: Sequence[Job]) -> Iterator[Verdict]:
+    """What CycleGAN is said to be good at, by how well the true counterpart is met."""
+    boards: dict[frozenset[tuple[str, str]], dict[str, list[Job]]] = {}
+    for job in jobs:
+        if (job.strategy, job.pairing) == (CYCLE, "unpaired"):
+            boards.setdefault(job.rest, {}).setdefault(job.kind, []).append(job)
+    for kinds in boards.values():
+        for good, bad, claim in (
+            ("texture", "slant", "CycleGAN translates texture better than geometry"),
+            ("texture", "mosaic", "CycleGAN translates one-to-one renderings better than many-to-one"),
+        ):
+            if min(len(kinds.get(good, [])), len(kinds.get(bad, []))) > 1:
+                verdict, _ = apart(_values(kinds[good], "correspondence"), _values(kinds[bad], "correspondence"))
+                shares = (f"{kind} {_spread(kinds[kind], 'correspondence')}" for kind in (good, bad))
+                yield Verdict(claim, verdict, f"the input's digit is read: {', '.join(shares)}")
 
 
 def _values(jobs: Sequence[Job], figure: str) -> list[float]:
