@@ -9,7 +9,7 @@ import torch
 from mnist_gen import checkpoint
 from mnist_gen.attention import CentredWindows, Plane, ReadTransformer
 from mnist_gen.claims import FAILS, HOLDS
-from mnist_gen.claims.attention import order_and_place, relative_error, signed_by_softmax
+from mnist_gen.claims.attention import one_head, order_and_place, relative_error, two_heads
 from mnist_gen.errors import UserError
 from mnist_gen.mimicry import ConvolutionTeacher, DenseTeacher, Mimicry
 from mnist_gen.studies.mimicry import MimicConvolution, MimicDense
@@ -37,6 +37,17 @@ def test_convolutions_are_exact_until_something_is_changed():
 
 
 @torch.no_grad()
+def test_curves_of_sharpness_and_heads_are_drawn_for_each_kernel():
+    lines = {
+        name: [(line.get_label(), len(line.get_xdata())) for line in picture.axes[0].get_lines()]
+        for name, picture in convolutions(kernels=[1, 5]).look(torch.rand(1, 1, 8, 8)).pictures.items()
+    }
+    kernels = ("1x1 kernel", "3x3 kernel", "5x5 kernel")
+    assert lines["alpha"] == [(kernel, 2) for kernel in kernels]
+    assert lines["heads"] == [(kernel, 25) for kernel in kernels]  # spare heads change nothing
+
+
+@torch.no_grad()
 def test_order_matters_only_with_positions():
     torch.manual_seed(1)
     claims = {verdict.claim: verdict.verdict for verdict in order_and_place(torch.rand(2, 1, 12, 12))}
@@ -50,18 +61,18 @@ def test_order_matters_only_with_positions():
 
 def test_one_head_misses_the_signs_and_two_do_not():
     torch.manual_seed(0)
-    matrix, inputs = torch.randn(5, 40), torch.rand(3, 40)
-    bound, reached, two = signed_by_softmax(matrix, inputs)
+    matrix = torch.randn(5, 40)
     positive, negative = matrix.clamp_min(0).norm(), matrix.clamp_max(0).norm()
-    assert bound >= min(positive, negative) / matrix.norm() - 1e-6  # entries of one sign are out of reach
-    assert reached > 0.1
-    assert two < 1e-5
+    bound = min(positive, negative) / matrix.norm()  # entries of one sign are out of reach
+    assert relative_error(one_head(matrix), matrix) >= bound - 1e-6
+    assert two_heads(matrix).shape == matrix.shape
+    assert relative_error(two_heads(matrix), matrix) < 1e-5
 
 
 def test_one_head_can_be_what_a_softmax_is():
     rows = torch.rand(4, 6)
     rows = 0.5 * rows / rows.sum(dim=1, keepdim=True)  # positive, with the same sum
-    assert signed_by_softmax(rows, torch.rand(2, 6))[0] < 0.02
+    assert relative_error(one_head(rows), rows) < 0.02
 
 
 def test_relative_errors():
@@ -92,6 +103,7 @@ def test_a_study_leaves_its_tables(fit, tmp_path, monkeypatch):
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())["metrics"]
     assert metrics["largest_error/float32"] < 1e-5
     assert metrics["largest_error/float64"] < 1e-10
+    assert (tmp_path / "run" / "figures" / "signed_matrix.png").stat().st_size > 1000
     assert MimicDense.name == "mimic_mlp"
 
 

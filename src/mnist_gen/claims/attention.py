@@ -21,27 +21,19 @@ def relative_error(made: Tensor, wanted: Tensor) -> float:
     return ((made - wanted).square().mean() / wanted.square().mean()).sqrt().item()
 
 
-def signed_by_softmax(matrix: Tensor, inputs: Tensor) -> tuple[float, float, float]:
-    """How near attention alone comes to a signed matrix.
+def one_head(matrix: Tensor) -> Tensor:
+    """The nearest that one attention head comes to a signed matrix (out, T).
 
-    A head weighs inputs by the rows of a softmax, positive and adding up to 1, and its values are scaled by one
-    number.
-
-    Args:
-        matrix: (out, T).
-        inputs: (N, T).
-
-    Returns:
-        Relative error of the best matrix of one head; of what that makes of the inputs; and of what two heads of
-        opposite sign make of them, with a token of zeros to take up weight that is left over.
+    A head weighs inputs by the rows of a softmax, positive and adding up to 1, and its values are scaled by one number.
     """
     scales = torch.linspace(0.01, 2, 200) * matrix.abs().sum(dim=1).max()
     candidates = [sign * scale * _onto_simplex(sign * matrix / scale) for scale in scales for sign in (1, -1)]
-    best = min(candidates, key=lambda candidate: relative_error(candidate, matrix))
-    with_zeros = torch.cat([inputs, inputs.new_zeros(len(inputs), 1)], dim=1)
-    two = with_zeros @ (_one_sign(matrix) - _one_sign(-matrix)).T
-    wanted = inputs @ matrix.T
-    return relative_error(best, matrix), relative_error(inputs @ best.T, wanted), relative_error(two, wanted)
+    return min(candidates, key=lambda candidate: relative_error(candidate, matrix))
+
+
+def two_heads(matrix: Tensor) -> Tensor:
+    """What two heads of opposite sign make of it, with a token of zeros to take up weight that is left over."""
+    return (_one_sign(matrix) - _one_sign(-matrix))[:, :-1]
 
 
 def _one_sign(matrix: Tensor) -> Tensor:

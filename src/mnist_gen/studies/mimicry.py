@@ -14,7 +14,7 @@ from mnist_gen import fidelity, figures
 from mnist_gen.attention import CentredWindows
 from mnist_gen.claims import Verdict
 from mnist_gen.claims import markdown as claimed
-from mnist_gen.claims.attention import holds, order_and_place, relative_error, signed_by_softmax
+from mnist_gen.claims.attention import holds, one_head, order_and_place, relative_error, two_heads
 from mnist_gen.constructions.convolutions import AttentionConvolution, AttentionStack, WindowConvolution, offsets_of
 from mnist_gen.constructions.dense import TaggedDense, TokenMLP
 from mnist_gen.data import IMAGE_SIZE, NUM_CLASSES, ImageData, to_images
@@ -22,6 +22,7 @@ from mnist_gen.errors import UserError
 from mnist_gen.tables import markdown
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+BROKEN = 3  # side of the kernel on which it is shown what breaks a construction
 
 
 class Finding(NamedTuple):
@@ -135,55 +136,49 @@ class MimicConvolution(_Study):
     def look(self, images: Tensor) -> Finding:
         """As `_Study.look`."""
         exact = self._exact(images)
-        worst = max(error["float32"] for name, error in exact if name.startswith("windows"))
-        convolution = nn.Conv2d(1, self.channels, 3, padding=1)
-        wanted = convolution(images)
-        attending = WindowConvolution(convolution)
-        _let_attend(attending.block.attention)
-        normed = WindowConvolution(convolution)
-        normed.block.norm_feed_forward = nn.LayerNorm(normed.embedding.project.out_features)
-        by_alpha = [relative_error(AttentionConvolution(convolution, a)(images), wanted) for a in self.alphas]
-        by_heads = [relative_error(self._with_heads(convolution, count)(images), wanted) for count in range(1, 10)]
-        blunt = relative_error(AttentionConvolution(convolution, 0.0)(images), wanted)
+        convolution = nn.Conv2d(1, self.channels, BROKEN, padding=BROKEN // 2)
+        others = {k: nn.Conv2d(1, self.channels, k, padding=k // 2) for k in self.kernels if k != BROKEN}
+        kernels = dict(sorted({BROKEN: convolution, **others}.items()))
+        by_alpha = {side: self._by_alpha(kernel, images) for side, kernel in kernels.items()}
+        by_heads = {side: self._by_heads(kernel, images) for side, kernel in kernels.items()}
         broken = [
-            ("windows, attention left on (torch's own weights)", relative_error(attending(images), wanted)),
-            ("windows, with layer normalisation", relative_error(normed(images), wanted)),
-            ("pixels, without positions (attention alike everywhere)", blunt),
-            *((f"pixels, alpha {a:g}", error) for a, error in zip(self.alphas, by_alpha, strict=True)),
-            *((f"pixels, {count} of 9 heads", error) for count, error in enumerate(by_heads, 1)),
+            *self._changed(convolution, images),
+            *((f"pixels, alpha {a:g}", error) for a, error in zip(self.alphas, by_alpha[BROKEN], strict=True)),
+            *((f"pixels, {n} of {BROKEN**2} heads", error) for n, error in enumerate(by_heads[BROKEN], 1)),
         ]
+        worst = max(error["float32"] for name, error in exact if name.startswith("windows"))
+        claim = "a window for each pixel and the pointwise part do what a kernel does"
+        muted = f"left on, relative error {broken[0][1]:.2f}: it has to be muted"
         verdicts = [
-            Verdict(
-                "a window for each pixel and the pointwise part do what a kernel does",
-                holds(worst),
-                f"largest error {worst:.1e}",
-            ),
-            Verdict(
-                "and the attention layer operates as usual",
-                holds(broken[0][1]),
-                f"left on, relative error {broken[0][1]:.2f}: it has to be muted",
-            ),
+            Verdict(claim, holds(worst), f"largest error {worst:.1e}"),
+            Verdict("and the attention layer operates as usual", holds(broken[0][1]), muted),
             *order_and_place(images),
         ]
-        pictures = {
-            "convolutions": self._picture(images, convolution),
-            "alpha": figures.curves(
-                self.alphas,
-                {"pixels, 3x3 kernel": by_alpha},
-                "A convolution by attention: error against sharpness",
-                "relative error",
-                "alpha",
-                "log",
-            ),
-            "heads": figures.curves(
-                range(1, 10),
-                {"pixels, 3x3 kernel": by_heads},
-                "A convolution by attention: error against the number of heads",
-                "relative error",
-                "heads",
-            ),
-        }
+        pictures = {"convolutions": self._picture(images, convolution), **self._curves(by_alpha, by_heads)}
         return Finding(exact, broken, verdicts, pictures)
+
+    def _changed(self, convolution: nn.Conv2d, images: Tensor) -> list[tuple[str, float]]:
+        """What breaks it at once."""
+        attending, normed = WindowConvolution(convolution), WindowConvolution(convolution)
+        _let_attend(attending.block.attention)
+        normed.block.norm_feed_forward = nn.LayerNorm(normed.embedding.project.out_features)
+        changed = {
+            "windows, attention left on (torch's own weights)": attending,
+            "windows, with layer normalisation": normed,
+            "pixels, without positions (attention alike everywhere)": AttentionConvolution(convolution, 0.0),
+        }
+        return [(name, relative_error(made(images), convolution(images))) for name, made in changed.items()]
+
+    def _curves(self, by_alpha: dict[int, list[float]], by_heads: dict[int, list[float]]) -> dict[str, figures.Figure]:
+        """Errors of each kernel; heads beyond one an offset change nothing."""
+        most = max(map(len, by_heads.values()))
+        sharp = {f"{side}x{side} kernel": errors for side, errors in by_alpha.items()}
+        many = {f"{side}x{side} kernel": [*e, *e[-1:] * (most - len(e))] for side, e in by_heads.items()}
+        title, error = "A convolution by attention: error against", "relative error"
+        return {
+            "alpha": figures.curves(self.alphas, sharp, f"{title} sharpness", error, "alpha", "log"),
+            "heads": figures.curves(range(1, most + 1), many, f"{title} the number of heads", error, "heads"),
+        }
 
     def _exact(self, images: Tensor) -> list[tuple[str, dict[str, float]]]:
         coloured = nn.Conv2d(1, 3, 3, padding=1)(images)
@@ -207,11 +202,19 @@ class MimicConvolution(_Study):
     def _stack(self, *layers: nn.Module) -> AttentionStack:
         return AttentionStack([layer for layer in layers if isinstance(layer, nn.Conv2d)], self.alpha)
 
+    def _by_alpha(self, convolution: nn.Conv2d, images: Tensor) -> list[float]:
+        wanted = convolution(images)
+        return [relative_error(AttentionConvolution(convolution, a)(images), wanted) for a in self.alphas]
+
+    def _by_heads(self, convolution: nn.Conv2d, images: Tensor) -> list[float]:
+        wanted, needed = convolution(images), convolution.kernel_size[0] ** 2
+        return [relative_error(self._with_heads(convolution, n)(images), wanted) for n in range(1, needed + 1)]
+
     def _with_heads(self, convolution: nn.Conv2d, count: int) -> AttentionConvolution:
         """The offsets that weigh most have a head."""
         weights = convolution.weight.square().sum(dim=(0, 1)).flatten()
-        kept = weights.argsort(descending=True)[:count].tolist()
-        return AttentionConvolution(convolution, self.alpha, [offsets_of(3)[offset] for offset in kept])
+        kept, offsets = weights.argsort(descending=True)[:count].tolist(), offsets_of(convolution.kernel_size[0])
+        return AttentionConvolution(convolution, self.alpha, [offsets[offset] for offset in kept])
 
     def _picture(self, images: Tensor, convolution: nn.Conv2d) -> figures.Figure:
         rows = {
@@ -246,14 +249,16 @@ class MimicDense(_Study):
         _let_attend(attending.tagging.attention)
         normed.gathering.norm_feed_forward = nn.LayerNorm(normed.embedding.project.out_features)
         untagged = TaggedDense(dense, IMAGE_SIZE, tagged=False)
-        bound, reached, two = signed_by_softmax(dense.weight, images.flatten(1))
+        matrix, inputs = dense.weight, images.flatten(1)
+        one, two = one_head(matrix), two_heads(matrix)
+        bound = relative_error(one, matrix)
         broken = [
             ("a token a pixel, attention of the first block left on", relative_error(attending(images), wanted)),
             ("a token a pixel, with layer normalisation", relative_error(normed(images), wanted)),
             ("a token a pixel, without tags", relative_error(untagged(images), wanted)),
             ("the matrix by one head's softmax, best possible (of the matrix)", bound),
-            ("the same, of what comes out", reached),
-            ("by two heads, of opposite sign, and a token of zeros", two),
+            ("the same, of what comes out", relative_error(inputs @ one.T, inputs @ matrix.T)),
+            ("by two heads, of opposite sign, and a token of zeros", relative_error(two, matrix)),
         ]
         worst = max(error["float32"] for _, error in exact)
         verdicts = [
@@ -269,7 +274,11 @@ class MimicDense(_Study):
                 "attention can only gather, the feed-forward part applies the signs",
             ),
         ]
-        return Finding(exact, broken, verdicts, {})
+        rows = torch.cat([matrix, one, two]).unflatten(1, (1, IMAGE_SIZE, IMAGE_SIZE))
+        shown = 0.5 + rows / (2 * matrix.abs().max())
+        names = ("matrix", "one head", "two heads")
+        picture = figures.grid(shown, len(matrix), "A signed matrix, a row an image, by attention alone", names)
+        return Finding(exact, broken, verdicts, {"signed_matrix": picture})
 
 
 def _one_token(_: nn.Module, first: nn.Linear, *rest: nn.Module) -> TokenMLP:
