@@ -189,7 +189,11 @@ def test_what_a_run_leaves(fit, tmp_path, reader, name, capsys):
     }
     assert metrics["floor/l1"] == 0
     assert re.search(r"^l1 +\d\.\d{4} +0\.0000$", capsys.readouterr().out, flags=re.MULTILINE)
-    assert "translated" in events(tmp_path / "run").Tags()["images"]
+    log = events(tmp_path / "run")
+    assert "translated" in log.Tags()["images"]
+    hparams = log.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    assert all(word in hparams for word in (b"pairing", b"rendering", b"Outline", b"rendering.width"))
+    assert b"root" not in hparams
     assert (tmp_path / "run/figures/translation.png").exists()
     again = checkpoint.load(tmp_path / "run/checkpoints/last.ckpt")
     assert isinstance(again, Translation)

@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig
 
 from mnist_gen import checkpoint
-from mnist_gen.config import differing, flat, plain
+from mnist_gen.config import PLACES, differing, flat, plain
 from mnist_gen.errors import UserError
 
 METRICS = "metrics.json"
@@ -71,19 +71,25 @@ def write(folder: Path, cfg: DictConfig, results: dict[str, Any]) -> None:
 def log_hparams(trainer: L.Trainer, cfg: DictConfig, metrics: Mapping[str, float]) -> None:
     """One HPARAMS row: a constant set of flat keys, and the final test metrics but for those of single digits."""
     settings = {"seed": cfg.seed, "epochs": cfg.trainer.max_epochs}
-    settings |= {key: value for key, value in cfg.data.items() if isinstance(value, int | float) and key != "seed"}
-    for key, value in flat(plain(cfg.model)):
-        parent, _, name = key.rpartition(".")
-        if name == "_target_":  # a network, loss or optimizer by its class
-            settings[parent or "model"] = value.rpartition(".")[2]
-        elif name not in ("_partial_", "fused"):
-            settings[key] = value if isinstance(value, int | float) else str(value)
+    settings |= _settings("data", cfg) | _settings("model", cfg)
     results = {
         name: value for name, value in metrics.items() if name.startswith("test/") and not OF_A_DIGIT.search(name)
     }
     assert isinstance(trainer.logger, TensorBoardLogger)
     trainer.logger.log_hyperparams(settings, results)
     trainer.logger.finalize("success")
+
+
+def _settings(part: str, cfg: DictConfig) -> dict[str, Any]:
+    """What HPARAMS says of the data or the model: a network, loss or rendering by its class."""
+    settings: dict[str, Any] = {}
+    for key, value in flat(plain(cfg[part])):
+        parent, _, name = key.rpartition(".")
+        if name == "_target_":
+            settings[parent or part] = value.rpartition(".")[2]
+        elif name not in ("_partial_", "fused", "seed") and f"{part}.{key}" not in PLACES:
+            settings[key] = value if isinstance(value, int | float) else str(value)
+    return settings
 
 
 def show(folder: Path, metrics: Mapping[str, float]) -> None:
