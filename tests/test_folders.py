@@ -55,6 +55,15 @@ def test_summary_takes_seeds_together(tmp_path):
     assert lines[7:] == ["| model/loss | 3 |", "| --- | --- |", "| bce | 0.3750 ± 0.1768 |", "| hinge | 1.0000 |"]
 
 
+def test_summary_over_seeds_alone_has_their_mean_and_each(tmp_path):
+    for seed, accuracy in ((0, 0.5), (1, 0.75)):
+        job(tmp_path / str(seed), ["experiment=x", f"data.labels_seed={seed}"], {"test/accuracy": accuracy})
+    summarise(tmp_path, ["data.labels_seed"], ["experiment"])
+    lines = (tmp_path / "summary.md").read_text().splitlines()
+    assert lines[2] == "| 2 of 2 seeds | 0.6250 ± 0.1768 |"
+    assert lines[6:] == ["| 0 | complete | 0.5000 |", "| 1 | complete | 0.7500 |"]
+
+
 def test_summary_of_a_single_job_has_nothing_to_draw(tmp_path):
     job(tmp_path, ["experiment=x"], {"test/fid": 1.0})
     summarise(tmp_path, [], ["experiment"])

@@ -116,7 +116,8 @@ def test_what_a_run_leaves(fit, tmp_path):
     metrics = json.loads((folder / "metrics.json").read_text())["metrics"]
     assert {"test/accuracy", "test/f1_macro", "train/accuracy"} <= metrics.keys()
     assert metrics["test/kept_epoch"] == 3
-    assert [event.step for event in events(folder).Scalars("val/accuracy")] == [1, 2, 3]
+    log = events(folder)
+    assert all([event.step for event in log.Scalars(f"{group}/accuracy")] == [1, 2, 3] for group in ("val", "learnt"))
     model = checkpoint.load(folder / "checkpoints/last.ckpt")
     assert model(torch.rand(5, 1, 32, 32)).shape == (1, 5, 10)
 

@@ -60,7 +60,7 @@ def test_what_learns_and_how_fast(arm):
     groups = model.configure_optimizers().param_groups
     learning = [sum(weight.numel() for weight in group["params"]) for group in groups]
     classifiers = 2 * 3  # two draws, each with two folds left out and none
-    assert learning == [classifiers * 650] if arm == "frozen" else [classifiers * 650, classifiers * 103_440]
+    assert learning == [classifiers * 650, classifiers * 103_440][: 1 if arm == "frozen" else 2]
     assert [group["lr"] for group in groups] == [0.1, 0.05][: len(groups)]
     assert [group["weight_decay"] for group in groups] == [0.3, 0.0][: len(groups)]
     assert (model.encoder is not None) == (arm == "frozen")

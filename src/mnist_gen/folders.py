@@ -25,7 +25,7 @@ SHOWN = (
     *("test/correspondence", "test/retrieval", "test/l1", "test/ssim"),
 )
 PER_DIGIT = "test/class_accuracy_"
-SEED = "seed"
+SEEDS = ("seed", "data.labels_seed")
 DEVIATION = "_std"  # behind a metric's name
 
 
@@ -77,7 +77,8 @@ def _quiet(name: str) -> str:
 def summarise(folder: Path, swept: list[str], fixed: list[str]) -> None:
     """Writes summary.csv (everything), summary.md and summary.png over the jobs in a sweep's folder.
 
-    Where seeds are swept beside other keys, table and picture show means over the seeds and their deviations.
+    Where seeds are swept, the table shows means over the seeds and their deviations; beside other keys, so does the
+    picture.
 
     Args:
         folder: the sweep's folder.
@@ -90,27 +91,30 @@ def summarise(folder: Path, swept: list[str], fixed: list[str]) -> None:
         for job, chosen in found.items()
         if chosen.keys() == {*swept, *fixed}
     ]
-    rows.sort(key=lambda row: [_order(row[key]) for key in sorted(swept, key=lambda key: key == SEED)])
+    rows.sort(key=lambda row: [_order(row[key]) for key in sorted(swept, key=SEEDS.__contains__)])
     metrics = sorted({key for row in rows for key in row if "/" in key and key not in swept})
     with (folder / "summary.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, [*swept, "status", *metrics])
         writer.writeheader()
         writer.writerows(rows)
-    if SEED in swept and len(swept) > 1:
-        swept = [key for key in swept if key != SEED]
-        rows = list(_over_seeds(rows, swept, metrics))
     shown = [name for name in SHOWN if name in metrics]
-    tables = [_markdown(rows, [*swept, "status", *shown])]
+    settings = [key for key in swept if key not in SEEDS]
+    means = list(_over_seeds(rows, settings, metrics)) if len(settings) < len(swept) else []
+    tables = [_markdown(means, [*settings, "status", *shown])] if means else []
+    if settings and means:
+        swept, rows = settings, means
+    else:
+        tables.append(_markdown(rows, [*swept, "status", *shown]))
     if digits := [name for name in metrics if name.startswith(PER_DIGIT)]:
         tables.append("Class accuracy of each digit:\n\n" + _markdown(rows, [*swept, *digits]).replace(PER_DIGIT, ""))
     (folder / "summary.md").write_text("\n".join(tables))
     if shown and swept:
         from mnist_gen import figures  # here, for it imports torch
 
-        settings = {key: [str(row[key]) for row in rows] for key in swept}
+        values = {key: [str(row[key]) for row in rows] for key in swept}
         drawn = [*shown, *(f"{name}{DEVIATION}" for name in shown if any(f"{name}{DEVIATION}" in row for row in rows))]
         results = {name.partition("/")[2]: [row.get(name) for row in rows] for name in dict.fromkeys(drawn)}
-        figures.save(figures.sweep(settings, results, folder.name), folder / "summary.png")
+        figures.save(figures.sweep(values, results, folder.name), folder / "summary.png")
 
 
 def _over_seeds(rows: list[dict[str, Any]], swept: list[str], metrics: list[str]) -> Iterator[dict[str, Any]]:

@@ -25,19 +25,19 @@ COLUMNS = ("precision", "recall", "f1")
 WIDTH = len("weighted average") + 2  # of a table's first column
 
 
-def published(name: str | None) -> Mapping[str, Any] | None:
-    """A row of the student report, `linear_frozen` and so on.
+def published(name: str | None) -> Mapping[str, Mapping[str, Any]]:
+    """What the student report says of a classifier, `linear_frozen` and so on, on `train` and `test` images.
 
     Raises:
         UserError: it has no such row.
     """
     if name is None:
-        return None
+        return {}
     rows = OmegaConf.to_container(OmegaConf.create((files("mnist_gen") / "report.yaml").read_text()))
     assert isinstance(rows, dict)
-    if name not in rows:
-        raise UserError(f"callbacks.recognition.reported={name}: choose one of {', '.join(map(str, rows))}, or null.")
-    return rows[name]
+    if name not in rows["test"]:
+        raise UserError(f"callbacks.recognition.reported={name}: choose one of {', '.join(rows['test'])}, or null.")
+    return {"train": rows["train"], "test": rows["test"][name]}
 
 
 def per_digit(labels: Tensor, digits: Tensor) -> Report:
@@ -112,12 +112,12 @@ class Recognition(Callback):
             return
         folder, writer, epoch = run_folder(trainer), tensorboard(trainer), epochs_done(trainer)
         texts = {
-            split: table(f"{split} images", per_digit(*pair), self.reported if split == "test" else None)
+            split: table(f"{split} images", per_digit(*pair), self.reported.get(split))
             for split, pair in self.digits.items()
         }
         (folder / "report.txt").write_text("\n".join(texts.values()))
         (folder / "draws.json").write_text(json.dumps(self.draws, indent=1))
-        print("\n" + texts["test"])
+        print("\n" + "\n".join(texts.values()))
         watched = "validation images" if _data(trainer).watched else "test images"
         for name, picture in self._pictures(watched).items():
             figures.save(picture, folder / "figures" / f"{name}.png")

@@ -177,12 +177,18 @@ class SemiSupervised(L.LightningModule):
         self._watched.append(losses_and_hits(self(images)[0], labels))
 
     def on_validation_epoch_end(self) -> None:
-        """Logs loss and accuracy; nothing is decided by them."""
-        measured = torch.cat(self._watched, dim=1).mean(dim=1)
+        """Logs loss and accuracy, of these and of the labelled images; nothing is decided by them."""
+        labelled = self._data().labelled
+        images, labels = labelled.images[0].to(self.device), labelled.labels[0].to(self.device)
+        measured = {
+            "val": torch.cat(self._watched, dim=1).mean(dim=1),
+            "learnt": losses_and_hits(self(to_images(images))[0], labels).mean(dim=1),
+        }
         self._watched = []
-        for name, value in zip(("val/loss", "val/accuracy"), measured, strict=True):
-            self.history.setdefault(name, []).append([value.item()])
-            self.log(name, value, logger=False)
+        for group, values in measured.items():
+            for name, value in zip(("loss", "accuracy"), values, strict=True):
+                self.history.setdefault(f"{group}/{name}", []).append([value.item()])
+                self.log(f"{group}/{name}", value, logger=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (1, N, 10) of images (N, 1, 32, 32) in [0, 1], by the averaged network."""

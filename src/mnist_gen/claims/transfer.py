@@ -76,9 +76,12 @@ def _composition(arms: Arms) -> Iterator[Verdict]:
                 yield Verdict(f"{head}: the frozen encoder beats composition ({what})", verdict, figures)
         if all((head, arm) in arms for arm in ("frozen", "finetune", "scratch")):
             frozen, finetune, scratch = (arms[head, arm].accuracy for arm in ("frozen", "finetune", "scratch"))
-            verdict, figures = difference(frozen, finetune)
-            _, lost = difference(finetune, scratch)
-            text = f"frozen over finetune {figures}; finetune over scratch, the worth of the weights, {lost}"
+            moved, moving = difference(frozen, finetune)
+            _, fresh = difference(finetune, scratch)
+            by_moving = [a - b for a, b in zip(frozen, finetune, strict=True)]
+            verdict, more = difference(by_moving, [a - b for a, b in zip(finetune, scratch, strict=True)])
+            text = f"moving costs {moving}; fresh weights a further {fresh}; the one more than the other {more}"
+            verdict = verdict if moved == HOLDS else moved
             yield Verdict(f"{head}: composition is worse because the encoder moves", verdict, text)
 
 
