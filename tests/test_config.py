@@ -29,6 +29,20 @@ def test_every_experiment_says_its_command(name):
     assert f"python train.py experiment={name}" in (ROOT / f"conf/experiment/{name}.yaml").read_text()
 
 
+@pytest.mark.parametrize("arm", ["frozen", "finetune", "scratch"])
+@pytest.mark.parametrize(("head", "epochs"), [("linear", 200), ("mlp", 100)])
+def test_transfer_stops_as_the_report_does(head, epochs, arm):
+    ours, report = (composed(f"experiment={folder}transfer_{head}_{arm}") for folder in ("", "report/"))
+    for cfg in (ours, report):
+        assert (cfg.model.arm, cfg.model.patience, cfg.trainer.max_epochs) == (arm, 20, epochs)
+        assert cfg.model.head._target_.endswith("LinearHead" if head == "linear" else "MLPHead")
+        assert cfg.model.optimizer._target_ == "torch.optim.Adam" or cfg is ours
+    assert (ours.data.watched > 0, ours.data.folds > 0) == (True, True)
+    assert (report.data.watched, report.data.folds, report.pretrained.experiment) == (0, 0, "autoencoder")
+    assert (report.model.optimizer.lr, report.model.codes, report.model.ema_decay) == (1e-3, "raw", 0.0)
+    assert (report.model.augment, report.model.noise) == (0.0, 0.0)
+
+
 @pytest.mark.parametrize(
     "words",
     [

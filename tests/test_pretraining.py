@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from mnist_gen import checkpoint, pretraining
 from mnist_gen.config import plain
 from mnist_gen.errors import UserError
-from tests.conftest import CONF, composed
+from tests.conftest import CONF, composed, error_line, train_py
 from tests.test_autoencoder import FEW as QUICK
 from tests.test_transfer import FEW
 
@@ -78,6 +78,15 @@ def test_another_model_is_refused(transfer, tmp_path):
         transfer("b", "pretrained.experiment=cgan_embed20")
     with pytest.raises(UserError, match=r"ckpt=nowhere.ckpt: no such file"):
         transfer("b", "pretrained.ckpt=nowhere.ckpt")
+
+
+def test_impossible_labels_and_another_model_end_in_one_line(transfer, tmp_path):
+    transfer("a")
+    ckpt, run = tmp_path / "a/checkpoints/last.ckpt", f"hydra.run.dir={tmp_path / 'b'}"
+    line = error_line(train_py("experiment=transfer_mlp_frozen", f"pretrained.ckpt={ckpt}", run))
+    assert line.startswith(f"error: pretrained.ckpt={ckpt} is a Transfer, not an Autoencoder")
+    line = error_line(train_py("experiment=transfer_semi", "data.labels=60000", run))
+    assert line == "error: data.labels=60000: must be from 10, one a digit, to 55000."
 
 
 @pytest.mark.parametrize("word", ["data.labels=500", "data.labels=25", "data.labels=9"])

@@ -1,6 +1,7 @@
 """Labels that spread: along codes, and over the epochs of a run."""
 
 import json
+import logging
 from functools import partial
 
 import pytest
@@ -109,10 +110,12 @@ def test_only_the_network_learns_and_it_starts_from_the_autoencoder():
     assert not model.averaged.training
 
 
-def test_what_a_run_leaves(fit, tmp_path):
+def test_what_a_run_leaves(fit, tmp_path, caplog):
     folder = tmp_path / "run"
+    caplog.set_level(logging.INFO)
     fit(folder, "experiment=transfer_semi", *FEW, f"pretrained.folder={tmp_path / 'pretrained'}", tiny=False)
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"last.ckpt"}
+    assert sum("training autoencoder first, once" in record.message for record in caplog.records) == 1
     metrics = json.loads((folder / "metrics.json").read_text())["metrics"]
     assert {"test/accuracy", "test/f1_macro", "train/accuracy"} <= metrics.keys()
     assert metrics["test/kept_epoch"] == 3
