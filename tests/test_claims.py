@@ -140,17 +140,18 @@ def test_jobs_are_read_from_sweeps_and_judged(tmp_path):
 def test_a_missing_sweep_is_named(fit, tmp_path):
     with pytest.raises(UserError, match=f"sweep={tmp_path}/nowhere: no such folder"):
         fit(tmp_path, "task=claims", f"sweep=[{tmp_path},{tmp_path}/nowhere]", task="claims", tiny=False)
-    with pytest.raises(UserError, match="no complete job of a transfer experiment with 50 labels, of a conditional"):
+    with pytest.raises(UserError, match="no complete job of a transfer experiment with 50 labels, of a GAN"):
         fit(tmp_path, "task=claims", f"sweep={tmp_path}", task="claims", tiny=False)
 
 
 def gan_job(label="onehot", concat="before", activation="relu", seed=0, accuracy=0.5, fid=10.0, losses=(1.0, 0.5, 2.0),
-            recipe="BCE", epochs=3):  # fmt: skip
+            recipe="BCE", epochs=3, last="sigmoid", right=(0, 1, 3)):  # fmt: skip
     """A GAN whose validation FID falls over three epochs from 3 to 1, and whose D loss is the negative of G's."""
     kind, _, size = label.partition(" ")
     config = {
         "model": {
-            "label": kind,
+            "label": None if label == "no labels" else kind,
+            "generator": {"last": last},
             "embedding_dim": int(size or 20),
             "concat": concat,
             "discriminator": {"activation": activation},
@@ -165,7 +166,11 @@ def gan_job(label="onehot", concat="before", activation="relu", seed=0, accuracy
         "val/fid": {1: 3.0, 2: 2.0, 3: 1.0},
         "val/class_accuracy": {1: 0.1, 2: 0.2, 3: 0.3},
     }
-    return adversarial.Job(Path(), config, {"test/class_accuracy": accuracy, "test/fid": fid}, history)
+    metrics = {"test/class_accuracy": accuracy, "test/fid": fid}
+    metrics |= {f"test/class_accuracy_{digit}": 0.95 if digit in right else 0.2 for digit in range(10)}
+    if label == "no labels":
+        return adversarial.Job(Path(), config, {"test/fid": fid}, {k: v for k, v in history.items() if "acc" not in k})
+    return adversarial.Job(Path(), config, metrics, history)
 
 
 def gan_verdicts(*jobs) -> dict[str, tuple[str, str]]:
@@ -217,6 +222,26 @@ def test_what_losses_say_over_variants():
     assert adversarial.both(jobs[2], "train/loss_g", "val/fid") == ([1.0, 1.0, 2.0], [3.0, 2.0, 3.0])
 
 
+def test_a_gan_without_labels_counts_where_nothing_is_asked_of_them():
+    jobs = [gan_job("no labels", last=last, fid=fid, seed=seed) for seed in range(3)
+            for last, fid in (("sigmoid", 5.0 + seed / 10), ("conv_tanh", 4.0))]  # fmt: skip
+    found = gan_verdicts(*jobs)
+    assert found["BCE: a last convolution and tanh bring no improvement"][0] == FAILS
+    assert "BCE: G's loss says how good the images are (FID), over the epochs of a run" in found
+    assert not any("class accuracy" in claim or "one-hot" in claim or "digit" in claim for claim in found)
+    assert (
+        gan_verdicts(*jobs[:2])["BCE: a last convolution and tanh bring no improvement"][0] == HOLDS
+    )  # one pair is noise
+
+
+def test_which_digits_are_right():
+    jobs = [gan_job("embedding 20"), gan_job("embedding 20", activation="leaky_relu", right=(3, 5))]
+    found = gan_verdicts(*jobs, gan_job("onehot", right=()))
+    assert found["BCE: of the digits 0, 1 and 3 are right"][0] == HOLDS
+    assert found["BCE: with LeakyReLU no digit but 3 is clear"][0] == FAILS
+    assert "3 95%, 4 20%, 5 95%" in found["BCE: with LeakyReLU no digit but 3 is clear"][1]
+
+
 def test_recipes_are_judged_apart():
     found = gan_verdicts(gan_job(), gan_job("embedding 20", recipe="Relativistic"))
     assert "BCE: embedding 20 gives better images than one-hot" not in found
@@ -228,11 +253,12 @@ def test_gans_are_read_from_a_sweep_and_judged(fit, tmp_path, capsys):
     fit(tmp_path / "sweep/none", "experiment=gan", "trainer.max_epochs=1")
     jobs = adversarial.read([str(tmp_path / "sweep")])
     assert [(job.label, job.concat) for job in jobs] == [
-        ("onehot", "before"), ("embedding 20", "before"), ("embedding 20", "after")
+        ("no labels", "before"), ("onehot", "before"), ("embedding 20", "before"), ("embedding 20", "after")
     ]  # fmt: skip
     assert jobs[0].loss == "Relativistic"
-    assert sorted(jobs[0].history["val/fid"]) == [1, 2]
+    assert sorted(jobs[1].history["val/fid"]) == [1, 2]
     fit(tmp_path, "task=claims", f"sweep={tmp_path}/sweep", task="claims", tiny=False)
     assert "| Relativistic: embedding 20 gives better images than one-hot | noise |" in capsys.readouterr().out
     pictures = {path.name for path in (tmp_path / "sweep").glob("*.png")}
-    assert pictures == {"losses_and_fid.png", "losses_and_class_accuracy.png", "before_and_after_relativistic.png"}
+    assert pictures == {"losses_and_fid.png", "losses_and_class_accuracy.png", "before_and_after_relativistic.png",
+                        "digits.png"}  # fmt: skip

@@ -11,7 +11,7 @@ def job(folder, overrides, metrics):
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra/overrides.yaml").write_text("\n".join(f"- {word}" for word in overrides))
     if metrics is not None:
-        (folder / "metrics.json").write_text(json.dumps({"metrics": metrics}))
+        (folder / "metrics.json").write_text(json.dumps({"metrics": metrics, "seconds": {"fit": 50.0, "test": 10.0}}))
 
 
 def test_summary_orders_by_number_and_marks_failures(tmp_path):
@@ -25,6 +25,7 @@ def test_summary_orders_by_number_and_marks_failures(tmp_path):
     assert [row["model.embedding_dim"] for row in rows] == ["5", "20", "100"]
     assert [row["status"] for row in rows] == ["complete", "complete", "failed"]
     assert [row["test/fid"] for row in rows] == ["0.75", "0.5", ""]
+    assert [row["seconds"] for row in rows] == ["60.0", "60.0", ""]
     assert (tmp_path / "summary.md").read_text().splitlines()[2] == "| 5 | complete | 0.7500 |"
     assert (tmp_path / "summary.png").stat().st_size > 1000
 
@@ -36,7 +37,7 @@ def test_summary_over_two_keys_marks_an_unfinished_job(tmp_path):
     (tmp_path / "b/checkpoints/last.ckpt").touch()
     summarise(tmp_path, ["model/loss", "model.r1"], ["experiment"])
     lines = (tmp_path / "summary.md").read_text().splitlines()
-    assert lines[2:] == ["| bce | 0 | unfinished |  |", "| bce | 1 | complete | 1.0000 |"]
+    assert lines[2:] == ["| bce | 0 | unfinished |  |", "| bce | 1 | complete | 1.0000 |", "", "Minutes in all: 1."]
 
 
 def test_summary_takes_seeds_together(tmp_path):
@@ -52,7 +53,7 @@ def test_summary_takes_seeds_together(tmp_path):
     lines = (tmp_path / "summary.md").read_text().splitlines()
     assert lines[2:4] == ["| bce | 2 of 2 seeds | 1.5000 ± 0.7071 |", "| hinge | 1 of 2 seeds | 4.0000 |"]
     assert lines[5] == "Class accuracy of each digit:"
-    assert lines[7:] == ["| model/loss | 3 |", "| --- | --- |", "| bce | 0.3750 ± 0.1768 |", "| hinge | 1.0000 |"]
+    assert lines[7:-2] == ["| model/loss | 3 |", "| --- | --- |", "| bce | 0.3750 ± 0.1768 |", "| hinge | 1.0000 |"]
 
 
 def test_summary_over_seeds_alone_has_their_mean_and_each(tmp_path):
@@ -61,13 +62,13 @@ def test_summary_over_seeds_alone_has_their_mean_and_each(tmp_path):
     summarise(tmp_path, ["data.labels_seed"], ["experiment"])
     lines = (tmp_path / "summary.md").read_text().splitlines()
     assert lines[2] == "| 2 of 2 seeds | 0.6250 ± 0.1768 |"
-    assert lines[6:] == ["| 0 | complete | 0.5000 |", "| 1 | complete | 0.7500 |"]
+    assert lines[6:-2] == ["| 0 | complete | 0.5000 |", "| 1 | complete | 0.7500 |"]
 
 
 def test_summary_of_a_single_job_has_nothing_to_draw(tmp_path):
     job(tmp_path, ["experiment=x"], {"test/fid": 1.0})
     summarise(tmp_path, [], ["experiment"])
-    assert (tmp_path / "summary.md").read_text().splitlines()[2:] == ["| complete | 1.0000 |"]
+    assert (tmp_path / "summary.md").read_text().splitlines()[2:-2] == ["| complete | 1.0000 |"]
     assert not (tmp_path / "summary.png").exists()
 
 
@@ -115,7 +116,7 @@ def test_experiments_are_swept_too_with_overrides_of_what_they_share(tmp_path):
     assert done.stderr.splitlines() == ["error: model: latent_dim=0: must be at least 1."] * 2
     (folder,) = (tmp_path / "outputs/sweeps").iterdir()
     assert folder.name.startswith("cgan_onehot-gan_model.latent_dim-0_callbacks.judge.cas-false")
-    assert (folder / "summary.md").read_text().splitlines()[2:] == ["| cgan_onehot | failed |", "| gan | failed |"]
+    assert (folder / "summary.md").read_text().splitlines()[2:-2] == ["| cgan_onehot | failed |", "| gan | failed |"]
 
 
 def test_swept_experiments_take_keys_that_only_they_have(tmp_path):

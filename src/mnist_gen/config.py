@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mnist_gen.errors import UserError
 
 CONFIG_NAME = "train"
-FREE_BESIDE_CKPT = {"fit": ("trainer",), "test": ("trainer",), "sample": ("digit", "count", "out", "seed")}
+FREE_BESIDE_CKPT = {"fit": ("trainer",), "test": ("trainer", "callbacks"), "sample": ("digit", "count", "out", "seed")}
 MACHINE = ("accelerator", "devices", "strategy", "precision")  # keys of `trainer` that `trainer=gpu` chooses
 PLACES = (  # where things lie, not what a run is
     *("root", "data.root", "data.cache"),

@@ -48,11 +48,14 @@ class Draw(Callback):
         self.at_epochs, self.digit, self.seed = at_epochs, digit, seed
         self.drawn: dict[str, dict[int, Tensor]] = {"grids": {}, "digits": {}}  # of each epoch, uint8
 
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Refuses epochs that the run does not reach."""
-        last = trainer.max_epochs or 0
+    def check(self, last: int) -> None:
+        """Of a run that ends with the epoch `last`: before any other model is trained for it.
+
+        Raises:
+            UserError: it does not reach an epoch.
+        """
         late = [epoch for epoch in self._chosen(last) or () if epoch > last]
-        if stage == "fit" and late:
+        if late:
             raise UserError(f"callbacks.draw.at_epochs={late}: the run ends at epoch {last}.")
 
     def _chosen(self, last: int) -> list[int] | None:

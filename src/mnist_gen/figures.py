@@ -15,6 +15,7 @@ from torchvision.utils import make_grid
 
 DPI = 110
 CHARTS_IN_A_ROW = 4
+SPREAD = 0.6  # of a tick's room, over which the points of several series stand
 NUMBER = r"-?[\d.]+(e-?\d+)?"
 HISTORY = Mapping[str, Sequence[float]]
 
@@ -26,14 +27,18 @@ def save(figure: Figure, path: Path) -> Path:
     return path
 
 
-def grid(images: Tensor, columns: int, title: str, row_labels: Sequence[str] = ()) -> Figure:
-    """Images in rows of `columns`, each row named at its left."""
+def grid(
+    images: Tensor, columns: int, title: str, row_labels: Sequence[str] = (), column_labels: Sequence[str] = ()
+) -> Figure:
+    """Images in rows of `columns`, each row named at its left and each column below."""
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(max(3.5, 0.55 * columns + 0.4), 0.55 * rows + 0.6), layout="constrained")
     axes = figure.add_subplot()
     _show(axes, images, columns)
-    axes.set_title(title, fontsize=10)
-    _name_rows(axes, row_labels, rows)
+    _title(figure, title)
+    axes.set_yticks(_middles(axes.get_ylim()[0], row_labels), row_labels, fontsize=9)
+    axes.set_xticks(_middles(axes.get_xlim()[1], column_labels), column_labels, fontsize=9)
+    axes.tick_params(length=0)
     return figure
 
 
@@ -43,7 +48,7 @@ def captioned(images: Tensor, captions: Sequence[str], title: str) -> Figure:
     for axes, image, caption in zip(figure.subplots(1, len(images)), images, captions, strict=True):
         _show(axes, image[None], 1)
         axes.set_xlabel(caption, fontsize=8)
-    figure.suptitle(title, fontsize=10)
+    _title(figure, title)
     return figure
 
 
@@ -54,7 +59,7 @@ def side_by_side(grids: Mapping[str, Tensor], columns: int, title: str) -> Figur
     for axes, (name, images) in zip(figure.subplots(1, len(grids), squeeze=False)[0], grids.items(), strict=True):
         _show(axes, images, columns)
         axes.set_title(name, fontsize=10)
-    figure.suptitle(title, fontsize=11)
+    _title(figure, title)
     return figure
 
 
@@ -78,18 +83,18 @@ def charts(xs: Sequence[float], panels: Mapping[str, HISTORY], title: str, xlabe
     for axes, (name, series) in zip(places, panels.items(), strict=True):
         for label, values in series.items():
             axes.plot(xs, values, label=label, marker="o", markersize=3)
-        axes.set(title=name, xlabel=xlabel)
+        axes.set(ylabel=name, xlabel=xlabel)
         axes.grid(alpha=0.3)
     figure.legend(*places[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
-    figure.suptitle(title, fontsize=11)
+    _title(figure, title)
     return figure
 
 
 def sweep(settings: Mapping[str, Sequence[str]], metrics: Mapping[str, Sequence[float | None]], title: str) -> Figure:
     """One small chart a metric: lines over the last key that has numbers, one for each setting of the others.
 
-    Without numbers, points. A metric `<name>_std` becomes the error bars of `<name>`. A failed job's value is None and
-    leaves a gap.
+    Without numbers, points over the first key, those of other settings in other colours. A metric `<name>_std` becomes
+    the error bars of `<name>`. A failed job's value is None and leaves a gap.
 
     Args:
         settings: for each swept key, its value in each job.
@@ -97,10 +102,11 @@ def sweep(settings: Mapping[str, Sequence[str]], metrics: Mapping[str, Sequence[
         title: above the charts.
     """
     numbers = [key for key, values in settings.items() if all(re.fullmatch(NUMBER, value) for value in values)]
-    along = numbers[-1:] or list(settings)  # the keys of the horizontal axis
-    places, ticks = _numbered(settings[key] for key in along)
-    others = [values for key, values in settings.items() if key not in along]
+    along = (numbers[-1:] or list(settings))[0]  # the key of the horizontal axis
+    places, ticks = _numbered([settings[along]])
+    others = [values for key, values in settings.items() if key != along]
     lines, names = _numbered(others or [[""] * len(places)])
+    shift = 0.0 if numbers else SPREAD / len(names)  # so that points do not hide each other
     charts = [name for name in metrics if not name.endswith("_std")]
     figure, panels = _panels(len(charts))
     for axes, chart in zip(panels, charts, strict=True):
@@ -111,14 +117,15 @@ def sweep(settings: Mapping[str, Sequence[str]], metrics: Mapping[str, Sequence[
             if known:
                 xs, ys, bars = zip(*known, strict=True)
                 style: dict[str, Any] = {"marker": "o", "markersize": 4, "linestyle": "-" if numbers else ""}
-                axes.errorbar(xs, ys, yerr=bars if any(bars) else None, capsize=2, label=name, **style)
+                beside = [x + shift * (number - (len(names) - 1) / 2) for x in xs]
+                axes.errorbar(beside, ys, yerr=bars if any(bars) else None, capsize=2, label=name, **style)
         slanted: dict[str, Any] = {} if max(map(len, ticks)) < 6 else {"rotation": 30, "ha": "right"}
         axes.set_xticks(range(len(ticks)), ticks, **slanted)
-        axes.set(title=chart, xlabel=", ".join(along))
+        axes.set(ylabel=chart, xlabel=along)
         axes.grid(alpha=0.3)
     if len(names) > 1:
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
-    figure.suptitle(textwrap.fill(title, width=12 * int(figure.get_figwidth())), fontsize=11)
+    _title(figure, title)
     return figure
 
 
@@ -145,8 +152,13 @@ def scatter(
         axes.set(title=name, xlabel=xlabel, ylabel=ylabel, yscale="log" if logarithmic else "linear")
         axes.grid(alpha=0.3)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
-    figure.suptitle(title, fontsize=11)
+    _title(figure, title)
     return figure
+
+
+def _title(figure: Figure, text: str) -> None:
+    """Over the whole figure, in as many lines as it takes."""
+    figure.suptitle(textwrap.fill(text, width=int(13 * figure.get_figwidth())), fontsize=10)
 
 
 def _panels(count: int) -> tuple[Figure, list[Axes]]:
@@ -189,8 +201,6 @@ def _show(axes: Axes, images: Tensor, columns: int) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _name_rows(axes: Axes, names: Sequence[str], rows: int) -> None:
-    if names:
-        size = axes.get_ylim()[0] / rows
-        axes.set_yticks([size * (row + 0.5) for row in range(rows)], names, fontsize=9)
-        axes.tick_params(length=0)
+def _middles(length: float, names: Sequence[str]) -> list[float]:
+    """Where names stand beside as many rows or columns of equal size."""
+    return [length * (place + 0.5) / len(names) for place in range(len(names))]

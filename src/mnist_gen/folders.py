@@ -22,7 +22,7 @@ SHOWN = (
     *("test/class_accuracy", "test/worst_class", "test/fid", "test/density", "test/coverage", "test/diversity"),
     *("test/rarest_digit", "test/commonest_digit", "test/cas"),
     *("test/accuracy", "test/accuracy_worst"),
-    *("test/correspondence", "test/retrieval", "test/l1", "test/ssim"),
+    *("test/correspondence", "test/retrieval", "test/l1", "test/ssim", "test/relative_error"),
 )
 PER_DIGIT = "test/class_accuracy_"
 SEEDS = ("seed", "data.labels_seed")
@@ -94,19 +94,21 @@ def summarise(folder: Path, swept: list[str], fixed: list[str]) -> None:
     rows.sort(key=lambda row: [_order(row[key]) for key in sorted(swept, key=SEEDS.__contains__)])
     metrics = sorted({key for row in rows for key in row if "/" in key and key not in swept})
     with (folder / "summary.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*swept, "status", *metrics])
+        writer = csv.DictWriter(file, [*swept, "status", "seconds", *metrics])
         writer.writeheader()
         writer.writerows(rows)
     shown = [name for name in SHOWN if name in metrics]
     settings = [key for key in swept if key not in SEEDS]
     means = list(_over_seeds(rows, settings, metrics)) if len(settings) < len(swept) else []
     tables = [_markdown(means, [*settings, "status", *shown])] if means else []
+    minutes = sum(row.get("seconds", 0.0) for row in rows) / 60
     if settings and means:
         swept, rows = settings, means
     else:
         tables.append(_markdown(rows, [*swept, "status", *shown]))
     if digits := [name for name in metrics if name.startswith(PER_DIGIT)]:
         tables.append("Class accuracy of each digit:\n\n" + _markdown(rows, [*swept, *digits]).replace(PER_DIGIT, ""))
+    tables.append(f"Minutes in all: {minutes:.0f}.\n")
     (folder / "summary.md").write_text("\n".join(tables))
     if shown and swept:
         from mnist_gen import figures  # here, for it imports torch
@@ -138,9 +140,10 @@ def _settings(overrides: Path) -> dict[str, str]:
 
 
 def _results(job: Path) -> dict[str, Any]:
-    """A job's status and metrics; metrics.json is written last."""
+    """A job's status, seconds and metrics; metrics.json is written last."""
     if (job / "metrics.json").exists():
-        return {"status": "complete", **json.loads((job / "metrics.json").read_text())["metrics"]}
+        record = json.loads((job / "metrics.json").read_text())
+        return {"status": "complete", "seconds": sum(record["seconds"].values()), **record["metrics"]}
     return {"status": "unfinished" if (job / "checkpoints" / "last.ckpt").exists() else "failed"}
 
 

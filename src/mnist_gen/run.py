@@ -20,6 +20,7 @@ from mnist_gen import checkpoint, fidelity, figures, pretraining, records
 from mnist_gen.callbacks import LAST, BestCheckpoint, EmbedConfig, how_to_go_on
 from mnist_gen.claims import adversarial, markdown, transfer, translation
 from mnist_gen.config import MACHINE, plain
+from mnist_gen.drawing import Draw
 from mnist_gen.errors import Interrupted, UserError
 from mnist_gen.gan import GAN
 from mnist_gen.studies.adversarial import pictures
@@ -178,7 +179,7 @@ def claims(cfg: DictConfig) -> None:
     classifiers, gans = transfer.read(folders, cfg.labels), adversarial.read(folders)
     translators = translation.read(folders)
     if not (classifiers or gans or translators):
-        what = f"of a transfer experiment with {cfg.labels} labels, of a conditional GAN, or of a translation"
+        what = f"of a transfer experiment with {cfg.labels} labels, of a GAN, or of a translation"
         raise UserError(f"sweep={','.join(folders)}: no complete job {what}.")
     verdicts = markdown([*transfer.judge(classifiers), *adversarial.judge(gans), *translation.judge(translators)])
     table = f"{translation.table(translators)}\n{verdicts}" if translators else verdicts
@@ -189,13 +190,21 @@ def claims(cfg: DictConfig) -> None:
 
 
 def _own_configuration(cfg: DictConfig) -> DictConfig:
-    """The configuration inside the checkpoint `cfg.ckpt`, with this command's `trainer` overrides."""
+    """The configuration inside the checkpoint `cfg.ckpt`, with this command's `trainer` and `callbacks` overrides.
+
+    Raises:
+        UserError: an override is of a callback's option that the checkpoint's run did not have.
+    """
     own = checkpoint.configuration(checkpoint.read(cfg.ckpt), cfg.ckpt)
     for key in (argument.partition("=")[0].lstrip("+~") for argument in HydraConfig.get().overrides.task):
         if key == "trainer":  # another machine, not another run
             own.trainer.update({key: cfg.trainer[key] for key in MACHINE})
         elif key.startswith("trainer."):
             OmegaConf.update(own, key, OmegaConf.select(cfg, key), force_add=True)
+        elif key.startswith("callbacks"):  # of a test: how it measures
+            if "." not in key or OmegaConf.select(own, key, default=KeyError) is KeyError:
+                raise UserError(f"{key}: the run of ckpt={cfg.ckpt} has no such option.")
+            OmegaConf.update(own, key, OmegaConf.select(cfg, key))
     return own
 
 
@@ -211,6 +220,9 @@ def _assemble(cfg: DictConfig, folder: Path) -> tuple[L.LightningDataModule, L.L
     callbacks.append(EmbedConfig(OmegaConf.to_container(cfg)))
     logger = TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
     trainer = _trainer(cfg, default_root_dir=folder, logger=logger, callbacks=callbacks)
+    for callback in callbacks:
+        if isinstance(callback, Draw):
+            callback.check(cfg.trainer.max_epochs)
     if trainer.world_size > 1 and HydraConfig.get().mode == RunMode.MULTIRUN:
         raise UserError("trainer.devices: a sweep runs each job in one process; set trainer.devices=1.")
     return data, model, trainer

@@ -274,7 +274,8 @@ class DrawTranslation(Callback):
         """As figures/translation.png."""
         if trainer.is_global_zero:
             rows = _rows(trainer, pl_module)
-            picture = figures.grid(rows, NUM_CLASSES, "Test images translated", ("input", "output", "truth"))
+            names = ("input", "output", "truth")
+            picture = figures.grid(rows, NUM_CLASSES, "Test images translated", names, "0123456789")
             figures.save(picture, run_folder(trainer) / "figures" / "translation.png")
 
 

@@ -1,4 +1,4 @@
-"""What the student report says of its GANs, each sentence held against sweeps over conditional ones.
+"""What the student report says of its GANs, each sentence held against sweeps over variants of them.
 
 Reads what their jobs left: metrics.json and history.json. Two settings are compared job by job, all else equal, the
 seed included; recipes are judged apart, for losses of different kinds cannot be compared.
@@ -8,7 +8,7 @@ import json
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,16 @@ from scipy.stats import spearmanr
 
 from mnist_gen.claims import CONFIDENCE, FAILS, HOLDS, Verdict, difference
 from mnist_gen.config import shaping
+from mnist_gen.data import NUM_CLASSES
 
 STRONG = 0.5  # rank correlation from which a loss is taken to say something
 AGREED = 0.9  # share of runs that must agree on its sign
+CLEAR = 0.9  # class accuracy from which a digit counts as made right
 FACTORS = {  # what is compared, and the keys of the configuration that say it
     "label": ("model.label", "model.embedding_dim"),
     "concat": ("model.concat",),
     "activation": ("model.discriminator.activation",),
+    "last_layers": ("model.generator.last",),
 }
 SHAPING = ("seed", "data", "model", "trainer")  # the parts of a configuration in which other jobs may not differ
 
@@ -32,7 +35,7 @@ Curve = Mapping[int, float]  # of epochs
 
 @dataclass(frozen=True)
 class Job:
-    """One conditional GAN that was judged: its folder, configuration, test figures and curves."""
+    """One GAN that was judged: its folder, configuration, test figures and curves."""
 
     folder: Path
     config: Mapping[str, Any]
@@ -51,9 +54,10 @@ class Job:
 
     @property
     def label(self) -> str:
-        """`onehot`, `embedding 20`, ..."""
+        """`onehot`, `embedding 20`, ..., or `no labels`."""
         kind = self.setting["model.label"]
-        return kind if kind == "onehot" else f"{kind} {self.setting['model.embedding_dim']}"
+        names = {"onehot": kind, "None": "no labels"}
+        return names.get(kind, f"{kind} {self.setting['model.embedding_dim']}")
 
     @property
     def concat(self) -> str:
@@ -65,13 +69,18 @@ class Job:
         """The discriminator's."""
         return self.setting["model.discriminator.activation"]
 
-    def last(self, name: str) -> float:
+    @property
+    def last_layers(self) -> str:
+        """What ends its generator, `sigmoid` or `conv_tanh`; a generator of codes has none."""
+        return self.setting.get("model.generator.last", "")
+
+    def at_end(self, name: str) -> float:
         """A curve's value at the last epoch."""
         return self.history[name][max(self.history[name])]
 
 
 def read(folders: Sequence[str]) -> list[Job]:
-    """The complete jobs of conditional GANs in folders, those that were judged."""
+    """The complete jobs of GANs in folders, those that were judged."""
     paths = sorted(path for folder in folders for path in Path(folder).rglob("history.json"))
     records = {path: path.with_name("metrics.json") for path in paths}
     jobs = (_job(json.loads(record.read_text()), path) for path, record in records.items() if record.exists())
@@ -80,7 +89,7 @@ def read(folders: Sequence[str]) -> list[Job]:
 
 def _job(record: dict[str, Any], history: Path) -> Job | None:
     model = record["config"]["model"]
-    if model["_target_"] != "mnist_gen.gan.GAN" or model["label"] is None or "test/fid" not in record["metrics"]:
+    if model["_target_"] != "mnist_gen.gan.GAN" or "test/fid" not in record["metrics"]:
         return None
     curves = {name: dict(curve) for name, curve in json.loads(history.read_text()).items()}
     return Job(history.parent, record["config"], record["metrics"], curves)
@@ -95,6 +104,17 @@ def judge(jobs: Sequence[Job]) -> list[Verdict]:
 
 
 def _of_recipe(name: str, jobs: Sequence[Job]) -> Iterator[Verdict]:
+    yield from _tanh(f"{name}: a last convolution and tanh bring no improvement", jobs)
+    yield from _losses(name, jobs)
+    yield from _of_labels(name, [job for job in jobs if "test/class_accuracy" in job.metrics])
+
+
+def _tanh(claim: str, jobs: Sequence[Job]) -> Iterator[Verdict]:
+    for verdict in _compared(claim, jobs, "last_layers", "conv_tanh", "sigmoid", FID):
+        yield replace(verdict, verdict=FAILS if verdict.verdict == HOLDS else HOLDS)
+
+
+def _of_labels(name: str, jobs: Sequence[Job]) -> Iterator[Verdict]:
     embedded = {job.label for job in jobs} - {"onehot"}
     for label in sorted(embedded):
         yield from _better(f"{name}: {label} gives better images than one-hot", jobs, "label", label, "onehot")
@@ -107,7 +127,22 @@ def _of_recipe(name: str, jobs: Sequence[Job]) -> Iterator[Verdict]:
     yield from _better(
         f"{name}: LeakyReLU in the discriminator gives worse images", jobs, "activation", "relu", "leaky_relu"
     )
-    yield from _losses(name, jobs)
+    shown = [job for job in jobs if (job.label, job.concat) == ("embedding 20", "before")]
+    yield from _clear(f"{name}: of the digits 0, 1 and 3 are right", shown, "relu", {0, 1, 3})
+    yield from _clear(f"{name}: with LeakyReLU no digit but 3 is clear", shown, "leaky_relu", {3})
+
+
+def _clear(claim: str, jobs: Sequence[Job], activation: str, digits: set[int]) -> Iterator[Verdict]:
+    """Whether these are the digits that the jobs with that activation make right."""
+    alike = [job for job in jobs if job.activation == activation]
+    if alike:
+        shares = [
+            statistics.mean(job.metrics[f"test/class_accuracy_{digit}"] for job in alike)
+            for digit in range(NUM_CLASSES)
+        ]
+        clear = {digit for digit, share in enumerate(shares) if share >= CLEAR}
+        text = ", ".join(f"{digit} {share:.0%}" for digit, share in enumerate(shares))
+        yield Verdict(claim, HOLDS if clear == digits else FAILS, f"what is asked for is read: {text}")
 
 
 @dataclass(frozen=True)
@@ -124,11 +159,11 @@ FID = Figure(lambda job: -job.metrics["test/fid"], -1, "FID")
 
 
 def _lower(name: str) -> Figure:
-    return Figure(lambda job: -job.last(name), -1, name)
+    return Figure(lambda job: -job.at_end(name), -1, name)
 
 
 def _higher(name: str) -> Figure:
-    return Figure(lambda job: job.last(name), 1, name)
+    return Figure(lambda job: job.at_end(name), 1, name)
 
 
 def pairs(jobs: Sequence[Job], factor: str, one: str, other: str) -> list[tuple[Job, Job]]:
@@ -185,14 +220,15 @@ def _over_epochs(claim: str, jobs: Sequence[Job], loss: str, figure: str) -> Ite
 
 
 def _over_variants(claim: str, jobs: Sequence[Job], loss: str, figure: str) -> Iterator[Verdict]:
-    losses, values = [job.last(loss) for job in jobs], [job.last(figure) for job in jobs]
-    if len(jobs) < 4 or len({*losses}) == 1 or len({*values}) == 1:
+    known = [job for job in jobs if figure in job.history]
+    losses, values = [job.at_end(loss) for job in known], [job.at_end(figure) for job in known]
+    if len(known) < 4 or len({*losses}) == 1 or len({*values}) == 1:
         return
     found = spearmanr(losses, values)
     yield Verdict(
         f"{claim}, over variants",
         HOLDS if abs(found.statistic) >= STRONG and found.pvalue < 1 - CONFIDENCE else FAILS,
-        f"rank correlation {found.statistic:+.2f} (p = {found.pvalue:.2g}) at the end of {len(jobs)} runs",
+        f"rank correlation {found.statistic:+.2f} (p = {found.pvalue:.2g}) at the end of {len(known)} runs",
     )
 
 
@@ -206,8 +242,9 @@ def rank_correlation(job: Job, loss: str, figure: str) -> float | None:
 
 def both(job: Job, loss: str, figure: str) -> tuple[list[float], list[float]]:
     """Two curves' values at the epochs at which both are known."""
-    epochs = sorted(job.history[loss].keys() & job.history[figure].keys())
-    losses, values = ([job.history[name][epoch] for epoch in epochs] for name in (loss, figure))
+    first, second = (job.history.get(name, {}) for name in (loss, figure))
+    epochs = sorted(first.keys() & second.keys())
+    losses, values = ([curve[epoch] for epoch in epochs] for curve in (first, second))
     return losses, values
 
 

@@ -1,9 +1,13 @@
-"""Pictures of a sweep over conditional GANs: what losses say about images, and where a label joins."""
+"""Pictures of a sweep over GANs: what losses say about images, where a label joins, and what each setting makes."""
 
+import statistics
 from collections.abc import Sequence
 
+import torch
+
 from mnist_gen import checkpoint, figures
-from mnist_gen.claims.adversarial import Job, both, pairs
+from mnist_gen.claims.adversarial import Job, both, pairs, rank_correlation
+from mnist_gen.data import NUM_CLASSES
 from mnist_gen.gan import GAN
 
 SAME_DIGIT = 25
@@ -11,12 +15,12 @@ DIGITS = (0, 1)  # those that the report shows
 
 
 def pictures(jobs: Sequence[Job]) -> dict[str, figures.Figure]:
-    """Losses against the images' figures, over all epochs; and of each recipe two digits made in both ways."""
+    """Losses against the images' figures, over all epochs; of each recipe two digits made in both ways; all digits."""
     recipes = {loss: [job for job in jobs if job.loss == loss] for loss in sorted({job.loss for job in jobs})}
     drawn = {}
     for name, figure in (("fid", "val/fid"), ("class_accuracy", "val/class_accuracy")) if jobs else ():
         charts = {
-            f"{recipe}: {loss}": _points(alike, loss, figure)
+            f"{recipe}: {loss}\n{_correlation(alike, loss, figure)}": _points(alike, loss, figure)
             for recipe, alike in recipes.items()
             for loss in ("train/loss_g", "train/loss_d")
         }
@@ -30,7 +34,13 @@ def pictures(jobs: Sequence[Job]) -> dict[str, figures.Figure]:
         )
         if pair:
             drawn[f"before_and_after_{recipe.lower()}"] = _before_and_after(*pair)
-    return drawn
+    conditional = [job for job in jobs if job.label != "no labels"]
+    return drawn | ({"digits": _digits(conditional)} if conditional else {})
+
+
+def _correlation(jobs: Sequence[Job], loss: str, figure: str) -> str:
+    ranks = [rank for job in jobs if (rank := rank_correlation(job, loss, figure)) is not None]
+    return f"rank correlation {statistics.median(ranks):+.2f} (median of runs)" if ranks else ""
 
 
 def _points(jobs: Sequence[Job], loss: str, figure: str) -> dict[str, tuple[list[float], list[float]]]:
@@ -41,13 +51,27 @@ def _points(jobs: Sequence[Job], loss: str, figure: str) -> dict[str, tuple[list
     }
 
 
+def _digits(jobs: Sequence[Job]) -> figures.Figure:
+    """The digits 0 to 9 by each setting with the lowest seed, a row a setting, all from one latent."""
+    rows: dict[str, Job] = {}
+    for job in sorted(jobs, key=lambda job: (job.loss, int(job.setting["seed"]))):
+        rows.setdefault(f"{job.loss}, {job.label}, {job.concat}, {job.activation}", job)
+    labels = torch.arange(NUM_CLASSES)
+    models = [_model(job) for job in rows.values()]
+    latents = [torch.randn(1, gan.latent_dim, generator=torch.Generator().manual_seed(0)) for gan in models]
+    made = [gan.generate(z.repeat(NUM_CLASSES, 1), labels) for gan, z in zip(models, latents, strict=True)]
+    return figures.grid(torch.cat(made), NUM_CLASSES, "Digits 0 to 9 from one latent", list(rows), "0123456789")
+
+
 def _before_and_after(before: Job, after: Job) -> figures.Figure:
     """Samples from the same latents."""
-    models: dict[str, GAN] = {}
-    for name, job in (("before", before), ("after", after)):
-        model = checkpoint.load(checkpoint.of_run(job.folder))
-        assert isinstance(model, GAN)
-        models[name] = model
+    models = {"before": _model(before), "after": _model(after)}
     grids = {f"{digit}, {name}": gan.sample(digit, SAME_DIGIT) for digit in DIGITS for name, gan in models.items()}
     title = f"{before.loss}, {before.label}: the label joins before the decoder, or after it"
     return figures.side_by_side(grids, 5, title)
+
+
+def _model(job: Job) -> GAN:
+    model = checkpoint.load(checkpoint.of_run(job.folder))
+    assert isinstance(model, GAN)
+    return model

@@ -114,7 +114,9 @@ def _strips(
     for one, other in digits:
         first, second = torch.tensor([one]), torch.tensor([other])
         rows = torch.cat([walker.walk(first, second, steps, seed).flatten(0, 1) for walker in found.values()])
-        strips[f"{one}_to_{other}"] = figures.grid(rows, steps, f"From {one} to {other}", list(found))
+        shares = [f"{step / (steps - 1):.0%}" for step in range(steps)]
+        title = f"From {one} to {other}, by the share of the way"
+        strips[f"{one}_to_{other}"] = figures.grid(rows, steps, title, list(found), shares)
     return strips
 
 
@@ -135,4 +137,4 @@ def _beside(originals: Tensor, codes: Known, latents: Known, cgan: GAN, seed: in
     rows = torch.cat([originals[at], codes.images[at], samples, cgan.sample(count=NUM_CLASSES, seed=seed)])
     names = ("original", "restored", "GAN", "cGAN")
     title = "Images that no model has seen, the autoencoder's, and samples of the GANs"
-    return figures.grid(rows, NUM_CLASSES, title, names)
+    return figures.grid(rows, NUM_CLASSES, title, names, "0123456789")
