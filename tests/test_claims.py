@@ -152,7 +152,7 @@ def gan_job(label="onehot", concat="before", activation="relu", seed=0, accuracy
         "model": {
             "label": None if label == "no labels" else kind,
             "generator": {"last": last},
-            "embedding_dim": int(size or 20),
+            "embedding_dim": int(size) if size.isdigit() else 20,
             "concat": concat,
             "discriminator": {"activation": activation},
             "loss": {"_target_": f"mnist_gen.losses.{recipe}"},

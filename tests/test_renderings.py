@@ -43,10 +43,14 @@ def test_a_slant_turns_to_the_left_and_shears_to_the_right():
     assert (row, column) == pytest.approx((-5.5, 5.0), abs=1e-3)
 
 
-def test_blocks_are_of_one_grey():
-    image = torch.rand(2, 1, 32, 32)
-    made = Mosaic(block=8)(image)
-    assert torch.allclose(made[:, :, :8, 8:16], image[:, :, :8, 8:16].mean(dim=(2, 3), keepdim=True).expand(2, 1, 8, 8))
+def test_blocks_are_of_the_nearest_shade():
+    image = torch.zeros(1, 1, 32, 32)
+    image[:, :, :8, 8:16] = torch.tensor([0.2, 0.4]).repeat(4)  # 0.3 on average: nearest to a half
+    image[:, :, 8:16, :8] = 0.8
+    made = Mosaic(block=8, shades=3)(image)
+    wanted = torch.zeros(1, 1, 32, 32)
+    wanted[:, :, :8, 8:16], wanted[:, :, 8:16, :8] = 0.5, 1.0
+    assert torch.equal(made, wanted)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +59,8 @@ def test_blocks_are_of_one_grey():
         (Texture, {"depth": 2.0, "period": 4.0}, "data.rendering.depth=2.0: must be from 0 to 1"),
         (Texture, {"depth": 0.5, "period": 0.0}, "data.rendering.period=0.0: must be above 0"),
         (Outline, {"width": 0}, "data.rendering.width=0: must be at least 1"),
-        (Mosaic, {"block": 5}, "data.rendering.block=5: must be a divisor of 32"),
+        (Mosaic, {"block": 5, "shades": 2}, "data.rendering.block=5: must be a divisor of 32"),
+        (Mosaic, {"block": 4, "shades": 1}, "data.rendering.shades=1: must be at least 2"),
     ],
 )
 def test_impossible_renderings_are_refused(rendering, options, message):

@@ -123,7 +123,9 @@ class Block(nn.Module):
 
     def __init__(self, dim: int, heads: int, hidden: int, norm: bool = True) -> None:
         super().__init__()
-        if heads < 1 or dim % heads:
+        if heads < 1:
+            raise UserError(f"heads={heads}: must be at least 1.")
+        if dim % heads:
             raise UserError(f"heads={heads}: does not divide dim={dim}.")
         self.norm_attention: nn.Module = nn.LayerNorm(dim) if norm else nn.Identity()
         self.attention = nn.MultiheadAttention(dim, heads, batch_first=True)

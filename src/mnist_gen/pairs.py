@@ -145,6 +145,12 @@ class ImagePairs(ImageData):
         return to_images(a), to_images(b), labels
 
 
+def first_of_each(images: ImageSet) -> Tensor:
+    """The first image of each digit, (10, 1, 32, 32) in [0, 1]."""
+    at = [int((images.labels == digit).nonzero()[0]) for digit in range(NUM_CLASSES)]
+    return to_images(images.images[at])
+
+
 def rendered(images: ImageSet, rendering: Rendering) -> ImageSet:
     """The set in another rendering, (N, 32, 32) in 8 bits as images are stored."""
     chunks = (rendering(to_images(chunk)).squeeze(1) for chunk in images.images.split(1000))

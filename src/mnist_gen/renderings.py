@@ -64,18 +64,21 @@ class Slant:
 
 
 class Mosaic:
-    """Coarse blocks, each of its mean: many digits look the same.
+    """Coarse blocks, each of its mean in a few shades: many digits look the same.
 
     Args:
         block: side of a block in pixels, a divisor of 32.
+        shades: from black to white.
     """
 
-    def __init__(self, block: int) -> None:
+    def __init__(self, block: int, shades: int) -> None:
         _check(block > 0 and IMAGE_SIZE % block == 0, f"block={block}: must be a divisor of {IMAGE_SIZE}.")
-        self.block = block
+        _check(shades > 1, f"shades={shades}: must be at least 2.")
+        self.block, self.steps = block, shades - 1
 
     def __call__(self, images: Tensor) -> Tensor:
-        return F.interpolate(F.avg_pool2d(images, self.block), scale_factor=self.block)
+        means = F.avg_pool2d(images, self.block)
+        return F.interpolate((means * self.steps).round() / self.steps, scale_factor=self.block)
 
 
 def _check(good: bool, complaint: str) -> None:

@@ -18,12 +18,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_gen import checkpoint, fidelity, figures, pretraining, records
 from mnist_gen.callbacks import LAST, BestCheckpoint, EmbedConfig, how_to_go_on
-from mnist_gen.claims import adversarial, markdown, transfer, translation
+from mnist_gen.claims import adversarial, markdown, transfer, translation, translators
 from mnist_gen.config import MACHINE, plain
+from mnist_gen.data import ImageData
 from mnist_gen.drawing import Draw
 from mnist_gen.errors import Interrupted, UserError
 from mnist_gen.gan import GAN
-from mnist_gen.studies.adversarial import pictures
+from mnist_gen.studies.adversarial import pictures as pictures_of_gans
+from mnist_gen.studies.translation import pictures as pictures_of_translations
 
 log = logging.getLogger(__name__)
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no devices, tips, file names
@@ -155,15 +157,21 @@ def study(cfg: DictConfig) -> None:
         log.info("%s is complete: nothing to do.", folder)
         return
     device = _trainer(cfg, logger=False, enable_checkpointing=False).strategy.root_device
-    data = instantiate(cfg.data)
-    data.prepare_data()
-    data.setup()
+    data = _loaded(cfg)
     scorer = fidelity.load_scorer(cfg.scorer, data.dataset).to(device)
     models = {part: _trained(cfg, part).to(device) for part in look.parts}
     L.seed_everything(cfg.seed, verbose=False)
     metrics = look(folder, data, scorer, **models)
     records.write(folder, cfg, {"metrics": metrics, "seconds": {"all": round(time.monotonic() - start, 1)}})
     print(f"{folder}\n  {'  '.join(sorted(path.name for path in folder.glob('*.md')))}  figures  {records.METRICS}")
+
+
+def _loaded(cfg: DictConfig) -> ImageData:
+    data = instantiate(cfg.data)
+    assert isinstance(data, ImageData)
+    data.prepare_data()
+    data.setup()
+    return data
 
 
 def claims(cfg: DictConfig) -> None:
@@ -177,14 +185,17 @@ def claims(cfg: DictConfig) -> None:
         if not Path(folder).is_dir():
             raise UserError(f"sweep={folder}: no such folder.")
     classifiers, gans = transfer.read(folders, cfg.labels), adversarial.read(folders)
-    translators = translation.read(folders)
-    if not (classifiers or gans or translators):
+    translations = translators.read(folders)
+    if not (classifiers or gans or translations):
         what = f"of a transfer experiment with {cfg.labels} labels, of a GAN, or of a translation"
         raise UserError(f"sweep={','.join(folders)}: no complete job {what}.")
-    verdicts = markdown([*transfer.judge(classifiers), *adversarial.judge(gans), *translation.judge(translators)])
-    table = f"{translation.table(translators)}\n{verdicts}" if translators else verdicts
+    table = markdown([*transfer.judge(classifiers), *adversarial.judge(gans), *translation.judge(translations)])
+    drawn = pictures_of_gans(gans)
+    if translations:
+        table = f"{translators.table(translations)}\n{table}"
+        drawn |= pictures_of_translations(translations, _loaded(cfg))
     (Path(folders[0]) / "claims.md").write_text(table)
-    for name, picture in pictures(gans).items():
+    for name, picture in drawn.items():
         figures.save(picture, Path(folders[0]) / f"{name}.png")
     print(table)
 

@@ -27,7 +27,7 @@ from mnist_gen.errors import UserError
 from mnist_gen.losses import Loss, scored
 from mnist_gen.networks import Scorer
 from mnist_gen.optimization import descend, move_average, warm_up_and_decay
-from mnist_gen.pairs import ImagePairs, PairBatch, rendered
+from mnist_gen.pairs import ImagePairs, PairBatch, first_of_each, rendered
 
 SEEN = ("nothing", "outputs", "pairs")
 
@@ -283,7 +283,5 @@ def _rows(trainer: L.Trainer, module: L.LightningModule) -> Tensor:
     data = trainer.datamodule  # type: ignore[attr-defined]
     assert isinstance(module, Translation)
     assert isinstance(data, ImagePairs)
-    first = torch.tensor([int((data.test.labels == digit).nonzero()[0]) for digit in range(NUM_CLASSES)])
-    shown = data.counterparts(data.test.subset(first.to(data.test.labels.device)))
-    images, wanted = (to_images(part.images).to(module.device) for part in (shown.a, shown.b))
-    return torch.cat([images, module.translate(images), wanted])
+    images = first_of_each(data.test).to(module.device)
+    return torch.cat([images, module.translate(images), data.rendering(images)])

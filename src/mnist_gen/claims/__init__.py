@@ -1,9 +1,10 @@
-"""What the student report says, each sentence held against measurements: it holds, fails, or is within the noise.
+"""What the student report says, each sentence held against measurements: it holds, fails, depends, or is noise.
 
 A difference holds or fails when 0 lies outside its 95 % confidence interval (Student's t), else it is noise.
 """
 
 import statistics
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,8 +12,9 @@ from scipy.stats import t, ttest_ind
 
 from mnist_gen import tables
 
-HOLDS, FAILS, NOISE = "holds", "fails", "noise"
+HOLDS, FAILS, NOISE, DEPENDS = "holds", "fails", "noise", "depends"
 CONFIDENCE = 0.95
+EQUAL = 1e-9  # standard error below which values differ by rounding alone
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,9 @@ def apart(left: Sequence[float], right: Sequence[float], scale: float = 100, uni
     """
     mean = statistics.mean(left) - statistics.mean(right)
     error = sum(statistics.variance(values) / len(values) for values in (left, right)) ** 0.5
-    interval = ttest_ind(left, right, equal_var=False).confidence_interval(CONFIDENCE) if error else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # one side may be all the same
+        interval = ttest_ind(left, right, equal_var=False).confidence_interval(CONFIDENCE) if error > EQUAL else None
     margin = float(interval.high) - mean if interval else 0.0
     return _verdict(mean, margin), f"{_signed(mean, scale, error)} {unit}"
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from scipy.stats import spearmanr
 
-from mnist_gen.claims import CONFIDENCE, FAILS, HOLDS, Verdict, difference
+from mnist_gen.claims import CONFIDENCE, DEPENDS, FAILS, HOLDS, Verdict, difference
 from mnist_gen.config import shaping
 from mnist_gen.data import NUM_CLASSES
 
@@ -185,7 +185,7 @@ def _compared(claim: str, jobs: Sequence[Job], factor: str, one: str, other: str
         difference([f.value(a) for a, _ in alike], [f.value(b) for _, b in alike], f.scale, f.unit, "pairs") for f in by
     ]
     verdicts = {verdict for verdict, _ in found}
-    yield Verdict(claim, verdicts.pop() if len(verdicts) == 1 else "depends", "; ".join(text for _, text in found))
+    yield Verdict(claim, verdicts.pop() if len(verdicts) == 1 else DEPENDS, "; ".join(text for _, text in found))
 
 
 def _better(claim: str, jobs: Sequence[Job], factor: str, one: str, other: str) -> Iterator[Verdict]:

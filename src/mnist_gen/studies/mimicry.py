@@ -124,6 +124,8 @@ class MimicConvolution(_Study):
         heads: int | None,
     ) -> None:
         super().__init__(images, seed)
+        if not kernels:
+            raise UserError("study.kernels=[]: name at least one.")
         for kernel in kernels:
             CentredWindows(kernel)  # refuses an even one
         needed = max(kernels) ** 2

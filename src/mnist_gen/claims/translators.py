@@ -1,0 +1,141 @@
+"""Translators that were judged, read from what jobs of `translate_*` experiments left, and their table.
+
+Jobs that differ in nothing but the seed are one cell of a table.
+"""
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mnist_gen import tables
+from mnist_gen.config import shaping
+from mnist_gen.pairs import PAIRINGS
+
+GAN, CYCLE, REGRESSION = "GAN-like", "CycleGAN", "regression"
+CONDITIONAL, CONDITIONAL_WITHOUT_L1 = "conditional GAN", "conditional GAN without L1"
+STRATEGIES = (GAN, CONDITIONAL, CONDITIONAL_WITHOUT_L1, CYCLE, REGRESSION)
+FIGURES = {"fid": "{:.2f}", "correspondence": "{:.1%}", "retrieval": "{:.1%}", "l1": "{:.4f}", "ssim": "{:.3f}"}
+
+Setting = frozenset[tuple[str, str]]
+Cells = Mapping[tuple[str, str], Sequence["Job"]]  # of a strategy and a pairing, a job a seed
+
+
+@dataclass(frozen=True)
+class Job:
+    """One translator that was judged: its folder, configuration, test figures, and those of the true counterparts."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    test: Mapping[str, float]
+    floor: Mapping[str, float]
+
+    @cached_property
+    def setting(self) -> Mapping[str, str]:
+        """Keys and values that say what was trained, but for the seed."""
+        found = shaping(self.config, ("data", "model", "trainer"))
+        return {key: str(value) for key, value in found.items() if key != "data.seed"}
+
+    @property
+    def strategy(self) -> str:
+        """One of `STRATEGIES`."""
+        weights = self.config["model"]["strategy"]
+        if weights["cycle"]:
+            return CYCLE
+        if weights["sees"] == "nothing":
+            return REGRESSION
+        if weights["sees"] == "outputs":
+            return GAN
+        return CONDITIONAL if weights["l1"] else CONDITIONAL_WITHOUT_L1
+
+    @property
+    def pairing(self) -> str:
+        """`paired`, `loose` or `unpaired`; with the counterpart of a deformed image, it is loose."""
+        data = self.config["data"]
+        return "loose" if data["pairing"] == "paired" and data["deform"] else data["pairing"]
+
+    @property
+    def kind(self) -> str:
+        """The class of its rendering, such as `outline`."""
+        return self.config["data"]["rendering"]["_target_"].rpartition(".")[2].lower()
+
+    @property
+    def rendering(self) -> str:
+        """Its class and options, such as `outline, width 1`."""
+        options = {key: value for key, value in self.config["data"]["rendering"].items() if key != "_target_"}
+        return ", ".join([self.kind, *(f"{key} {value}" for key, value in options.items())])
+
+    @property
+    def rest(self) -> Setting:
+        """What else was set."""
+        apart_from = ("model.strategy", "data.pairing", "data.rendering")
+        return frozenset((key, value) for key, value in self.setting.items() if not key.startswith(apart_from))
+
+
+def read(folders: Sequence[str]) -> list[Job]:
+    """The complete jobs of translators in folders."""
+    jobs = []
+    for path in sorted(path for folder in folders for path in Path(folder).rglob("metrics.json")):
+        record = json.loads(path.read_text())
+        if record["config"].get("model", {}).get("_target_") == "mnist_gen.translation.Translation":
+            test, floor = (
+                {name.removeprefix(group): value for name, value in record["metrics"].items() if name.startswith(group)}
+                for group in ("test/", "floor/")
+            )
+            jobs.append(Job(path.parent, record["config"], test, floor))
+    return sorted(
+        jobs,
+        key=lambda job: (
+            *(job.rendering, STRATEGIES.index(job.strategy), PAIRINGS.index(job.pairing)),
+            job.config["data"]["seed"],
+        ),
+    )
+
+
+def table(jobs: Sequence[Job]) -> str:
+    """Means and standard deviations over seeds, a row a setting; in the fourth column what else differs."""
+    cells: dict[Setting, list[Job]] = {}
+    for job in jobs:
+        cells.setdefault(frozenset(job.setting.items()), []).append(job)
+    common = _common(jobs)
+    rows = []
+    for alike in cells.values():
+        job = alike[0]
+        other = _words(job.rest - common)
+        figures = [spread(alike, name) for name in FIGURES]
+        rows.append((job.rendering, job.strategy, job.pairing, other, *figures, str(len(alike))))
+    return tables.markdown(("rendering", "strategy", "data", "other", *FIGURES, "seeds"), rows)
+
+
+def _common(jobs: Sequence[Job]) -> Setting:
+    """What all have in common beside strategy, pairing and rendering."""
+    return frozenset.intersection(*(job.rest for job in jobs)) if jobs else frozenset()
+
+
+def _words(setting: Setting) -> str:
+    return ", ".join(f"{key}={value}" for key, value in sorted(setting))
+
+
+def boards(jobs: Sequence[Job]) -> dict[str, Cells]:
+    """Jobs by strategy and pairing, for each rendering and setting beside it, whose names are the keys."""
+    common, found = _common(jobs), defaultdict[str, dict[tuple[str, str], list[Job]]](dict)
+    for job in jobs:
+        name = "; ".join(part for part in (job.rendering, _words(job.rest - common)) if part)
+        found[name].setdefault((job.strategy, job.pairing), []).append(job)
+    return dict(found)
+
+
+def spread(jobs: Sequence[Job], figure: str) -> str:
+    """A figure's mean over jobs, and its deviation."""
+    found, form = values(jobs, figure), FIGURES[figure]
+    deviation = f" ± {form.format(statistics.stdev(found))}" if len(found) > 1 else ""
+    return form.format(statistics.mean(found)) + deviation
+
+
+def values(jobs: Sequence[Job], figure: str) -> list[float]:
+    """A test figure of each job."""
+    return [job.test[figure] for job in jobs]
