@@ -114,6 +114,7 @@ def findings(coded: float, drawn: float, fid: float, arc: float = 3.0) -> Findin
         return Judgement(along, {"detour": torch.ones(100), "jump": torch.ones(100)}, midpoint_fid)
 
     walks = {"autoencoder, linear": walk(coded, fid), "GAN, linear": walk(drawn, 2.0), "GAN, spherical": walk(1.0, arc)}
+    walks["cGAN, label to label"] = walk(0.7, 5.0)
     separated = {
         name: {reader: torch.rand(50) < p for reader in ("knn", "linear")}
         for name, p in (("autoencoder", 0.95), ("GAN", 0.5))
@@ -142,6 +143,7 @@ def test_the_answer_follows_the_figures():
     text = claims.answer(found, claims.judge(found))
     assert "GAN, linear lies nearer to real images than autoencoder, linear: FID of the middles 2.00 against" in text
     assert "between two of them it blends" in text
+    assert "of one latent, the middles have an FID of 5.00, and 70% are legible" in text
     assert "does no harm here (FID 3.00 on arcs, 2.00 on straight lines)" in text
     found = findings(coded=1.0, drawn=0.6, fid=1.0, arc=1.5)
     text = claims.answer(found, claims.judge(found))
@@ -169,7 +171,9 @@ def test_impossible_walks(option, message):
 def test_an_impossible_run_is_one_line(tmp_path):
     words = ["experiment=interpolation", "study.digits=[[3,3]]", f"hydra.run.dir={tmp_path}/run"]
     line = error_line(train_py(*words, cwd=tmp_path))
-    assert line == "error: study.digits: [3, 3] must be two different digits from 0 to 9."
+    assert line == (
+        "error: study.digits: [3, 3] must be two different digits from 0 to 9, in a list of such pairs, [[1,0]]."
+    )
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import lightning as L
+import torch
 import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torchmetrics.classification import MulticlassAccuracy
 
 from mnist_gen.augment import random_affine
-from mnist_gen.data import NUM_CLASSES, Batch
+from mnist_gen.data import IMAGE_SIZE, NUM_CLASSES, Batch
 from mnist_gen.errors import UserError
 from mnist_gen.optimization import refuse_unless_finite
 
@@ -29,6 +30,9 @@ class Classifier(L.LightningModule):
         super().__init__()
         self.network, self.optimizer, self.augment = network, optimizer, augment
         self.accuracy = MulticlassAccuracy(NUM_CLASSES, average="micro")
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 1, IMAGE_SIZE, IMAGE_SIZE))  # one that cannot read an image says so here
+        network.train()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimizer and its schedule, stepped each batch (Smith & Topin 2018)."""

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from mnist_gen import figures
 from mnist_gen.callbacks import run_folder
-from mnist_gen.data import Batch, ImageData, to_images
+from mnist_gen.data import IMAGE_SIZE, Batch, ImageData, to_images
 from mnist_gen.errors import UserError
 from mnist_gen.optimization import refuse_unless_finite, warm_up_and_decay
 
@@ -58,6 +58,9 @@ class Mimicry(L.LightningModule):
         optimizer: makes an optimizer from parameters.
         warmup: batches over which the learning rate rises to its value.
         decay_from: share of the run after which it falls linearly to 0.
+
+    Raises:
+        UserError: `side` is no divisor, or network and teacher give results of different shapes.
     """
 
     def __init__(
@@ -73,6 +76,10 @@ class Mimicry(L.LightningModule):
         self.teacher, self.network, self.side = teacher.requires_grad_(False), network, side
         self.optimizer, self.warmup, self.decay_from = optimizer, warmup, decay_from
         self._looked_at: list[Tensor] = []
+        if side < 1 or IMAGE_SIZE % side:
+            raise UserError(f"model.side={side}: must be a divisor of {IMAGE_SIZE}.")
+        with torch.no_grad():
+            self.both(torch.zeros(1, 1, IMAGE_SIZE, IMAGE_SIZE))  # those that do not go together say so here
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimizer and its schedule, stepped each batch."""
@@ -82,11 +89,7 @@ class Mimicry(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def both(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """What the network and the teacher make of images (N, 1, 32, 32) in [0, 1].
-
-        Raises:
-            UserError: they differ in shape.
-        """
+        """What the network and the teacher make of images (N, 1, 32, 32) in [0, 1]."""
         small = F.adaptive_avg_pool2d(images, self.side)
         made, wanted = self.network(small), self.teacher(small)
         if made.shape != wanted.shape:

@@ -18,8 +18,8 @@ from mnist_gen.tables import markdown as table_of
 from mnist_gen.walks import Findings, Known, Walker, drawn, encoded, measure, walkers
 
 COLUMNS = {  # of the table, and how a figure is written
-    "FID": "{:.2f}", "legible": "{:.1%}", "third_digit": "{:.1%}", "entropy": "{:.2f}", "inside": "{:.1%}",
-    "density": "{:.2f}", "nearest": "{:.2f}", "detour": "{:.2f}", "jump": "{:.2f}",
+    "FID": "{:.2f}", "confidence": "{:.2f}", "legible": "{:.1%}", "third_digit": "{:.1%}", "entropy": "{:.2f}",
+    "inside": "{:.1%}", "density": "{:.2f}", "nearest": "{:.2f}", "detour": "{:.2f}", "jump": "{:.2f}",
 }  # fmt: skip
 
 
@@ -49,7 +49,10 @@ class Interpolation:
             raise UserError(f"study.steps={steps}: must be odd and at least 3, so that a way has a middle.")
         for pair in digits:
             if not isinstance(pair, Sequence) or len({*pair} & {*range(NUM_CLASSES)}) != 2 or len(pair) != 2:
-                raise UserError(f"study.digits: {pair} must be two different digits from 0 to {NUM_CLASSES - 1}.")
+                raise UserError(
+                    f"study.digits: {pair} must be two different digits from 0 to {NUM_CLASSES - 1}, "
+                    "in a list of such pairs, [[1,0]]."
+                )
         self.pairs, self.steps, self.digits, self.seed = pairs, steps, digits, seed
 
     def __call__(
