@@ -1,4 +1,4 @@
-"""What the README tells people to type is accepted, and what it names exists."""
+"""What the README and the other documents tell people to type is accepted, and what they name exists."""
 
 import re
 import shlex
@@ -10,7 +10,12 @@ from tests.conftest import CONF, ROOT
 from tests.test_config import EXPERIMENTS
 
 README = (ROOT / "README.md").read_text()
-COMMANDS = re.findall(r"^(?:python|.*\.venv/bin/python) (train\.py .*)$", README, flags=re.MULTILINE)
+DOCS = {path: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
+COMMANDS = [
+    command
+    for text in (README, *DOCS.values())
+    for command in re.findall(r"^(?:python|.*\.venv/bin/python) (train\.py .*)$", text, flags=re.MULTILINE)
+]
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if "<run>" not in command])
@@ -40,3 +45,6 @@ def test_named_files_exist():
         assert (ROOT / path).is_file()
     for name in re.findall(r"^    (\w+\.py) ", README, flags=re.MULTILINE):
         assert (ROOT / "src/mnist_gen" / name).is_file()
+    for document, text in DOCS.items():
+        for path in re.findall(r"\]\(([\w./]+)\)", text):
+            assert (document.parent / path).is_file()
