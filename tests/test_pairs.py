@@ -3,7 +3,7 @@ import torch
 
 from mnist_gen.data import ImageSet, to_images
 from mnist_gen.errors import UserError
-from mnist_gen.pairs import ImagePairs, Pairs, RenderedImages, pair, rendered
+from mnist_gen.pairs import ImagePairs, Pairs, RenderedImages, SetPairs, first_of_each, pair, rendered
 from mnist_gen.renderings import Outline
 from tests.conftest import error_line, train_py
 
@@ -104,6 +104,29 @@ def test_the_other_class_alone(options):
     assert [part.images.shape[1:] for part in (data.train, data.val, data.test)] == [(32, 32)] * 3
     images, _ = data.on_after_batch_transfer(next(iter(data.test_dataloader())), 0)
     assert images.shape[1:] == (1, 32, 32)
+
+
+@pytest.mark.parametrize("pairing", ["loose", "unpaired"])
+def test_another_set_is_met_class_by_class_or_not(options, pairing):
+    data = SetPairs("MNIST", pairing=pairing, pairs=60, epoch_pairs=60, **options)
+    data.prepare_data()
+    data.setup()
+    same = data.training.a.labels == data.training.b.labels
+    assert len(same) == 60
+    assert same.all() if pairing == "loose" else same.float().mean() < 0.5
+    shown = data.counterparts(first_of_each(data.test))
+    assert shown.a.labels.tolist() == shown.b.labels.tolist() == list(range(10))
+    assert len(data.known_of_b(7)) == 7
+    assert not data.true_counterparts
+
+
+def test_what_another_set_cannot_give_is_refused(options):
+    with pytest.raises(UserError, match="data.pairing=paired: MNIST holds no counterparts of digits"):
+        SetPairs("MNIST", pairing="paired", pairs=60, epoch_pairs=60, **options)
+    data = SetPairs("MNIST", pairing="loose", pairs=10_000, epoch_pairs=60, **options)
+    data.prepare_data()
+    with pytest.raises(UserError, match="data.pairs=10000: there are "):
+        data.setup()
 
 
 def test_fewer_pairs_than_a_batch_are_refused(options):

@@ -2,6 +2,7 @@ import copy
 import json
 import re
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,11 +11,15 @@ from hydra.utils import instantiate
 from torch import nn
 
 from mnist_gen import checkpoint, fidelity
+from mnist_gen.claims import translators
 from mnist_gen.classifier import Classifier
 from mnist_gen.errors import UserError
 from mnist_gen.losses import Relativistic
 from mnist_gen.networks import Scorer, Translator
+from mnist_gen.pairs import ImagePairs
 from mnist_gen.players import StackDiscriminator
+from mnist_gen.renderings import Outline
+from mnist_gen.studies.translation import pictures
 from mnist_gen.translation import Leg, Strategy, Translation
 from tests.conftest import composed, error_line, train_py
 from tests.test_run import events
@@ -138,6 +143,8 @@ def test_the_reader_comes_from_a_classifier_and_stays(monkeypatch):
     before = copy.deepcopy(model.reader.state_dict())
     model.validation_step(batch_of_pairs(20), 0)
     monkeypatch.setattr(model, "log_dict", lambda *_, **__: None)
+    data = ImagePairs(Outline(1), "paired", 10, 10, 0.0, dataset="MNIST", root="", cache="", batch_size=10)
+    model.trainer = SimpleNamespace(datamodule=data, global_step=0)
     model.on_validation_epoch_end()
     moved, _ = stepped(model, monkeypatch, batch_of_pairs())
     assert not any(name.startswith("reader") for name in moved)
@@ -201,6 +208,34 @@ def test_what_a_run_leaves(fit, tmp_path, reader, name, capsys):
     kept = torch.load(reader, weights_only=True)["state_dict"]["network.head.weight"]
     assert torch.equal(again.reader.head.weight, kept)
     assert again.translate(images).shape == images.shape
+
+
+def test_another_set_is_translated_into_without_counterparts(fit, tmp_path):
+    few = ["data.batch_size=8", "data.eval_batch_size=50", "trainer.limit_train_batches=1"]
+    fit(tmp_path / "reader", "experiment=scorer", "trainer.max_epochs=1", *few, tiny=False)
+    words = ["experiment=translate_gan_unpaired", "data=fashion_pairs", "data.other=MNIST", *TINY]
+    reader = f"reader.ckpt={tmp_path / 'reader/checkpoints/best.ckpt'}"
+    fit(tmp_path / "sweep/gan", *words, reader, tiny=False)
+    fit(tmp_path / "sweep/loose", *words, reader, "data.pairing=loose", tiny=False)
+    metrics = json.loads((tmp_path / "sweep/gan/metrics.json").read_text())["metrics"]
+    assert {key for key in metrics if key.startswith("test/")} == {"test/fid", "test/correspondence"}
+    fit(tmp_path, "task=claims", f"sweep={tmp_path}/sweep", task="claims", tiny=False)
+    assert "| MNIST | GAN-like | loose |" in (tmp_path / "sweep/claims.md").read_text()
+    assert (tmp_path / "sweep/translations_MNIST.png").stat().st_size > 1000
+
+
+def test_a_board_shows_what_each_makes_of_the_same_images(fit, tmp_path, reader):
+    for name in ("gan_paired", "gan_loose"):
+        fit(tmp_path / f"sweep/{name}", f"experiment=translate_{name}", f"reader.ckpt={reader}", *TINY, tiny=False)
+    jobs = translators.read([str(tmp_path / "sweep")])
+    data = instantiate(composed("experiment=gan").data, root=jobs[0].config["data"]["root"], cache=tmp_path)
+    data.prepare_data()
+    data.setup()
+    (picture,) = pictures(jobs, data).values()
+    (axes,) = picture.axes
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["input", "GAN-like, paired", "GAN-like, loose", "truth"]
+    assert pictures(jobs[:1], data) == {}
 
 
 @pytest.mark.parametrize(("name", "stop"), [("cgan_loose", 3), ("cyclegan_unpaired", 5)])  # two optimizers a step

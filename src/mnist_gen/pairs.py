@@ -1,13 +1,14 @@
 """Two classes of images for a translation: A, the digits, and B, another rendering of digits; and who meets whom.
 
 The rendering is a fixed map, so each image of A has a true counterpart. Training sees it only where images are paired.
+Or B is another set, such as FashionMNIST, whose tenth class a nine should become: then there are no counterparts.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from mnist_gen.augment import drawn_from, random_affine
@@ -99,6 +100,8 @@ class ImagePairs(ImageData):
         UserError: there is no such pairing, there are not as many images, or not enough for a batch.
     """
 
+    true_counterparts = True
+
     def __init__(
         self, rendering: Rendering, pairing: str, pairs: int, epoch_pairs: int, deform: float, **options: Any
     ) -> None:
@@ -117,11 +120,15 @@ class ImagePairs(ImageData):
     def setup(self, stage: str | None = None) -> None:
         """Loads, pairs and renders."""
         super().setup(stage)
-        a, b = (self.train.subset(at) for at in pair(self.train.labels.cpu(), self.pairing, self.pairs, self.seed))
-        with drawn_from(self.seed):
-            b = rendered(b, lambda images: self.rendering(random_affine(images, self.deform)))
+        a, b = self.met()
         again = torch.arange(max(self.pairs, self.epoch_pairs), device=a.labels.device) % self.pairs
         self.training = Pairs(a.subset(again), b.subset(again))
+
+    def met(self) -> tuple[ImageSet, ImageSet]:
+        """Training images of A, and those of B that they meet."""
+        a, b = (self.train.subset(at) for at in pair(self.train.labels.cpu(), self.pairing, self.pairs, self.seed))
+        with drawn_from(self.seed):
+            return a, rendered(b, lambda images: self.rendering(random_affine(images, self.deform)))
 
     def train_dataloader(self) -> ResumableLoader:
         """Batches of pairs."""
@@ -139,16 +146,77 @@ class ImagePairs(ImageData):
         """Images of A and what they should become."""
         return Pairs(images, rendered(images, self.rendering))
 
+    def known_of_b(self, count: int) -> ImageSet:
+        """Training images of B, the first so many."""
+        few = torch.arange(min(count, len(self.train)), device=self.train.labels.device)
+        return rendered(self.train.subset(few), self.rendering)
+
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> PairBatch:
         """Scales and pads on the device."""
         a, b, labels = batch
         return to_images(a), to_images(b), labels
 
 
-def first_of_each(images: ImageSet) -> Tensor:
-    """The first image of each digit, (10, 1, 32, 32) in [0, 1]."""
+class SetPairs(ImagePairs):
+    """A, and another set as B, class by class: images have no true counterparts, and cannot be paired.
+
+    Args:
+        other: B's, a key of `data.DATASETS`.
+        options: those of `ImagePairs` but for the rendering and what deforms it.
+
+    Raises:
+        UserError: images are to be paired, or what `ImagePairs` raises.
+    """
+
+    true_counterparts = False
+
+    def __init__(self, other: str, **options: Any) -> None:
+        super().__init__(rendering=nn.Identity(), deform=0.0, **options)
+        if self.pairing == "paired":
+            raise UserError(f"data.pairing=paired: {other} holds no counterparts of digits; choose loose or unpaired.")
+        self.others = ImageData(other, str(self.root), str(self.cache), self.batch_size)
+
+    def prepare_data(self) -> None:
+        """Both sets."""
+        super().prepare_data()
+        self.others.prepare_data()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Loads both and lets images meet."""
+        self.others.setup(stage)
+        super().setup(stage)
+
+    def met(self) -> tuple[ImageSet, ImageSet]:
+        """Training images of A, and those of B that they meet: of the same class, or any."""
+        order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(self.seed))
+        if self.pairs > len(order):
+            raise UserError(f"data.pairs={self.pairs}: there are {len(order)} images.")
+        a = self.train.subset(order[: self.pairs].to(self.train.labels.device))
+        mixed = self.others.train.drawn(len(self.others.train), torch.Generator().manual_seed(self.seed + 1))
+        return a, _of_classes(mixed, a.labels) if self.pairing == "loose" else mixed.subset(torch.arange(self.pairs))
+
+    def known_of_b(self, count: int) -> ImageSet:
+        """Training images of B, the first so many."""
+        return self.others.train.subset(torch.arange(min(count, len(self.others.train))))
+
+    def counterparts(self, images: ImageSet) -> Pairs:
+        """Images of A and others of B, of the class that they should become."""
+        return Pairs(images, _of_classes(self.others.test, images.labels))
+
+
+def _of_classes(images: ImageSet, labels: Tensor) -> ImageSet:
+    """Images of the classes asked for by labels (N,), each in turn, over again where there are not enough."""
+    at = torch.empty_like(labels)
+    for digit in range(NUM_CLASSES):
+        known, asked = (images.labels == digit).nonzero().flatten(), labels == digit
+        at[asked] = known[torch.arange(int(asked.sum())) % len(known)].to(at.device)
+    return images.subset(at.to(images.labels.device)).to(labels.device)
+
+
+def first_of_each(images: ImageSet) -> ImageSet:
+    """The first image of each digit."""
     at = [int((images.labels == digit).nonzero()[0]) for digit in range(NUM_CLASSES)]
-    return to_images(images.images[at])
+    return images.subset(torch.tensor(at, device=images.labels.device))
 
 
 def rendered(images: ImageSet, rendering: Rendering) -> ImageSet:

@@ -20,8 +20,7 @@ SHAPING = (  # the parts of a configuration that a checkpoint's weights depend o
     *("seed", "data", "model", "trainer", "pretrained"),
     *("callbacks.best", "callbacks.judge.val_samples", "scorer"),  # which epoch is the best
 )
-READ, READER = ("dataset", "rendering"), "mnist_gen.networks.Scorer"  # what a reader of translations reads, and by what
-SAME_DATA = (*READ, "root", "cache")  # a model is trained on what the run that needs it is
+READER = "mnist_gen.networks.Scorer"  # what reads translations
 
 
 KINDS = {  # what each part asks for, and an experiment that makes one
@@ -64,12 +63,17 @@ def complete(cfg: DictConfig) -> DictConfig:
 def _check_reader(cfg: DictConfig) -> None:
     """A classifier of something else would read wrongly, and never say so."""
     whole, source = _configuration(cfg, "reader")
-    reads, needed = ({key: plain(some.data).get(key) for key in READ} for some in (whole, cfg))
+    reads, needed = (_shown(plain(some.data)) for some in (whole, cfg))
     if reads != needed or whole.model.network._target_ != READER:
         raise UserError(
             f"reader.{source} is a {whole.model.network._target_} for {_words(reads)}; these translations need a "
-            f"{READER} for {_words(needed)}: see experiment=scorer_rendered."
+            f"{READER} for {_words(needed)}: see experiment=scorer_rendered, and experiment=scorer for a set as it is."
         )
+
+
+def _shown(data: dict[str, Any]) -> dict[str, Any]:
+    """The images on which a run's model is trained, or into which it translates."""
+    return {"dataset": data.get("other") or data["dataset"], "rendering": data.get("rendering")}
 
 
 def _words(data: dict[str, Any]) -> str:
@@ -117,7 +121,8 @@ def own_run(cfg: DictConfig, part: str) -> tuple[DictConfig, Path]:
     check_arguments(str(root / "conf"), words)
     with composing(str(root / "conf")):
         own = compose(CONFIG_NAME, overrides=words)
-    own.data.update({key: cfg.data[key] for key in SAME_DATA if key in own.data and key in cfg.data})
+    same = {"root": cfg.data.root, "cache": cfg.data.cache} | _shown(plain(cfg.data))
+    own.data.update({key: value for key, value in same.items() if key in own.data and value is not None})
     own.trainer.update({key: cfg.trainer[key] for key in MACHINE})
     if "judge" in own.get("callbacks", {}):
         own.scorer = cfg.scorer

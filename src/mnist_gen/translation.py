@@ -27,7 +27,7 @@ from mnist_gen.errors import UserError
 from mnist_gen.losses import Loss, scored
 from mnist_gen.networks import Scorer
 from mnist_gen.optimization import descend, move_average, warm_up_and_decay
-from mnist_gen.pairs import ImagePairs, PairBatch, first_of_each, rendered
+from mnist_gen.pairs import ImagePairs, PairBatch, first_of_each
 
 SEEN = ("nothing", "outputs", "pairs")
 
@@ -235,11 +235,8 @@ class Translation(L.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Logs `test/*`, and as `floor/*` what the counterparts themselves get, their FID by training images of B."""
         wanted, labels = (torch.cat(part) for part in list(zip(*self._made, strict=True))[1:])
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        assert isinstance(data, ImagePairs)
-        known = data.train.subset(torch.arange(min(len(wanted), len(data.train)), device=data.train.labels.device))
-        others = to_images(rendered(known, data.rendering).images).to(wanted.device)
-        floor = fidelity.correspondence(self.reader, wanted, wanted, labels)
+        others = to_images(self._data.known_of_b(len(wanted)).images).to(wanted.device)
+        floor = self._corresponding(wanted, wanted, labels)
         floor["fid"] = fidelity.realism(self.reader, others, wanted)
         self.log_dict({f"floor/{name}": value for name, value in floor.items()}, logger=False)
         self.log_dict({f"test/{name}": value for name, value in self._judged().items()}, logger=False)
@@ -248,7 +245,18 @@ class Translation(L.LightningModule):
         made, wanted, labels = (torch.cat(part) for part in zip(*self._made, strict=True))
         self._made = []
         realism = {"fid": fidelity.realism(self.reader, made, wanted)}
-        return realism | fidelity.correspondence(self.reader, made, wanted, labels)
+        return realism | self._corresponding(made, wanted, labels)
+
+    def _corresponding(self, made: Tensor, wanted: Tensor, labels: Tensor) -> fidelity.Metrics:
+        """Where there are no true counterparts, the digit that is read is all."""
+        found = fidelity.correspondence(self.reader, made, wanted, labels)
+        return found if self._data.true_counterparts else {"correspondence": found["correspondence"]}
+
+    @property
+    def _data(self) -> ImagePairs:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, ImagePairs)
+        return data
 
     @torch.no_grad()
     def translate(self, images: Tensor) -> Tensor:
@@ -283,5 +291,6 @@ def _rows(trainer: L.Trainer, module: L.LightningModule) -> Tensor:
     data = trainer.datamodule  # type: ignore[attr-defined]
     assert isinstance(module, Translation)
     assert isinstance(data, ImagePairs)
-    images = first_of_each(data.test).to(module.device)
-    return torch.cat([images, module.translate(images), data.rendering(images)])
+    shown = data.counterparts(first_of_each(data.test))
+    images, wanted = (to_images(part.images).to(module.device) for part in (shown.a, shown.b))
+    return torch.cat([images, module.translate(images), wanted])

@@ -60,13 +60,14 @@ class Job:
 
     @property
     def kind(self) -> str:
-        """The class of its rendering, such as `outline`."""
-        return self.config["data"]["rendering"]["_target_"].rpartition(".")[2].lower()
+        """The class of its rendering, such as `outline`; or the set that it translates into."""
+        data = self.config["data"]
+        return data["other"] if "other" in data else data["rendering"]["_target_"].rpartition(".")[2].lower()
 
     @property
     def rendering(self) -> str:
         """Its class and options, such as `outline, width 1`."""
-        options = {key: value for key, value in self.config["data"]["rendering"].items() if key != "_target_"}
+        options = {key: value for key, value in self.config["data"].get("rendering", {}).items() if key != "_target_"}
         return ", ".join([self.kind, *(f"{key} {value}" for key, value in options.items())])
 
     @property
@@ -130,12 +131,14 @@ def boards(jobs: Sequence[Job]) -> dict[str, Cells]:
 
 
 def spread(jobs: Sequence[Job], figure: str) -> str:
-    """A figure's mean over jobs, and its deviation."""
+    """A figure's mean over jobs, and its deviation; empty if they do not have it."""
     found, form = values(jobs, figure), FIGURES[figure]
+    if not found:
+        return ""
     deviation = f" ± {form.format(statistics.stdev(found))}" if len(found) > 1 else ""
     return form.format(statistics.mean(found)) + deviation
 
 
 def values(jobs: Sequence[Job], figure: str) -> list[float]:
-    """A test figure of each job."""
-    return [job.test[figure] for job in jobs]
+    """A test figure of each job that has it."""
+    return [job.test[figure] for job in jobs if figure in job.test]

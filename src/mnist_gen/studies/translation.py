@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mnist_gen import checkpoint, figures
 from mnist_gen.claims.translators import Job, boards
-from mnist_gen.data import NUM_CLASSES, ImageData
+from mnist_gen.data import NUM_CLASSES, ImageData, to_images
 from mnist_gen.pairs import first_of_each
 from mnist_gen.translation import Translation
 
@@ -30,14 +30,15 @@ def pictures(jobs: Sequence[Job], data: ImageData) -> dict[str, figures.Figure]:
 
 def _board(name: str, jobs: Sequence[Job], data: ImageData) -> figures.Figure:
     """Inputs, what each job makes of them, and their true counterparts."""
-    images = first_of_each(data.test)
+    images = to_images(first_of_each(data.test).images)
     made: list[Tensor] = []
     for job in jobs:
         model = checkpoint.load(checkpoint.of_run(job.folder))
         assert isinstance(model, Translation)
         made.append(model.translate(images))
-    path = checkpoint.of_run(jobs[0].folder)
-    rendering = instantiate(checkpoint.configuration(checkpoint.read(path), path).data.rendering)
-    names = ["input", *(f"{job.strategy}, {job.pairing}" for job in jobs), "truth"]
-    rows = torch.cat([images, *made, rendering(images)])
+    path, names = checkpoint.of_run(jobs[0].folder), [f"{job.strategy}, {job.pairing}" for job in jobs]
+    rendering = checkpoint.configuration(checkpoint.read(path), path).data.get("rendering")
+    if rendering is not None:  # another set holds no true counterparts
+        names, made = [*names, "truth"], [*made, instantiate(rendering)(images)]
+    rows, names = torch.cat([images, *made]), ["input", *names]
     return figures.grid(rows, NUM_CLASSES, f"Test images translated: {name}", names, "0123456789")
