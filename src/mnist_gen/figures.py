@@ -32,7 +32,9 @@ def grid(
 ) -> Figure:
     """Images in rows of `columns`, each row named at its left and each column below."""
     rows = -(-len(images) // columns)
-    figure = Figure(figsize=(max(3.5, 0.55 * columns + 0.4), 0.55 * rows + 0.6), layout="constrained")
+    beside, below = 0.4 + 0.08 * max(map(len, row_labels), default=0), 0.25 if column_labels else 0.0
+    size = (max(3.5, 0.55 * columns + beside), 0.55 * rows + 0.6 + below)
+    figure = Figure(figsize=size, layout="compressed")
     axes = figure.add_subplot()
     _show(axes, images, columns)
     _title(figure, title)
@@ -149,7 +151,8 @@ def scatter(
     for axes, (name, kinds) in zip(panels, charts.items(), strict=True):
         for kind, (xs, ys) in kinds.items():
             axes.scatter(xs, ys, s=12, alpha=0.6, label=kind)
-        axes.set(title=name, xlabel=xlabel, ylabel=ylabel, yscale="log" if logarithmic else "linear")
+        axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if logarithmic else "linear")
+        axes.set_title(name, fontsize=9)
         axes.grid(alpha=0.3)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     _title(figure, title)

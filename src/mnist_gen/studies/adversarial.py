@@ -24,7 +24,7 @@ def pictures(jobs: Sequence[Job]) -> dict[str, figures.Figure]:
             for recipe, alike in recipes.items()
             for loss in ("train/loss_g", "train/loss_d")
         }
-        title = f"Losses against {figure}, a point an epoch; the last of each run in another colour"
+        title = f"Losses against {figure}, a point an epoch, and their rank correlation (the median over runs)"
         drawn[f"losses_and_{name}"] = figures.scatter(charts, title, "loss", figure, logarithmic=name == "fid")
     for recipe, alike in recipes.items():
         pair = min(
@@ -40,7 +40,7 @@ def pictures(jobs: Sequence[Job]) -> dict[str, figures.Figure]:
 
 def _correlation(jobs: Sequence[Job], loss: str, figure: str) -> str:
     ranks = [rank for job in jobs if (rank := rank_correlation(job, loss, figure)) is not None]
-    return f"rank correlation {statistics.median(ranks):+.2f} (median of runs)" if ranks else ""
+    return f"rank correlation {statistics.median(ranks):+.2f}" if ranks else ""
 
 
 def _points(jobs: Sequence[Job], loss: str, figure: str) -> dict[str, tuple[list[float], list[float]]]:
