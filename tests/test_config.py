@@ -82,7 +82,10 @@ def test_only_a_sweep_over_experiments_forces_its_fixed_keys():
         (("seed=3",), "choose an experiment"),
         (("experiment=cgan",), "experiment=cgan: choose one of autoencoder, "),
         ((MAIN, "model/loss=wgan"), "model/loss=wgan: choose one of bce, hinge, non_saturating, relativistic"),
-        ((MAIN, "data=cifar"), "data=cifar: choose one of corrupted, fashion_mnist, few_labels, kmnist, mnist"),
+        (
+            (MAIN, "data=cifar"),
+            "data=cifar: choose one of corrupted, fashion_mnist, fashion_pairs, few_labels, kmnist, mnist",
+        ),
         ((MAIN, "model.embeding_dim=3"), "model.embeding_dim: no such key; did you mean model.embedding_dim"),
         ((MAIN, "lr=3"), "lr: no such key; did you mean"),
         ((MAIN, "digit=3"), "digit: no such key"),

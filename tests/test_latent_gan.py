@@ -46,6 +46,12 @@ def test_a_game_on_codes_goes_on_to_the_same_end(play, interrupted):
     assert {"test/fid", "test/rarest_digit"} <= found.keys()
 
 
+def test_an_epoch_beyond_the_run_is_refused_before_an_autoencoder_is_trained(play, tmp_path):
+    with pytest.raises(UserError, match=r"callbacks.draw.at_epochs=\[100\]: the run ends at epoch 2"):
+        play("run", "gan_codes", "callbacks.draw.at_epochs=[100]")
+    assert not (tmp_path / "pretrained").exists()
+
+
 @pytest.mark.parametrize("start", ["pretrained", "pretrained_frozen", "scratch"])
 def test_a_game_with_an_autoencoders_decoder(play, tmp_path, start):
     folder = play("run", "gan_decoder", f"model.generator.start={start}", "trainer.max_epochs=1")

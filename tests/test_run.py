@@ -178,8 +178,13 @@ def test_not_a_number_keeps_the_last_good_checkpoint(fit, tmp_path, at_batch, mo
 def test_test_repeats_the_runs_figures(fit, tmp_path):
     folder = tmp_path / "run"
     fit(folder, MAIN, "trainer.max_epochs=1")
-    fit(tmp_path / "again", "task=test", f"ckpt={folder / 'checkpoints/best.ckpt'}", task="test")
+    again = ("task=test", f"ckpt={folder / 'checkpoints/best.ckpt'}")
+    fit(tmp_path / "again", *again, task="test")
     assert metrics(tmp_path / "again")["metrics"] == metrics(folder)["metrics"]
+    fit(tmp_path / "otherwise", *again, "callbacks.judge.test_samples=30", task="test")
+    assert metrics(tmp_path / "otherwise")["config"]["callbacks"]["judge"]["test_samples"] == 30
+    with pytest.raises(UserError, match="callbacks.judge.extra: the run of ckpt=.* has no such option"):
+        fit(tmp_path / "none", *again, "++callbacks.judge.extra=1", task="test")
 
 
 def test_a_gpus_checkpoint_is_tested_on_a_cpu(fit, tmp_path):

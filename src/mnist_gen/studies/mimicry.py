@@ -164,9 +164,12 @@ class MimicConvolution(_Study):
         attending, normed = WindowConvolution(convolution), WindowConvolution(convolution)
         _let_attend(attending.block.attention)
         normed.block.norm_feed_forward = nn.LayerNorm(normed.embedding.project.out_features)
+        normed_heads = AttentionConvolution(convolution, self.alpha)
+        normed_heads.block.norm_attention = nn.LayerNorm(normed_heads.embedding.project.out_features)
         changed = {
             "windows, attention left on (torch's own weights)": attending,
             "windows, with layer normalisation": normed,
+            "pixels, with layer normalisation": normed_heads,
             "pixels, without positions (attention alike everywhere)": AttentionConvolution(convolution, 0.0),
         }
         return [(name, relative_error(made(images), convolution(images))) for name, made in changed.items()]
