@@ -116,6 +116,11 @@ def test_another_set_is_met_class_by_class_or_not(options, pairing):
     assert same.all() if pairing == "loose" else same.float().mean() < 0.5
     shown = data.counterparts(first_of_each(data.test))
     assert shown.a.labels.tolist() == shown.b.labels.tolist() == list(range(10))
+    watched = data.counterparts(data.val)
+    assert torch.equal(watched.a.labels, watched.b.labels)
+    assert {image.numpy().tobytes() for image in watched.b.images} <= {
+        image.numpy().tobytes() for image in data.others.val.images
+    }
     assert len(data.known_of_b(7)) == 7
     assert not data.true_counterparts
 

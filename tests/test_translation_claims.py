@@ -135,6 +135,20 @@ def test_settings_are_named_and_deformed_pairs_are_loose(leave, tmp_path):
     ]
 
 
+def test_another_set_is_judged_by_what_is_read(tmp_path):
+    model = {"_target_": "mnist_gen.translation.Translation", "strategy": WEIGHTS["CycleGAN"]}
+    for pairing, share in (("loose", 0.2), ("unpaired", 0.9)):
+        for seed in range(2):
+            data = {"pairing": pairing, "pairs": 100, "other": "FashionMNIST", "seed": seed}
+            metrics = {"test/fid": 2.0, "test/correspondence": share + 0.01 * seed, "floor/fid": 0.5}
+            folder = tmp_path / f"{pairing}-{seed}"
+            folder.mkdir()
+            record = {"config": {"model": model, "data": data, "seed": seed}, "metrics": metrics}
+            (folder / "metrics.json").write_text(json.dumps(record))
+    found = {v.claim: v.verdict for v in judge(read([str(tmp_path)]))}
+    assert found["FashionMNIST: CycleGAN works less well on loose data than on unpaired"] == HOLDS
+
+
 def test_only_equal_settings_are_compared(leave, tmp_path):
     for seed in range(2):
         leave("regression", "paired", seed, 0.9, pairs=50)

@@ -201,7 +201,8 @@ class SetPairs(ImagePairs):
 
     def counterparts(self, images: ImageSet) -> Pairs:
         """Images of A and others of B, of the class that they should become."""
-        return Pairs(images, _of_classes(self.others.test, images.labels))
+        others = self.others.val if images is self.val else self.others.test
+        return Pairs(images, _of_classes(others, images.labels))
 
 
 def _of_classes(images: ImageSet, labels: Tensor) -> ImageSet:

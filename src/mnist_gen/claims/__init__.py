@@ -5,7 +5,7 @@ A difference holds or fails when 0 lies outside its 95 % confidence interval (St
 
 import statistics
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from scipy.stats import t, ttest_ind
@@ -70,6 +70,12 @@ def apart(left: Sequence[float], right: Sequence[float], scale: float = 100, uni
         interval = ttest_ind(left, right, equal_var=False).confidence_interval(CONFIDENCE) if error > EQUAL else None
     margin = float(interval.high) - mean if interval else 0.0
     return _verdict(mean, margin), f"{_signed(mean, scale, error)} {unit}"
+
+
+def together(verdicts: Iterable[str]) -> str:
+    """One verdict for several figures: theirs if they agree, else it depends."""
+    found = set(verdicts)
+    return found.pop() if len(found) == 1 else DEPENDS
 
 
 def _verdict(mean: float, margin: float) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from scipy.stats import spearmanr
 
-from mnist_gen.claims import CONFIDENCE, DEPENDS, FAILS, HOLDS, Verdict, difference
+from mnist_gen.claims import CONFIDENCE, FAILS, HOLDS, Verdict, difference, together
 from mnist_gen.config import shaping
 from mnist_gen.data import NUM_CLASSES
 
@@ -111,7 +111,7 @@ def _of_recipe(name: str, jobs: Sequence[Job]) -> Iterator[Verdict]:
 
 def _tanh(claim: str, jobs: Sequence[Job]) -> Iterator[Verdict]:
     for verdict in _compared(claim, jobs, "last_layers", "conv_tanh", "sigmoid", FID):
-        yield replace(verdict, verdict=FAILS if verdict.verdict == HOLDS else HOLDS)
+        yield replace(verdict, verdict={HOLDS: FAILS, FAILS: HOLDS}.get(verdict.verdict, verdict.verdict))
 
 
 def _of_labels(name: str, jobs: Sequence[Job]) -> Iterator[Verdict]:
@@ -184,8 +184,7 @@ def _compared(claim: str, jobs: Sequence[Job], factor: str, one: str, other: str
     found = [
         difference([f.value(a) for a, _ in alike], [f.value(b) for _, b in alike], f.scale, f.unit, "pairs") for f in by
     ]
-    verdicts = {verdict for verdict, _ in found}
-    yield Verdict(claim, verdicts.pop() if len(verdicts) == 1 else DEPENDS, "; ".join(text for _, text in found))
+    yield Verdict(claim, together(verdict for verdict, _ in found), "; ".join(text for _, text in found))
 
 
 def _better(claim: str, jobs: Sequence[Job], factor: str, one: str, other: str) -> Iterator[Verdict]:
@@ -207,7 +206,7 @@ def _losses(name: str, jobs: Sequence[Job]) -> Iterator[Verdict]:
 
 
 def _over_epochs(claim: str, jobs: Sequence[Job], loss: str, figure: str) -> Iterator[Verdict]:
-    ranks = [rank for job in jobs if (rank := rank_correlation(job, loss, figure)) is not None]
+    ranks = rank_correlations(jobs, loss, figure)
     if not ranks:
         return
     middle = statistics.median(ranks)
@@ -230,6 +229,11 @@ def _over_variants(claim: str, jobs: Sequence[Job], loss: str, figure: str) -> I
         HOLDS if abs(found.statistic) >= STRONG and found.pvalue < 1 - CONFIDENCE else FAILS,
         f"rank correlation {found.statistic:+.2f} (p = {found.pvalue:.2g}) at the end of {len(known)} runs",
     )
+
+
+def rank_correlations(jobs: Sequence[Job], loss: str, figure: str) -> list[float]:
+    """That of each job that has one."""
+    return [rank for job in jobs if (rank := rank_correlation(job, loss, figure)) is not None]
 
 
 def rank_correlation(job: Job, loss: str, figure: str) -> float | None:

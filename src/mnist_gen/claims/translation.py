@@ -7,7 +7,7 @@ import itertools
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
-from mnist_gen.claims import DEPENDS, FAILS, HOLDS, Verdict, apart
+from mnist_gen.claims import DEPENDS, FAILS, HOLDS, Verdict, apart, together
 from mnist_gen.claims.translators import (
     CONDITIONAL,
     CONDITIONAL_WITHOUT_L1,
@@ -113,10 +113,9 @@ def _gains(cells: Cells) -> Iterator[Verdict]:
                 (*apart(values(paired, "retrieval"), values(unpaired, "retrieval")), "retrieval"),
                 (*apart(_negated(paired, "fid"), _negated(unpaired, "fid"), -1, "FID"), ""),
             ]
-            verdicts = {verdict for verdict, _, _ in found}
             yield Verdict(
                 f"{strategy} gains from upgrading its data from unpaired to paired",
-                verdicts.pop() if len(verdicts) == 1 else DEPENDS,
+                together(verdict for verdict, _, _ in found),
                 "; ".join(f"{text} {figure}".strip() for _, text, figure in found),
             )
 
@@ -130,11 +129,11 @@ def _with_pairs(cells: Cells) -> Iterator[Verdict]:
             better = [
                 (*apart(values(unpaired, figure), values(found, figure)), figure)
                 for figure in ("correspondence", "retrieval")
+                if values(unpaired, figure)  # another set knows no retrieval
             ]
-            verdicts = {verdict for verdict, _, _ in better}
             yield Verdict(
                 f"CycleGAN works less well on {pairing} data than on unpaired",
-                verdicts.pop() if len(verdicts) == 1 else DEPENDS,
+                together(verdict for verdict, _, _ in better),
                 "; ".join(f"{text} {figure}" for _, text, figure in better),
             )
 

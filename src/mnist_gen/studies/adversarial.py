@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from mnist_gen import checkpoint, figures
-from mnist_gen.claims.adversarial import Job, both, pairs, rank_correlation
+from mnist_gen.claims.adversarial import Job, both, pairs, rank_correlations
 from mnist_gen.data import NUM_CLASSES
 from mnist_gen.gan import GAN
 
@@ -39,7 +39,7 @@ def pictures(jobs: Sequence[Job]) -> dict[str, figures.Figure]:
 
 
 def _correlation(jobs: Sequence[Job], loss: str, figure: str) -> str:
-    ranks = [rank for job in jobs if (rank := rank_correlation(job, loss, figure)) is not None]
+    ranks = rank_correlations(jobs, loss, figure)
     return f"rank correlation {statistics.median(ranks):+.2f}" if ranks else ""
 
 
