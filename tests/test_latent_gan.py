@@ -1,4 +1,4 @@
-"""Whole runs of GANs that play on an autoencoder, and of the report's own."""
+"""Whole runs of GANs that play on an autoencoder or with clusters, and of the report's own."""
 
 import json
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mnist_gen import checkpoint
+from mnist_gen.clusters import Clusters
 from mnist_gen.errors import UserError
 from mnist_gen.gan import GAN
 from mnist_gen.networks import Decoder
@@ -13,8 +14,10 @@ from tests.conftest import TINY, composed
 from tests.test_autoencoder import FEW as QUICK
 from tests.test_run import same_weights
 
+PLAIN = "pretrained=autoencoder"
 SMALL = {
     "gan_codes": ("model.generator.mapping.hidden=8", "model.discriminator.hidden=8"),
+    "gan": ("model.generator.decoder.channels=4", "model.discriminator.channels=2", "model.clusters.count=4", PLAIN),
     "gan_decoder": ("model.generator.mapping.hidden=8", "model.discriminator.channels=2"),
 }
 
@@ -46,6 +49,19 @@ def test_a_game_on_codes_goes_on_to_the_same_end(play, interrupted):
     assert {"test/fid", "test/rarest_digit"} <= found.keys()
 
 
+def test_a_game_with_clusters_goes_on_to_the_same_end(play, interrupted, monkeypatch):
+    whole = play("whole", "gan")
+    with interrupted(GAN, 9):
+        play("stopped", "gan")
+    monkeypatch.setattr(Clusters, "fit", lambda *_: pytest.fail("found again"))
+    stopped = play("stopped", "gan")
+    assert same_weights(whole, stopped)
+    assert same_weights(whole, stopped, "best")
+    model = checkpoint.load(whole / "checkpoints/last.ckpt")
+    assert model.clusters.shares.unique().numel() > 1  # found in the data, and kept
+    assert model.sample(count=3).shape == (3, 1, 32, 32)
+
+
 def test_an_epoch_beyond_the_run_is_refused_before_an_autoencoder_is_trained(play, tmp_path):
     with pytest.raises(UserError, match=r"callbacks.draw.at_epochs=\[100\]: the run ends at epoch 2"):
         play("run", "gan_codes", "callbacks.draw.at_epochs=[100]")
@@ -72,7 +88,7 @@ def test_another_model_cannot_be_played_on(play, tmp_path):
 def test_the_reports_gan_is_trained_as_the_report_says():
     cfg = composed("experiment=report/gan")
     model = cfg.model
-    assert (model.latent_dim, model.generator.start, model.discriminator.activation) == (32, "scratch", "relu")
+    assert (model.latent_dim, model.generator.start, model.discriminator.activation) == (32, "pretrained", "relu")
     assert (model.loss._target_, model.loss.real_target) == ("mnist_gen.losses.BCE", 1.0)
     for optimizer in (model.generator_optimizer, model.discriminator_optimizer):
         assert (optimizer._target_, optimizer.lr) == ("torch.optim.Adam", 2e-4)

@@ -6,22 +6,21 @@ from torch import nn
 
 from mnist_gen.errors import UserError
 from mnist_gen.networks import Decoder, PixelShuffleDecoder
-from mnist_gen.players import CodeDiscriminator, CodeGenerator, Discriminator, Generator, Mapping
+from mnist_gen.players import CodeDiscriminator, CodeGenerator, Discriminator, Generator, Mapping, label_code
 from tests.test_networks import IMAGES, LABELS, count
 
 SMALL = partial(PixelShuffleDecoder, channels=8)
+COUNT = 12  # of labels
 
 
-def generator(decoder=SMALL, **options):
-    settings = {"latent_dim": 32, "label": "embedding", "embedding_dim": 20, "concat": "before", "last": "sigmoid"}
-    return Generator(decoder, **{**settings, **options})
+def generator(decoder=SMALL, label="embedding", embedding_dim=20, **options):
+    settings = {"latent_dim": 32, "concat": "before", "last": "sigmoid"}
+    return Generator(decoder, code=label_code(label, embedding_dim, COUNT), **{**settings, **options})
 
 
-def discriminator(**options):
-    settings = {
-        "channels": 4, "activation": "leaky_relu", "label": "embedding", "embedding_dim": 20, "projection": True
-    }  # fmt: skip
-    return Discriminator(**{**settings, **options})
+def discriminator(label="embedding", embedding_dim=20, **options):
+    settings = {"channels": 4, "activation": "leaky_relu", "projection": True}
+    return Discriminator(code=label_code(label, embedding_dim, COUNT), **{**settings, **options})
 
 
 @pytest.mark.parametrize("label", [None, "onehot", "embedding"])
@@ -47,13 +46,13 @@ def test_where_the_label_enters_the_generator():
     before, after = generator(concat="before"), generator(concat="after")
     assert before.decoder[0].in_features == 32 + 20
     assert after.decoder[0].in_features == 32
-    assert generator(label="onehot").decoder[0].in_features == 32 + 10
+    assert generator(label="onehot").decoder[0].in_features == 32 + COUNT
     assert generator(label=None).decoder[0].in_features == 32
 
 
 def test_embedding_size_costs_what_it_should():
-    assert count(generator(embedding_dim=65)) - count(generator(embedding_dim=20)) == 45 * 10 + 45 * 8 * 16
-    assert count(discriminator(embedding_dim=65)) - count(discriminator(embedding_dim=20)) == 45 * 10 + 45 * 1024
+    assert count(generator(embedding_dim=65)) - count(generator(embedding_dim=20)) == 45 * COUNT + 45 * 8 * 16
+    assert count(discriminator(embedding_dim=65)) - count(discriminator(embedding_dim=20)) == 45 * COUNT + 45 * 1024
 
 
 def test_last_convolution_has_ten_parameters():
@@ -83,6 +82,18 @@ def test_a_decoder_that_starts_from_an_autoencoders(start, learning):
     assert all(same) if start != "scratch" else not any(same)
 
 
+@pytest.mark.parametrize("label", ["onehot", "embedding"])
+def test_a_label_meets_fresh_weights_in_a_pretrained_decoder(label):
+    mapping = partial(Mapping, code_dim=64, hidden=8)
+    network = generator(decoder=Decoder, mapping=mapping, label=label, start="pretrained")
+    fresh, pretrained = network.decoder[0].weight[:, 64:].clone(), Decoder(64)
+    network.start_from(nn.Identity(), pretrained)
+    own, taken = network.decoder.state_dict(), pretrained.state_dict()
+    assert torch.equal(own.pop("0.weight"), torch.cat([taken.pop("0.weight"), fresh], dim=1))
+    assert own.keys() == taken.keys()
+    assert all(torch.equal(own[name], taken[name]) for name in own)
+
+
 def test_a_frozen_decoder_keeps_its_batch_statistics():
     frozen, learning = (
         generator(mapping=partial(Mapping, code_dim=12, hidden=8), label=None, start=start)
@@ -94,12 +105,13 @@ def test_a_frozen_decoder_keeps_its_batch_statistics():
 
 
 def code_generator(label=None, concat="before"):
-    return CodeGenerator(partial(Mapping, code_dim=7, hidden=16), 32, label, 20, concat)
+    return CodeGenerator(partial(Mapping, code_dim=7, hidden=16), 32, label_code(label, 20, COUNT), concat)
 
 
-@pytest.mark.parametrize(("label", "width"), [(None, 0), ("onehot", 10), ("embedding", 20)])
+@pytest.mark.parametrize(("label", "width"), [(None, 0), ("onehot", COUNT), ("embedding", 20)])
 def test_players_on_codes(label, width):
-    generator, discriminator = code_generator(label), CodeDiscriminator(7, 16, "relu", label, 20)
+    generator = code_generator(label)
+    discriminator = CodeDiscriminator(7, 16, "relu", label_code(label, 20, COUNT))
     codes = generator(torch.randn(6, 32), LABELS if label else None)
     assert codes.shape == (6, 7)
     assert discriminator(codes, LABELS if label else None).shape == (6,)
@@ -109,7 +121,7 @@ def test_players_on_codes(label, width):
 
 def test_onehot_is_not_trained():
     code = generator(label="onehot").code
-    assert torch.equal(code(torch.tensor([3])), torch.eye(10)[3:4])
+    assert torch.equal(code(torch.tensor([3])), torch.eye(COUNT)[3:4])
     assert not code.weight.requires_grad
 
 
@@ -141,9 +153,9 @@ def test_discriminator_looks_at_each_image_alone():
         (lambda: generator(last="relu"), "last=relu: choose one of sigmoid, conv_tanh"),
         (lambda: generator(embedding_dim=0), "embedding_dim=0: must be at least 1"),
         (lambda: generator(start="warm"), "start=warm: choose one of scratch, pretrained, pretrained_frozen"),
-        (lambda: generator(start="pretrained"), "start=pretrained: a pretrained decoder has no room for a label"),
+        (lambda: generator(start="pretrained_frozen"), "start=pretrained_frozen: a frozen decoder has no room for"),
         (lambda: code_generator(concat="after"), "concat=after: a generator of codes has no image"),
-        (lambda: CodeDiscriminator(8, 16, "swish", None, 20), "activation=swish: choose one of relu, leaky_relu"),
+        (lambda: CodeDiscriminator(8, 16, "swish", None), "activation=swish: choose one of relu, leaky_relu"),
         (lambda: discriminator(activation="swish"), "activation=swish: choose one of relu, leaky_relu"),
     ],
 )

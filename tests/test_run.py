@@ -80,7 +80,7 @@ def test_what_a_run_leaves(fit, tmp_path):
 
 
 def test_unconditional_run(fit, tmp_path):
-    fit(tmp_path / "run", "experiment=gan", "trainer.max_epochs=1")
+    fit(tmp_path / "run", "experiment=gan_plain", "trainer.max_epochs=1")
     record = metrics(tmp_path / "run")["metrics"]
     assert "test/rarest_digit" in record
     assert "test/class_accuracy" not in record

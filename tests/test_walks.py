@@ -194,7 +194,7 @@ def interpolation(fit, tmp_path):
 
 def all_digits(model, count, scorer, seed):
     """As `walks.drawn`, of a GAN that shows every digit."""
-    latents = torch.randn(count, model.latent_dim, generator=torch.Generator().manual_seed(seed))
+    latents = model.latents(count, torch.Generator().manual_seed(seed))
     return Known(latents, model.generate(latents), torch.arange(count) % 10)
 
 

@@ -108,13 +108,11 @@ class Draw(Callback):
 
     def _grid(self, model: GAN) -> Tensor:
         """(100, 1, 32, 32): row by row, digit c from the latents 0 to 9; without labels, a hundred latents."""
-        latents = torch.randn(
-            NUM_CLASSES * self.columns, model.latent_dim, generator=torch.Generator().manual_seed(self.seed)
-        )
+        latents = model.latents(NUM_CLASSES * self.columns, torch.Generator().manual_seed(self.seed))
         if not model.conditional:
-            return model.generate(latents.to(model.device))
-        labels = torch.arange(NUM_CLASSES).repeat_interleave(self.columns)
-        return model.generate(latents[: self.columns].repeat(NUM_CLASSES, 1).to(model.device), labels.to(model.device))
+            return model.generate(latents)
+        labels = torch.arange(NUM_CLASSES, device=model.device).repeat_interleave(self.columns)
+        return model.generate(latents[: self.columns].repeat(NUM_CLASSES, 1), labels)
 
     def _picture(self, model: GAN, images: Tensor, when: str) -> figures.Figure:
         if not model.conditional:
@@ -155,7 +153,7 @@ class DrawReadings(Callback):
         if scorer is None or not model.conditional or not trainer.is_global_zero:
             return
         scorer, folder = scorer.to(model.device), run_folder(trainer) / "figures"
-        latent = torch.randn(1, model.latent_dim, generator=torch.Generator().manual_seed(self.seed)).to(model.device)
+        latent = model.latents(1, torch.Generator().manual_seed(self.seed))
         row = model.generate(latent.repeat(NUM_CLASSES, 1), torch.arange(NUM_CLASSES, device=model.device))
         readings = [f"read as {digit}" for digit in fidelity.read(scorer, row)[1].tolist()]
         figures.save(figures.captioned(row, readings, "Digits 0 to 9 from one latent"), folder / "digits.png")

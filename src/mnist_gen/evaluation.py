@@ -86,7 +86,7 @@ class Judge(Callback):
         """Samples whose labels are drawn from the training images' own, so that each digit is as frequent."""
         assert isinstance(module, GAN)
         generator = torch.Generator().manual_seed(self.seed)
-        latents = torch.randn(count, module.latent_dim, generator=generator).to(module.device)
+        latents = module.latents(count, generator)
         drawn = torch.randint(len(train), (count,), generator=generator).to(train.labels.device)
         labels = train.labels[drawn].to(module.device) if module.conditional else None
         return fidelity.Sample(module.generate(latents, labels), labels)

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from itertools import repeat
 from typing import cast
 
@@ -12,12 +13,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from mnist_gen.autoencoder import Autoencoder
+from mnist_gen.clusters import Clusters
 from mnist_gen.data import CHUNK, NUM_CLASSES, Batch, ImageData, to_images
 from mnist_gen.errors import UserError
 from mnist_gen.losses import Loss, scored
 from mnist_gen.networks import STATISTICS
 from mnist_gen.optimization import descend, move_average, warm_up_and_decay
-from mnist_gen.players import CodeGenerator, Generator
+from mnist_gen.players import CodeGenerator, Generator, label_code
 from mnist_gen.spaces import Codes, Pixels
 
 
@@ -28,10 +30,13 @@ class GAN(L.LightningModule):
         latent_dim: length of a latent.
         label: `onehot`, `embedding`, or None for an unconditional GAN.
         embedding_dim: length of a label's embedding.
+        clusters: what labels are in place of digits, or None. It is told the cluster of each training image and draws
+            one for each sample, and so is unconditional too.
         concat: where the label joins the generator, `before` or `after` the decoder.
         space: where the game is played: `spaces.Pixels`, or `spaces.Codes` of a pretrained autoencoder.
-        generator: makes a network from latents to points of that space from the four keys above it.
-        discriminator: makes a network that scores them from `label` and `embedding_dim`.
+        generator: makes a network from latents to points of that space, from `latent_dim`, `code`, the labels' vectors,
+            and `concat`.
+        discriminator: makes a network that scores them, from a `code` of its own.
         loss: the adversarial loss, see `losses`.
         generator_optimizer: makes an optimizer from parameters.
         discriminator_optimizer: the same.
@@ -44,7 +49,7 @@ class GAN(L.LightningModule):
         ema_decay: of the averaged generator; it ramps up to it, so that early averages forget the start.
 
     Raises:
-        UserError: `latent_dim` is below 1, or the players and the space do not go together.
+        UserError: `latent_dim` is below 1, clusters without labels, or the players and the space do not go together.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class GAN(L.LightningModule):
         latent_dim: int,
         label: str | None,
         embedding_dim: int,
+        clusters: Clusters | None,
         concat: str,
         space: Pixels | Codes,
         generator: Callable[..., Generator | CodeGenerator],
@@ -70,14 +76,18 @@ class GAN(L.LightningModule):
         self.automatic_optimization = False
         if latent_dim < 1:
             raise UserError(f"latent_dim={latent_dim}: must be at least 1.")
-        self.latent_dim, self.conditional, self.space = latent_dim, label is not None, space
-        self.generator = generator(latent_dim=latent_dim, label=label, embedding_dim=embedding_dim, concat=concat)
-        self.discriminator = discriminator(label=label, embedding_dim=embedding_dim)
+        if label is None and clusters is not None:
+            raise UserError("clusters are labels: choose model.label=embedding or onehot, or model/clusters=null.")
+        self.latent_dim, self.space, self.clusters = latent_dim, space, clusters
+        self.conditional = label is not None and clusters is None
+        code = partial(label_code, label, embedding_dim, NUM_CLASSES if clusters is None else clusters.count)
+        self.generator = generator(latent_dim=latent_dim, code=code(), concat=concat)
+        self.discriminator = discriminator(code=code())
         self._check_players()
         self.to(memory_format=torch.channels_last)  # a tenth faster on a CPU
         self.averaged = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.loss, self.r1, self.r2 = loss, r1, r2
-        self.mismatch = mismatch if self.conditional else 0.0
+        self.mismatch = mismatch if label is not None else 0.0
         self.generator_optimizer, self.discriminator_optimizer = generator_optimizer, discriminator_optimizer
         self.warmup, self.decay_from, self.ema_decay = warmup, decay_from, ema_decay
         self._fresh = False  # started from an autoencoder and not yet trained
@@ -86,7 +96,7 @@ class GAN(L.LightningModule):
     def _check_players(self) -> None:
         """Lets both play on one point."""
         generator, discriminator = copy.deepcopy(self.generator).eval(), self.discriminator
-        label = torch.zeros(1, dtype=torch.long) if self.conditional else None
+        label = None if generator.code is None else torch.zeros(1, dtype=torch.long)
         point = generator(torch.zeros(1, self.latent_dim), label)
         try:
             fits = point.shape[1:] == self.space.shape and discriminator(point, label).shape == (1,)
@@ -98,21 +108,27 @@ class GAN(L.LightningModule):
     @property
     def starts_from(self) -> str | None:
         """The autoencoder from which a part of it starts, if one does."""
-        return "pretrained" if self.space.starts_pretrained or self.generator.starts_pretrained else None
+        return "pretrained" if any(part.starts_pretrained for part in self._parts()) else None
 
     def start_from(self, autoencoder: Autoencoder) -> None:
-        """Takes a pretrained autoencoder's weights: the space's networks, or the generator's decoder."""
-        for part in (self.space, self.generator, self.averaged):
+        """Takes a pretrained autoencoder's weights: the networks of a space, or the generator's decoder."""
+        for part in self._parts():
             part.start_from(autoencoder.encoder, autoencoder.decoder)
         self._fresh = True
 
+    def _parts(self) -> list[Pixels | Codes | Generator | CodeGenerator | Clusters]:
+        """What may start from an autoencoder."""
+        return [self.space, self.generator, self.averaged, *([] if self.clusters is None else [self.clusters])]
+
     @torch.no_grad()
-    def setup(self, stage: str) -> None:
-        """Takes the statistics of a pretrained autoencoder's codes, once the data are there."""
+    def on_fit_start(self) -> None:
+        """Takes from the training images what no checkpoint brought: statistics of their codes, and clusters."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, ImageData)
         if self._fresh:
-            data = self.trainer.datamodule  # type: ignore[attr-defined]
-            assert isinstance(data, ImageData)
-            self.space.fit(to_images(data.train.images[:STATISTICS].cpu()))
+            self.space.fit(to_images(data.train.images[:STATISTICS]).to(self.device))
+        if self.clusters is not None and not self.clusters.found:
+            self.clusters.fit(to_images(data.train.images).to(self.device))
         self._fresh = False
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
@@ -128,10 +144,10 @@ class GAN(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """One step of each network; returns both losses and the gradient penalty, detached."""
-        images, labels = batch
+        images, digits = batch
         with torch.no_grad():
             real = self.space.enter(images)
-        asked = labels if self.conditional else None
+            asked = self._labels(images, digits)
         generator_optimizer, discriminator_optimizer = cast(list[Optimizer], self.optimizers())
 
         # Discriminator: score real images above generated ones of the same labels.
@@ -141,7 +157,7 @@ class GAN(L.LightningModule):
             lambda points: self.discriminator(points, twice), real, fake, self.r1, self.r2
         )
         loss_d = self.loss.discriminator(real_scores, fake_scores)
-        mismatch = self._mismatch(real, labels, real_scores)
+        mismatch = self._mismatch(real, asked, real_scores)
         step = self.global_step // 2
         descend(self, discriminator_optimizer, loss_d + penalty + mismatch, step, "discriminator's loss")
 
@@ -157,15 +173,21 @@ class GAN(L.LightningModule):
             scheduler.step()
         return {"loss_d": loss_d.detach(), "loss_g": loss_g.detach(), "penalty": penalty.detach()}
 
+    def _labels(self, images: Tensor, digits: Tensor) -> Tensor | None:
+        """What the players are told of images (N, 1, 32, 32) of digits (N,)."""
+        if self.clusters is not None:
+            return self.clusters(images)
+        return digits if self.conditional else None
+
     def _latents(self, count: int) -> Tensor:
         return torch.randn(count, self.latent_dim, device=self.device)
 
-    def _mismatch(self, real: Tensor, labels: Tensor, real_scores: Tensor) -> Tensor:
+    def _mismatch(self, real: Tensor, labels: Tensor | None, real_scores: Tensor) -> Tensor:
         """Weighted loss of telling a quarter of the real images from the same images under wrong labels."""
-        if self.mismatch == 0:
+        if self.mismatch == 0 or labels is None or self.generator.code is None:
             return torch.zeros((), device=self.device)
-        few = -(-len(real) // 4)
-        wrong = (labels[:few] + torch.randint(1, NUM_CLASSES, (few,), device=self.device)) % NUM_CLASSES
+        few, count = -(-len(real) // 4), self.generator.code.num_embeddings
+        wrong = (labels[:few] + torch.randint(1, count, (few,), device=self.device)) % count
         return self.mismatch * self.loss.discriminator(real_scores[:few], self.discriminator(real[:few], wrong))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -174,11 +196,27 @@ class GAN(L.LightningModule):
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Nothing, for the same reason."""
 
+    def latents(self, count: int, random: torch.Generator) -> Tensor:
+        """Random points from which `generate` makes images: normal latents (count, latent_dim), on the model's device.
+
+        With clusters each goes on with the code of one, drawn too: (count, latent_dim + embedding_dim).
+        """
+        latents = torch.randn(count, self.latent_dim, generator=random).to(self.device)
+        if self.clusters is None or self.averaged.code is None:
+            return latents
+        drawn = self.clusters.draw(count, random).to(self.device)
+        return torch.cat([latents, self.averaged.code(drawn)], dim=1)
+
     @torch.no_grad()
     def generate(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The averaged generator's images (N, 1, 32, 32) in [0, 1] for latents (N, latent_dim), labels (N,)."""
-        pairs = zip(latents.split(CHUNK), repeat(None) if labels is None else labels.split(CHUNK), strict=False)
-        return torch.cat([self.space.leave(self.averaged(z, y)) for z, y in pairs])
+        """The averaged generator's images (N, 1, 32, 32) in [0, 1] for latents as above, and labels (N,)."""
+        codes: Tensor | None = None
+        if self.clusters is not None:
+            latents, codes = latents.tensor_split([self.latent_dim], dim=1)
+        elif self.averaged.code is not None:
+            codes = self.averaged.code(labels)
+        pairs = zip(latents.split(CHUNK), repeat(None) if codes is None else codes.split(CHUNK), strict=False)
+        return torch.cat([self.space.leave(self.averaged.paint(z, code)) for z, code in pairs])
 
     def sample(self, digit: int | None = None, count: int = 25, seed: int = 0) -> Tensor:
         """`count` images (count, 1, 32, 32) in [0, 1] of one digit, or of the digits 0 to 9 in turn.
@@ -195,6 +233,6 @@ class GAN(L.LightningModule):
             raise UserError(f"digit={digit}: this GAN was trained without labels and cannot be asked for a digit.")
         if digit is not None and digit not in range(NUM_CLASSES):
             raise UserError(f"digit={digit}: choose 0 to {NUM_CLASSES - 1}.")
-        latents = torch.randn(count, self.latent_dim, generator=torch.Generator().manual_seed(seed))
+        latents = self.latents(count, torch.Generator().manual_seed(seed))
         labels = torch.arange(count) % NUM_CLASSES if digit is None else torch.full((count,), digit)
-        return self.generate(latents.to(self.device), labels.to(self.device) if self.conditional else None)
+        return self.generate(latents, labels.to(self.device) if self.conditional else None)

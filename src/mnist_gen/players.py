@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from mnist_gen.data import IMAGE_SIZE, NUM_CLASSES, to_signed
+from mnist_gen.data import IMAGE_SIZE, to_signed
 from mnist_gen.errors import UserError
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -18,14 +18,23 @@ LASTS = ("sigmoid", "conv_tanh")
 STARTS = ("scratch", "pretrained", "pretrained_frozen")
 
 
-def label_code(label: str, embedding_dim: int) -> nn.Embedding:
-    """Labels (N,) -> vectors (N, code.embedding_dim): a learned `embedding`, or `onehot`, the fixed one of size 10."""
+def label_code(label: str | None, embedding_dim: int, count: int) -> nn.Embedding | None:
+    """Labels (N,) -> vectors (N, code.embedding_dim), or None without labels.
+
+    Args:
+        label: `embedding`, learned vectors; `onehot`, fixed ones as long as there are labels; None.
+        embedding_dim: length of a learned vector.
+        count: of different labels.
+
+    Raises:
+        UserError: there is no such choice, or no vector of that length.
+    """
+    if label is None:
+        return None
     _check_choice("label", label, LABELS)
     if embedding_dim < 1:
         raise UserError(f"embedding_dim={embedding_dim}: must be at least 1.")
-    if label == "onehot":
-        return nn.Embedding.from_pretrained(torch.eye(NUM_CLASSES))
-    return nn.Embedding(NUM_CLASSES, embedding_dim)
+    return nn.Embedding.from_pretrained(torch.eye(count)) if label == "onehot" else nn.Embedding(count, embedding_dim)
 
 
 class LabelPlane(nn.Sequential):
@@ -53,24 +62,23 @@ class Generator(nn.Module):
     Args:
         decoder: makes a network from vectors of the given length to pixel logits (N, 1, 32, 32).
         latent_dim: length of a latent.
-        label: `onehot`, `embedding` or None; without labels the generator is unconditional.
-        embedding_dim: length of a label's embedding.
+        code: labels' vectors (see `label_code`), or None: then it takes no labels.
         concat: `before` joins the label's code to what the decoder takes; `after` joins a label plane to the decoder's
             image and goes on with convolutions.
         last: `sigmoid`, the decoder's own image in [0, 1]; `conv_tanh`, a further convolution and tanh.
         mapping: makes a network from latents of the given length to what the decoder takes; None: nothing.
-        start: `pretrained`, the decoder starts from an autoencoder's weights; `pretrained_frozen`, and keeps them.
+        start: `pretrained`, the decoder starts from an autoencoder's weights (those that a label's code meets are
+            fresh); `pretrained_frozen`, and keeps them.
 
     Raises:
-        UserError: there is no such choice, or a pretrained decoder has no room for a label.
+        UserError: there is no such choice, or a frozen decoder has no room for a label.
     """
 
     def __init__(
         self,
         decoder: Callable[[int], nn.Module],
         latent_dim: int,
-        label: str | None,
-        embedding_dim: int,
+        code: nn.Embedding | None,
         concat: str,
         last: str,
         mapping: Callable[[int], Mapping] | None = None,
@@ -79,15 +87,15 @@ class Generator(nn.Module):
         super().__init__()
         for key, value, choices in (("concat", concat, CONCATS), ("last", last, LASTS), ("start", start, STARTS)):
             _check_choice(key, value, choices)
-        self.code = None if label is None else label_code(label, embedding_dim)
+        self.code = code
         self.plane: nn.Module | None = None
-        if self.code is not None and concat == "after":
-            self.plane = LabelPlane(self.code.embedding_dim)
+        if code is not None and concat == "after":
+            self.plane = LabelPlane(code.embedding_dim)
             self.refine = _refiner()
         self.start = start
-        joined = self.code.embedding_dim if self.code and concat == "before" else 0
-        if joined and self.starts_pretrained:
-            raise UserError(f"start={start}: a pretrained decoder has no room for a label: choose concat=after.")
+        joined = code.embedding_dim if code and concat == "before" else 0
+        if joined and start == "pretrained_frozen":
+            raise UserError(f"start={start}: a frozen decoder has no room for a label: choose concat=after.")
         self.mapping = None if mapping is None else mapping(latent_dim)
         width = latent_dim if self.mapping is None else self.mapping.code_dim
         self.decoder = decoder(width + joined)
@@ -102,8 +110,13 @@ class Generator(nn.Module):
 
     def start_from(self, encoder: nn.Module, decoder: nn.Module) -> None:
         """Takes the weights of an autoencoder's decoder, if its own starts pretrained."""
-        if self.starts_pretrained:
-            self.decoder.load_state_dict(decoder.state_dict())
+        if not self.starts_pretrained:
+            return
+        own, taken = self.decoder.state_dict(), decoder.state_dict()
+        for name, weights in taken.items():
+            if weights.shape != own[name].shape:  # of the first layer, which takes a label's code too
+                taken[name] = torch.cat([weights, own[name][:, weights.shape[1] :]], dim=1)
+        self.decoder.load_state_dict(taken)
 
     def train(self, mode: bool = True) -> "Generator":
         """A frozen decoder keeps its batch statistics too."""
@@ -134,8 +147,7 @@ class CodeGenerator(nn.Module):
     Args:
         mapping: makes the network from latents of the given length to codes.
         latent_dim: length of a latent.
-        label: `onehot`, `embedding` or None; its code joins the latent.
-        embedding_dim: length of a label's embedding.
+        code: labels' vectors, which join the latent, or None.
         concat: `before`, for there is no image that a label plane could join.
 
     Raises:
@@ -145,13 +157,13 @@ class CodeGenerator(nn.Module):
     starts_pretrained = False
 
     def __init__(
-        self, mapping: Callable[[int], Mapping], latent_dim: int, label: str | None, embedding_dim: int, concat: str
+        self, mapping: Callable[[int], Mapping], latent_dim: int, code: nn.Embedding | None, concat: str
     ) -> None:
         super().__init__()
         if concat != "before":
             raise UserError(f"concat={concat}: a generator of codes has no image for a label plane: concat=before.")
-        self.code = None if label is None else label_code(label, embedding_dim)
-        self.mapping = mapping(latent_dim + (self.code.embedding_dim if self.code else 0))
+        self.code = code
+        self.mapping = mapping(latent_dim + (code.embedding_dim if code else 0))
 
     def start_from(self, encoder: nn.Module, decoder: nn.Module) -> None:
         """Nothing: no part of it is an autoencoder's."""
@@ -188,22 +200,21 @@ class Discriminator(nn.Module):
     Args:
         channels: width of the first convolution; it doubles twice.
         activation: `relu` or `leaky_relu`.
-        label: `onehot`, `embedding` or None.
-        embedding_dim: length of a label's embedding.
+        code: labels' vectors, or None.
         projection: adds <features, a vector of the label> to the score (Miyato & Koyama 2018).
     """
 
-    def __init__(self, channels: int, activation: str, label: str | None, embedding_dim: int, projection: bool) -> None:
+    def __init__(self, channels: int, activation: str, code: nn.Embedding | None, projection: bool) -> None:
         super().__init__()
         _check_choice("activation", activation, tuple(ACTIVATIONS))
         active = ACTIVATIONS[activation]
-        self.code = None if label is None else label_code(label, embedding_dim)
-        self.plane = None if self.code is None else LabelPlane(self.code.embedding_dim)
+        self.code = code
+        self.plane = None if code is None else LabelPlane(code.embedding_dim)
         self.body = _halving(1 if self.plane is None else 2, channels, active)
         self.score = nn.Linear(channels * 64, 1)
         self.project: nn.Embedding | None = None
-        if projection and label is not None:
-            self.project = nn.Embedding(NUM_CLASSES, channels * 64)
+        if projection and code is not None:
+            self.project = nn.Embedding(code.num_embeddings, channels * 64)
             nn.init.zeros_(self.project.weight)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -255,16 +266,15 @@ class CodeDiscriminator(nn.Module):
         code_dim: length of a code.
         hidden: width of the two hidden layers.
         activation: `relu` or `leaky_relu`.
-        label: `onehot`, `embedding` or None; its code joins the autoencoder's.
-        embedding_dim: length of a label's embedding.
+        code: labels' vectors, which join the autoencoder's, or None.
     """
 
-    def __init__(self, code_dim: int, hidden: int, activation: str, label: str | None, embedding_dim: int) -> None:
+    def __init__(self, code_dim: int, hidden: int, activation: str, code: nn.Embedding | None) -> None:
         super().__init__()
         _check_choice("activation", activation, tuple(ACTIVATIONS))
         active = ACTIVATIONS[activation]
-        self.code = None if label is None else label_code(label, embedding_dim)
-        width = code_dim + (self.code.embedding_dim if self.code else 0)
+        self.code = code
+        width = code_dim + (code.embedding_dim if code else 0)
         self.body = nn.Sequential(
             nn.Linear(width, hidden), active(), nn.Linear(hidden, hidden), active(), nn.Linear(hidden, 1)
         )

@@ -107,7 +107,8 @@ def _kind(model: DictConfig | None) -> str:
     if model is None:
         return "no model"
     name = model._target_.rpartition(".")[2]
-    labels = "" if name != "GAN" else " without labels" if model.label is None else " with labels"
+    digits = model.get("label") is not None and model.get("clusters") is None  # not groups of alike images
+    labels = "" if name != "GAN" else " with labels" if digits else " without labels"
     return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}{labels}"
 
 

@@ -110,7 +110,7 @@ def encoded(autoencoder: Autoencoder, real: ImageSet) -> Known:
 
 def drawn(gan: GAN, count: int, scorer: fidelity.Scorer, seed: int) -> Known:
     """Latents of an unconditional GAN, whose digits are those that the scorer reads."""
-    latents = torch.randn(count, gan.latent_dim, generator=torch.Generator().manual_seed(seed)).to(gan.device)
+    latents = gan.latents(count, torch.Generator().manual_seed(seed))
     images = gan.generate(latents)
     return Known(latents, images, fidelity.read(scorer, images)[1])
 

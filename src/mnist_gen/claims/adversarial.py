@@ -54,7 +54,9 @@ class Job:
 
     @property
     def label(self) -> str:
-        """`onehot`, `embedding 20`, ..., or `no labels`."""
+        """`onehot`, `embedding 20`, ..., `50 clusters`, or `no labels`."""
+        if clusters := self.setting.get("model.clusters.count"):
+            return f"{clusters} clusters"
         kind = self.setting["model.label"]
         names = {"onehot": kind, "None": "no labels"}
         return names.get(kind, f"{kind} {self.setting['model.embedding_dim']}")

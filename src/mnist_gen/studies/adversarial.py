@@ -34,7 +34,7 @@ def pictures(jobs: Sequence[Job]) -> dict[str, figures.Figure]:
         )
         if pair:
             drawn[f"before_and_after_{recipe.lower()}"] = _before_and_after(*pair)
-    conditional = [job for job in jobs if job.label != "no labels"]
+    conditional = [job for job in jobs if "test/class_accuracy" in job.metrics]
     return drawn | ({"digits": _digits(conditional)} if conditional else {})
 
 
@@ -58,7 +58,7 @@ def _digits(jobs: Sequence[Job]) -> figures.Figure:
         rows.setdefault(f"{job.loss}, {job.label}, {job.concat}, {job.activation}", job)
     labels = torch.arange(NUM_CLASSES)
     models = [_model(job) for job in rows.values()]
-    latents = [torch.randn(1, gan.latent_dim, generator=torch.Generator().manual_seed(0)) for gan in models]
+    latents = [gan.latents(1, torch.Generator().manual_seed(0)) for gan in models]
     made = [gan.generate(z.repeat(NUM_CLASSES, 1), labels) for gan, z in zip(models, latents, strict=True)]
     return figures.grid(torch.cat(made), NUM_CLASSES, "Digits 0 to 9 from one latent", list(rows), "0123456789")
 
