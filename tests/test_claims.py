@@ -252,14 +252,16 @@ def test_gans_are_read_from_a_sweep_and_judged(fit, tmp_path, capsys):
         fit(tmp_path / f"sweep/{name}", "experiment=cgan_embed20", *words)
     fit(tmp_path / "sweep/none", "experiment=gan_plain", "trainer.max_epochs=1")
     clusters = ("model/clusters=pixels", "model.clusters.count=4", "model.label=embedding")
-    fit(tmp_path / "sweep/clusters", "experiment=gan_plain", *clusters, "trainer.max_epochs=1")
+    for concat in ("before", "after"):
+        words = [*clusters, f"model.concat={concat}", "trainer.max_epochs=1"]
+        fit(tmp_path / f"sweep/clusters_{concat}", "experiment=gan_plain", *words)
     jobs = adversarial.read([str(tmp_path / "sweep")])
     assert [(job.label, job.concat) for job in jobs] == [
-        ("4 clusters", "before"), ("no labels", "before"), ("onehot", "before"), ("embedding 20", "before"),
-        ("embedding 20", "after")
+        ("4 clusters", "after"), ("4 clusters", "before"), ("no labels", "before"), ("onehot", "before"),
+        ("embedding 20", "before"), ("embedding 20", "after")
     ]  # fmt: skip
     assert jobs[0].loss == "Relativistic"
-    assert sorted(jobs[2].history["val/fid"]) == [1, 2]
+    assert sorted(jobs[3].history["val/fid"]) == [1, 2]
     fit(tmp_path, "task=claims", f"sweep={tmp_path}/sweep", task="claims", tiny=False)
     assert "| Relativistic: embedding 20 gives better images than one-hot | noise |" in capsys.readouterr().out
     pictures = {path.name for path in (tmp_path / "sweep").glob("*.png")}

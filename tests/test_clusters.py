@@ -40,7 +40,7 @@ def test_numbers_are_drawn_as_often_as_they_occur(clusters):
 
 
 def test_impossible_numbers_of_clusters(kinds):
-    with pytest.raises(UserError, match="clusters.count=0: must be at least 1"):
-        Clusters(0, Pixels())
+    with pytest.raises(UserError, match="clusters.count=1: must be at least 2"):
+        Clusters(1, Pixels())
     with pytest.raises(UserError, match="clusters.count=101: more than the 100 training images"):
         Clusters(101, Pixels()).fit(kinds[1])

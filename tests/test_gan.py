@@ -4,6 +4,7 @@ import pytest
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from omegaconf import open_dict
 from torch import nn
 
 from mnist_gen import pretraining
@@ -198,20 +199,25 @@ def test_mismatch_can_be_off_and_is_off_without_labels():
     assert gan(experiment="gan_plain")._mismatch(real, None, scores) == 0
 
 
+FOUR = torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
 def on_clusters(*overrides) -> GAN:
     words = ("model/clusters=pixels", "model.clusters.count=4", "model.label=embedding")
     model = gan(*words, *overrides, experiment="gan_plain")
-    model.clusters.fit(torch.rand(20, 1, 32, 32))
+    model.clusters.fit(FOUR.repeat(5, 1, 1, 1))
     return model
 
 
 def test_players_are_told_the_clusters_of_real_images(monkeypatch):
-    model, images, seen = on_clusters(), torch.rand(8, 1, 32, 32), []
+    model, images, seen = on_clusters(), FOUR[[0, 1, 2, 3, 3, 2, 0, 1]], []
     forward = model.discriminator.forward
     monkeypatch.setattr(model.discriminator, "forward", lambda x, y: seen.append(y) or forward(x, y))
     step = Step(model, monkeypatch)
     step(images)
     told = model.clusters(images)
+    assert torch.equal(told[[0, 1, 2, 3]], told[[6, 7, 5, 4]])
+    assert len(told.unique()) == 4
     both, wrong, *of_the_generators_step = seen
     assert torch.equal(both, told.repeat(2))
     assert (wrong != told[:2]).all()
@@ -248,6 +254,13 @@ def test_clusters_of_codes_start_from_an_autoencoder():
     nearest = torch.cdist(standardized, model.clusters.centers).argmin(dim=1)
     assert torch.equal(model.clusters(images), nearest)
     assert not any(weights.requires_grad for weights in model.clusters.parameters())
+
+
+def test_models_from_before_clusters_are_made_as_they_were():
+    cfg = composed("experiment=cgan_embed20", *TINY_MODEL).model
+    with open_dict(cfg):
+        del cfg["clusters"]
+    assert instantiate(cfg).conditional
 
 
 def test_clusters_without_labels_are_refused():

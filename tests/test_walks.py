@@ -1,6 +1,7 @@
 """Walks between digits: how they go, how they are judged, and the run that answers the report's question."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -176,6 +177,12 @@ def test_an_impossible_run_is_one_line(tmp_path):
     )
 
 
+def test_a_gan_that_was_told_groups_is_not_walked(tmp_path):
+    told = SimpleNamespace(clusters=object())
+    with pytest.raises(UserError, match="told groups of alike images: choose one made by experiment=gan_plain"):
+        Interpolation(12, 3, [[1, 0]], 0)(tmp_path, None, None, None, told, None)
+
+
 @pytest.fixture
 def interpolation(fit, tmp_path):
     """`interpolation(folder, *words)` runs the study with tiny models, kept in `kept`."""
@@ -219,7 +226,7 @@ def test_what_a_run_leaves(interpolation, tmp_path, monkeypatch):
         assert {f"{name}/{figure}" for figure in ("midpoint_fid", "legible_middle", "inside_ends")} <= found.keys()
     assert {"GAN/separability_knn", "autoencoder/novelty", "GAN/diversity", "floor/midpoint_fid"} <= found.keys()
 
-    kept = next((tmp_path / "kept").glob("gan-*/checkpoints/best.ckpt"))
+    kept = next((tmp_path / "kept").glob("gan_plain-*/checkpoints/best.ckpt"))
     monkeypatch.chdir(kept.parents[1])
     interpolation(tmp_path / "named", "gan.ckpt=checkpoints/best.ckpt")
     before = (tmp_path / "named/metrics.json").stat().st_mtime_ns
@@ -235,7 +242,7 @@ def test_a_gan_that_shows_few_digits_is_named(interpolation, tmp_path):
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("gan.experiment=scorer", "is a Classifier, not a GAN without labels: name one made by experiment=gan."),
+        ("gan.experiment=scorer", "is a Classifier, not a GAN without labels: name one made by experiment=gan_plain."),
         ("gan.ckpt=nowhere.ckpt", "ckpt=nowhere.ckpt: no such file"),
         ("gan.experiment=cgan_embed20", "is a GAN with labels, not a GAN without labels: name one made by"),
         ("cgan.experiment=gan", "is a GAN without labels, not a GAN with labels: name one made by"),

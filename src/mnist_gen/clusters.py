@@ -1,5 +1,6 @@
 """Groups of alike images, found without labels."""
 
+import logging
 import math
 
 import torch
@@ -10,6 +11,8 @@ from mnist_gen.data import CHUNK
 from mnist_gen.errors import UserError
 from mnist_gen.networks import STATISTICS
 from mnist_gen.spaces import Codes, Pixels
+
+log = logging.getLogger(__name__)
 
 
 class Clusters(nn.Module):
@@ -23,7 +26,7 @@ class Clusters(nn.Module):
         space: where images are near to each other or not.
 
     Raises:
-        UserError: fewer than one.
+        UserError: fewer than two.
     """
 
     centers: Tensor
@@ -31,8 +34,8 @@ class Clusters(nn.Module):
 
     def __init__(self, count: int, space: Pixels | Codes) -> None:
         super().__init__()
-        if count < 1:
-            raise UserError(f"clusters.count={count}: must be at least 1.")
+        if count < 2:
+            raise UserError(f"clusters.count={count}: must be at least 2.")
         self.count, self.space, self.starts_pretrained = count, space, space.starts_pretrained
         self.register_buffer("centers", torch.zeros(count, math.prod(space.shape)))
         self.register_buffer("shares", torch.full((count,), 1 / count))  # of the images, that are nearest to each
@@ -57,7 +60,9 @@ class Clusters(nn.Module):
             raise UserError(f"clusters.count={self.count}: more than the {len(images)} training images.")
         self.space.fit(images[:STATISTICS])
         points = torch.cat([self._points(chunk) for chunk in images.split(CHUNK)])
-        found = KMeans(self.count, n_init=4).fit(points.double().cpu().numpy())  # doubles: threads sum in any order
+        log.info("Looking for %d groups of alike images among %s.", self.count, f"{len(images):,}")
+        kmeans = KMeans(self.count, n_init=4, random_state=torch.initial_seed() % 2**32)
+        found = kmeans.fit(points.cpu().double().numpy())  # doubles, for threads sum in any order
         self.centers.copy_(torch.from_numpy(found.cluster_centers_))
         self.shares.copy_(torch.from_numpy(found.labels_).bincount(minlength=self.count) / len(images))
 

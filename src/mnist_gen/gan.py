@@ -30,8 +30,6 @@ class GAN(L.LightningModule):
         latent_dim: length of a latent.
         label: `onehot`, `embedding`, or None for an unconditional GAN.
         embedding_dim: length of a label's embedding.
-        clusters: what labels are in place of digits, or None. It is told the cluster of each training image and draws
-            one for each sample, and so is unconditional too.
         concat: where the label joins the generator, `before` or `after` the decoder.
         space: where the game is played: `spaces.Pixels`, or `spaces.Codes` of a pretrained autoencoder.
         generator: makes a network from latents to points of that space, from `latent_dim`, `code`, the labels' vectors,
@@ -47,6 +45,8 @@ class GAN(L.LightningModule):
         warmup: batches over which the learning rates rise to their value.
         decay_from: share of the run after which they fall linearly to 0; 1 keeps them.
         ema_decay: of the averaged generator; it ramps up to it, so that early averages forget the start.
+        clusters: what labels are in place of digits, if that is asked for. The players are told the cluster of each
+            training image, and one is drawn for each sample, so that the GAN is unconditional too.
 
     Raises:
         UserError: `latent_dim` is below 1, clusters without labels, or the players and the space do not go together.
@@ -57,7 +57,6 @@ class GAN(L.LightningModule):
         latent_dim: int,
         label: str | None,
         embedding_dim: int,
-        clusters: Clusters | None,
         concat: str,
         space: Pixels | Codes,
         generator: Callable[..., Generator | CodeGenerator],
@@ -71,6 +70,7 @@ class GAN(L.LightningModule):
         warmup: int,
         decay_from: float,
         ema_decay: float,
+        clusters: Clusters | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -87,7 +87,7 @@ class GAN(L.LightningModule):
         self.to(memory_format=torch.channels_last)  # a tenth faster on a CPU
         self.averaged = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.loss, self.r1, self.r2 = loss, r1, r2
-        self.mismatch = mismatch if label is not None else 0.0
+        self.mismatch = mismatch
         self.generator_optimizer, self.discriminator_optimizer = generator_optimizer, discriminator_optimizer
         self.warmup, self.decay_from, self.ema_decay = warmup, decay_from, ema_decay
         self._fresh = False  # started from an autoencoder and not yet trained
@@ -184,9 +184,9 @@ class GAN(L.LightningModule):
 
     def _mismatch(self, real: Tensor, labels: Tensor | None, real_scores: Tensor) -> Tensor:
         """Weighted loss of telling a quarter of the real images from the same images under wrong labels."""
-        if self.mismatch == 0 or labels is None or self.generator.code is None:
+        if self.mismatch == 0 or labels is None:
             return torch.zeros((), device=self.device)
-        few, count = -(-len(real) // 4), self.generator.code.num_embeddings
+        few, count = -(-len(real) // 4), NUM_CLASSES if self.clusters is None else self.clusters.count
         wrong = (labels[:few] + torch.randint(1, count, (few,), device=self.device)) % count
         return self.mismatch * self.loss.discriminator(real_scores[:few], self.discriminator(real[:few], wrong))
 
@@ -199,7 +199,7 @@ class GAN(L.LightningModule):
     def latents(self, count: int, random: torch.Generator) -> Tensor:
         """Random points from which `generate` makes images: normal latents (count, latent_dim), on the model's device.
 
-        With clusters each goes on with the code of one, drawn too: (count, latent_dim + embedding_dim).
+        With clusters each goes on with the code of one, drawn too.
         """
         latents = torch.randn(count, self.latent_dim, generator=random).to(self.device)
         if self.clusters is None or self.averaged.code is None:
@@ -209,7 +209,7 @@ class GAN(L.LightningModule):
 
     @torch.no_grad()
     def generate(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The averaged generator's images (N, 1, 32, 32) in [0, 1] for latents as above, and labels (N,)."""
+        """The averaged generator's images (N, 1, 32, 32) in [0, 1] for latents as above, and labels (N,) of digits."""
         codes: Tensor | None = None
         if self.clusters is not None:
             latents, codes = latents.tensor_split([self.latent_dim], dim=1)
@@ -221,7 +221,7 @@ class GAN(L.LightningModule):
     def sample(self, digit: int | None = None, count: int = 25, seed: int = 0) -> Tensor:
         """`count` images (count, 1, 32, 32) in [0, 1] of one digit, or of the digits 0 to 9 in turn.
 
-        The same seed gives the same images.
+        Those of an unconditional GAN show any digits. The same seed gives the same images.
 
         Raises:
             UserError: `count` is below 1, or there is no such digit, or the GAN is unconditional and cannot be

@@ -114,7 +114,7 @@ class Generator(nn.Module):
             return
         own, taken = self.decoder.state_dict(), decoder.state_dict()
         for name, weights in taken.items():
-            if weights.shape != own[name].shape:  # of the first layer, which takes a label's code too
+            if self.code and weights.dim() == 2:  # the first layer's, which takes a label's code too
                 taken[name] = torch.cat([weights, own[name][:, weights.shape[1] :]], dim=1)
         self.decoder.load_state_dict(taken)
 

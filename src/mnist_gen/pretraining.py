@@ -26,7 +26,7 @@ READER = "mnist_gen.networks.Scorer"  # what reads translations
 KINDS = {  # what each part asks for, and an experiment that makes one
     "pretrained": ("an Autoencoder", "autoencoder"),
     "autoencoder": ("an Autoencoder", "autoencoder"),
-    "gan": ("a GAN without labels", "gan"),
+    "gan": ("a GAN without labels", "gan_plain"),
     "cgan": ("a GAN with labels", "cgan_embed20"),
     "reader": ("a Classifier", "scorer_rendered"),
 }

@@ -83,7 +83,7 @@ def by_label(model: GAN) -> tuple[Choose, Callable[[Tensor], Tensor]]:
     table, width = generator.code.weight, model.latent_dim
 
     def choose(first: Tensor, second: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-        latents = torch.randn(len(first), width, generator=random).to(table.device)
+        latents = model.latents(len(first), random)
         return torch.cat([latents, table[first]], dim=1), torch.cat([latents, table[second]], dim=1)
 
     def paint(points: Tensor) -> Tensor:

@@ -61,8 +61,10 @@ class Interpolation:
         """Looks at the models, on the scorer's device.
 
         Raises:
-            UserError: the GAN makes no picture of some digit.
+            UserError: the GAN makes no picture of some digit, or was told clusters, whose codes tell digits apart.
         """
+        if gan.clusters is not None:
+            raise UserError("gan: it was told groups of alike images: choose one made by experiment=gan_plain.")
         device = autoencoder.device
         val, test, training = (images.to(device) for images in (data.val, data.test, data.train))
         codes, latents = encoded(autoencoder, val), drawn(gan, len(val), scorer, self.seed)
