@@ -112,12 +112,12 @@ def test_sweep_started_again_skips_complete_jobs_and_completes_the_others(sweep)
 
 
 def test_experiments_are_swept_too_with_overrides_of_what_they_share(tmp_path):
-    words = ["experiment=cgan_onehot,gan", "model.latent_dim=0", "callbacks.judge.cas=false", f"root={tmp_path}"]
+    words = ["experiment=cgan_onehot,gan_plain", "model.latent_dim=0", "callbacks.judge.cas=false", f"root={tmp_path}"]
     done = train_py("-m", *words)
     assert done.stderr.splitlines() == ["error: model: latent_dim=0: must be at least 1."] * 2
     (folder,) = (tmp_path / "outputs/sweeps").iterdir()
-    assert folder.name.startswith("cgan_onehot-gan_model.latent_dim-0_callbacks.judge.cas-false")
-    assert (folder / "summary.md").read_text().splitlines()[2:-2] == ["| cgan_onehot | failed |", "| gan | failed |"]
+    assert folder.name.startswith("cgan_onehot-gan_plain_model.latent_dim-0_callbacks.judge.cas-false")
+    assert (folder / "summary.md").read_text().splitlines()[2:-2] == ["| cgan_onehot | failed |", "| gan_plain | failed |"]
 
 
 def test_swept_experiments_take_keys_that_only_they_have(tmp_path):
