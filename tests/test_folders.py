@@ -117,7 +117,10 @@ def test_experiments_are_swept_too_with_overrides_of_what_they_share(tmp_path):
     assert done.stderr.splitlines() == ["error: model: latent_dim=0: must be at least 1."] * 2
     (folder,) = (tmp_path / "outputs/sweeps").iterdir()
     assert folder.name.startswith("cgan_onehot-gan_plain_model.latent_dim-0_callbacks.judge.cas-false")
-    assert (folder / "summary.md").read_text().splitlines()[2:-2] == ["| cgan_onehot | failed |", "| gan_plain | failed |"]
+    assert (folder / "summary.md").read_text().splitlines()[2:-2] == [
+        "| cgan_onehot | failed |",
+        "| gan_plain | failed |",
+    ]
 
 
 def test_swept_experiments_take_keys_that_only_they_have(tmp_path):

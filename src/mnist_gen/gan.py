@@ -80,7 +80,8 @@ class GAN(L.LightningModule):
             raise UserError("clusters are labels: choose model.label=embedding or onehot, or model/clusters=null.")
         self.latent_dim, self.space, self.clusters = latent_dim, space, clusters
         self.conditional = label is not None and clusters is None
-        code = partial(label_code, label, embedding_dim, NUM_CLASSES if clusters is None else clusters.count)
+        self.kinds = NUM_CLASSES if clusters is None else clusters.count  # of labels
+        code = partial(label_code, label, embedding_dim, self.kinds)
         self.generator = generator(latent_dim=latent_dim, code=code(), concat=concat)
         self.discriminator = discriminator(code=code())
         self._check_players()
@@ -186,8 +187,8 @@ class GAN(L.LightningModule):
         """Weighted loss of telling a quarter of the real images from the same images under wrong labels."""
         if self.mismatch == 0 or labels is None:
             return torch.zeros((), device=self.device)
-        few, count = -(-len(real) // 4), NUM_CLASSES if self.clusters is None else self.clusters.count
-        wrong = (labels[:few] + torch.randint(1, count, (few,), device=self.device)) % count
+        few = -(-len(real) // 4)
+        wrong = (labels[:few] + torch.randint(1, self.kinds, (few,), device=self.device)) % self.kinds
         return self.mismatch * self.loss.discriminator(real_scores[:few], self.discriminator(real[:few], wrong))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
