@@ -1,9 +1,19 @@
+"""Groups of alike images, and GANs that are told them."""
+
 import pytest
 import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 
+from mnist_gen import pretraining
+from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.clusters import Clusters
 from mnist_gen.errors import UserError
+from mnist_gen.gan import GAN
+from mnist_gen.networks import Decoder, Encoder
 from mnist_gen.spaces import Pixels
+from tests.conftest import composed
+from tests.test_gan import TINY_MODEL, Step, gan
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +54,65 @@ def test_impossible_numbers_of_clusters(kinds):
         Clusters(1, Pixels())
     with pytest.raises(UserError, match="clusters.count=101: more than the 100 training images"):
         Clusters(101, Pixels()).fit(kinds[1])
+
+
+FOUR = torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def on_clusters(*overrides) -> GAN:
+    words = ("model/clusters=pixels", "model.clusters.count=4", "model.label=embedding")
+    model = gan(*words, *overrides, experiment="gan_plain")
+    model.clusters.fit(FOUR.repeat(5, 1, 1, 1))
+    return model
+
+
+def test_players_are_told_the_clusters_of_real_images(monkeypatch):
+    model, images, seen = on_clusters(), FOUR[[0, 1, 2, 3, 3, 2, 0, 1]], []
+    forward = model.discriminator.forward
+    monkeypatch.setattr(model.discriminator, "forward", lambda x, y: seen.append(y) or forward(x, y))
+    step = Step(model, monkeypatch)
+    step(images)
+    told = model.clusters(images)
+    assert torch.equal(told[[0, 1, 2, 3]], told[[6, 7, 5, 4]])
+    assert len(told.unique()) == 4
+    both, wrong, *of_the_generators_step = seen
+    assert torch.equal(both, told.repeat(2))
+    assert (wrong != told[:2]).all()
+    assert wrong.max() < 4
+    assert all(torch.equal(labels, told) for labels in of_the_generators_step)
+    assert {"generator.code.weight", "averaged.code.weight", "discriminator.code.weight"} <= step.moved()
+    assert not {name for name in step.moved() if name.startswith("clusters.")}
+
+
+@pytest.mark.parametrize("concat", ["before", "after"])
+def test_clusters_are_drawn_with_latents(concat):
+    model = on_clusters(f"model.concat={concat}")
+    model.clusters.shares.copy_(torch.tensor([0.5, 0.0, 0.5, 0.0]))
+    latents = model.latents(40, torch.Generator().manual_seed(0))
+    assert latents.shape == (40, 32 + 20)
+    codes = latents[:, 32:].unique(dim=0)
+    assert torch.equal(codes, model.averaged.code.weight[[0, 2]].unique(dim=0))
+    assert model.generate(latents).shape == (40, 1, 32, 32)
+    assert not torch.equal(*model.generate(torch.cat([latents[:1, :32].repeat(2, 1), codes], dim=1)))
+    assert model.starts_from is None
+    with pytest.raises(UserError, match="trained without labels"):
+        model.sample(digit=3)
+
+
+def test_clusters_of_codes_start_from_an_autoencoder():
+    words = ("pretrained=autoencoder", "model.clusters.count=4")
+    model = instantiate(pretraining.complete(composed("experiment=gan", *TINY_MODEL, *words)).model)
+    assert model.starts_from == "pretrained"
+    autoencoder, images = Autoencoder(64, Encoder, Decoder, torch.optim.Adam, 0, 1.0), torch.rand(20, 1, 32, 32)
+    model.start_from(autoencoder)
+    model.clusters.fit(images)
+    codes = autoencoder.encode(images)
+    standardized = (codes - codes.mean(dim=0)) / codes.std(dim=0)
+    nearest = torch.cdist(standardized, model.clusters.centers).argmin(dim=1)
+    assert torch.equal(model.clusters(images), nearest)
+    assert not any(weights.requires_grad for weights in model.clusters.parameters())
+
+
+def test_clusters_without_labels_are_refused():
+    with pytest.raises(InstantiationException, match=r"choose model.label=embedding or onehot, or model/clusters=null"):
+        gan("model/clusters=pixels", experiment="gan_plain")

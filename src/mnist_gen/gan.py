@@ -80,8 +80,8 @@ class GAN(L.LightningModule):
             raise UserError("clusters are labels: choose model.label=embedding or onehot, or model/clusters=null.")
         self.latent_dim, self.space, self.clusters = latent_dim, space, clusters
         self.conditional = label is not None and clusters is None
-        self.kinds = NUM_CLASSES if clusters is None else clusters.count  # of labels
-        code = partial(label_code, label, embedding_dim, self.kinds)
+        self.num_labels = NUM_CLASSES if clusters is None else clusters.count
+        code = partial(label_code, label, embedding_dim, self.num_labels)
         self.generator = generator(latent_dim=latent_dim, code=code(), concat=concat)
         self.discriminator = discriminator(code=code())
         self._check_players()
@@ -188,7 +188,7 @@ class GAN(L.LightningModule):
         if self.mismatch == 0 or labels is None:
             return torch.zeros((), device=self.device)
         few = -(-len(real) // 4)
-        wrong = (labels[:few] + torch.randint(1, self.kinds, (few,), device=self.device)) % self.kinds
+        wrong = (labels[:few] + torch.randint(1, self.num_labels, (few,), device=self.device)) % self.num_labels
         return self.mismatch * self.loss.discriminator(real_scores[:few], self.discriminator(real[:few], wrong))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

@@ -126,8 +126,8 @@ def sample(cfg: DictConfig) -> None:
     if not isinstance(model, GAN):
         raise UserError(f"ckpt={cfg.ckpt} is a checkpoint of {type(model).__name__}; sampling needs one of GAN.")
     images = model.sample(cfg.digit, cfg.count, cfg.seed)
-    in_turn = "digits 0 to 9 in turn" if model.conditional else "samples"
-    digits = in_turn if cfg.digit is None else f"digit {cfg.digit}"
+    unasked = "digits 0 to 9 in turn" if model.conditional else "any digits"
+    digits = unasked if cfg.digit is None else f"digit {cfg.digit}"
     columns = 10 if cfg.digit is None else min(10, math.ceil(math.sqrt(cfg.count)))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -62,6 +62,11 @@ class Job:
         return names.get(kind, f"{kind} {self.setting['model.embedding_dim']}")
 
     @property
+    def conditional(self) -> bool:
+        """Whether it was asked for digits."""
+        return "test/class_accuracy" in self.metrics
+
+    @property
     def concat(self) -> str:
         """`before` or `after`."""
         return self.setting["model.concat"]
@@ -108,7 +113,7 @@ def judge(jobs: Sequence[Job]) -> list[Verdict]:
 def _of_recipe(name: str, jobs: Sequence[Job]) -> Iterator[Verdict]:
     yield from _tanh(f"{name}: a last convolution and tanh bring no improvement", jobs)
     yield from _losses(name, jobs)
-    yield from _of_labels(name, [job for job in jobs if "test/class_accuracy" in job.metrics])
+    yield from _of_labels(name, [job for job in jobs if job.conditional])
 
 
 def _tanh(claim: str, jobs: Sequence[Job]) -> Iterator[Verdict]:

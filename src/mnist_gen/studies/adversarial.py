@@ -26,15 +26,15 @@ def pictures(jobs: Sequence[Job]) -> dict[str, figures.Figure]:
         }
         title = f"Losses against {figure}, a point an epoch, and their rank correlation (the median over runs)"
         drawn[f"losses_and_{name}"] = figures.scatter(charts, title, "loss", figure, logarithmic=name == "fid")
-    conditional = [job for job in jobs if "test/class_accuracy" in job.metrics]
     for recipe, alike in recipes.items():
         pair = min(
-            pairs([job for job in alike if job in conditional], "concat", "before", "after"),
+            pairs([job for job in alike if job.conditional], "concat", "before", "after"),
             key=lambda pair: (pair[0].label != "embedding 20", pair[0].activation, pair[0].setting["seed"]),
             default=None,
         )
         if pair:
             drawn[f"before_and_after_{recipe.lower()}"] = _before_and_after(*pair)
+    conditional = [job for job in jobs if job.conditional]
     return drawn | ({"digits": _digits(conditional)} if conditional else {})
 
 
