@@ -255,15 +255,6 @@ def test_samples_come_from_the_average():
     assert not torch.equal(images, model.sample())
 
 
-def test_spread_widens_the_latents_of_samples():
-    usual, wide = (gan(f"model.spread={spread}") for spread in (1, 1.5))
-    latents = usual.latents(1000, torch.Generator().manual_seed(0))
-    assert latents.std().item() == pytest.approx(1, abs=0.02)
-    assert torch.equal(wide.latents(1000, torch.Generator().manual_seed(0)), 1.5 * latents)
-    with pytest.raises(InstantiationException, match="spread=0: must be above 0"):
-        gan("model.spread=0")
-
-
 @pytest.mark.parametrize(
     ("request_", "message"),
     [

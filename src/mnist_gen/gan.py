@@ -47,12 +47,9 @@ class GAN(L.LightningModule):
         ema_decay: of the averaged generator; it ramps up to it, so that early averages forget the start.
         clusters: what labels are in place of digits, if that is asked for. The players are told the cluster of each
             training image, and one is drawn for each sample, so that the GAN is unconditional too.
-        spread: standard deviation of the latents of samples; in training it is 1. Above 1 samples are more varied, and
-            below more typical (the truncation trick, Brock et al. 2019).
 
     Raises:
-        UserError: `latent_dim` is below 1, `spread` not above 0, clusters without labels, or the players and the space
-            do not go together.
+        UserError: `latent_dim` is below 1, clusters without labels, or the players and the space do not go together.
     """
 
     def __init__(
@@ -74,17 +71,14 @@ class GAN(L.LightningModule):
         decay_from: float,
         ema_decay: float,
         clusters: Clusters | None = None,
-        spread: float = 1.0,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         if latent_dim < 1:
             raise UserError(f"latent_dim={latent_dim}: must be at least 1.")
-        if spread <= 0:
-            raise UserError(f"spread={spread}: must be above 0.")
         if label is None and clusters is not None:
             raise UserError("clusters are labels: choose model.label=embedding or onehot, or model/clusters=null.")
-        self.latent_dim, self.spread, self.space, self.clusters = latent_dim, spread, space, clusters
+        self.latent_dim, self.space, self.clusters = latent_dim, space, clusters
         self.conditional = label is not None and clusters is None
         self.num_labels = NUM_CLASSES if clusters is None else clusters.count
         code = partial(label_code, label, embedding_dim, self.num_labels)
@@ -204,11 +198,11 @@ class GAN(L.LightningModule):
         """Nothing, for the same reason."""
 
     def latents(self, count: int, random: torch.Generator) -> Tensor:
-        """Random points from which `generate` makes images: latents (count, latent_dim), on the model's device.
+        """Random points from which `generate` makes images: normal latents (count, latent_dim), on the model's device.
 
-        They are normal, of standard deviation `spread`. With clusters each goes on with the code of one, drawn too.
+        With clusters each goes on with the code of one, drawn too.
         """
-        latents = self.spread * torch.randn(count, self.latent_dim, generator=random).to(self.device)
+        latents = torch.randn(count, self.latent_dim, generator=random).to(self.device)
         if self.clusters is None or self.averaged.code is None:
             return latents
         drawn = self.clusters.draw(count, random).to(self.device)
