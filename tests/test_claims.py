@@ -251,7 +251,12 @@ def test_gans_are_read_from_a_sweep_and_judged(fit, tmp_path, capsys):
     for name, words in {"onehot": ["model.label=onehot"], "plain": [], "plane": ["model.concat=after"]}.items():
         fit(tmp_path / f"sweep/{name}", "experiment=cgan_embed20", *words)
     fit(tmp_path / "sweep/none", "experiment=gan_plain", "trainer.max_epochs=1")
-    clusters = ("model/clusters=pixels", "model.clusters.count=4", "model.label=embedding")
+    clusters = (
+        "model/clusters=pixels",
+        "model.clusters.count=4",
+        "model.clusters.landmarks=8",
+        "model.label=embedding",
+    )
     for concat in ("before", "after"):
         words = [*clusters, f"model.concat={concat}", "trainer.max_epochs=1"]
         fit(tmp_path / f"sweep/clusters_{concat}", "experiment=gan_plain", *words)

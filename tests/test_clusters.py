@@ -18,16 +18,17 @@ from tests.test_gan import TINY_MODEL, Step, gan
 
 @pytest.fixture(scope="module")
 def kinds():
-    """Four pictures, and ten noisy copies of one, twenty of the next, ..."""
+    """Four pictures, ten of one in growing brightness, twenty of the next, ..."""
     random = torch.Generator().manual_seed(0)
     pictures = torch.rand(4, 1, 32, 32, generator=random)
     kind = torch.arange(4).repeat_interleave(torch.tensor([10, 20, 30, 40]))
-    return kind, pictures[kind] + 0.05 * torch.randn(100, 1, 32, 32, generator=random)
+    brightness = torch.cat([torch.linspace(0.5, 1, count) for count in (10, 20, 30, 40)])
+    return kind, pictures[kind] * brightness[:, None, None, None]
 
 
 @pytest.fixture(scope="module")
 def clusters(kinds):
-    found = Clusters(4, Pixels())
+    found = Clusters(4, 20, Pixels())
     assert not found.found
     found.fit(kinds[1])
     return found
@@ -39,8 +40,21 @@ def test_alike_images_have_the_same_number(kinds, clusters):
     assert len({(a, b) for a, b in zip(kind.tolist(), numbers.tolist(), strict=True)}) == 4
     assert clusters.found
     assert torch.equal(clusters.shares[numbers], kind.add(1).div(10))
-    means = torch.stack([images[numbers == number].mean(dim=0).flatten() * 2 - 1 for number in range(4)])
-    assert torch.allclose(clusters.centers, means, atol=1e-5)
+    nearest = torch.cdist(clusters.landmarks, images.flatten(1) * 2 - 1).argmin(dim=1)
+    assert torch.equal(clusters.groups, numbers[nearest])
+
+
+def test_a_group_is_what_hangs_together_whatever_its_shape():
+    angle = torch.linspace(0, 6.28, 201)[:200]
+    ring = torch.stack([angle.cos(), angle.sin()], dim=1)
+    points = torch.cat([ring, 0.2 * ring, torch.tensor([[3.0, 0.0]]) + 0.2 * ring])
+    plane = Pixels()
+    plane.shape, plane.enter = (2,), lambda images: images[:, 0, 0, :2]
+    found, images = Clusters(3, 40, plane), torch.zeros(600, 1, 32, 32)
+    images[:, 0, 0, :2] = points
+    found.fit(images)
+    assert [len(part.unique()) for part in found(images).split(200)] == [1, 1, 1]
+    assert len(found(images).unique()) == 3
 
 
 def test_numbers_are_drawn_as_often_as_they_occur(clusters):
@@ -51,18 +65,20 @@ def test_numbers_are_drawn_as_often_as_they_occur(clusters):
 
 def test_impossible_numbers_of_clusters(kinds):
     with pytest.raises(UserError, match="clusters.count=1: must be at least 2"):
-        Clusters(1, Pixels())
-    with pytest.raises(UserError, match="clusters.count=101: more than the 100 training images"):
-        Clusters(101, Pixels()).fit(kinds[1])
+        Clusters(1, 12, Pixels())
+    with pytest.raises(UserError, match="clusters.landmarks=12: must be at least clusters.count=13"):
+        Clusters(13, 12, Pixels())
+    with pytest.raises(UserError, match="clusters.landmarks=101: more than the 100 training images"):
+        Clusters(13, 101, Pixels()).fit(kinds[1])
 
 
 FOUR = torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
 def on_clusters(*overrides) -> GAN:
-    words = ("model/clusters=pixels", "model.clusters.count=4", "model.label=embedding")
+    words = ("model/clusters=pixels", "model.clusters.count=4", "model.clusters.landmarks=20", "model.label=embedding")
     model = gan(*words, *overrides, experiment="gan_plain")
-    model.clusters.fit(FOUR.repeat(5, 1, 1, 1))
+    model.clusters.fit(torch.cat([FOUR * brightness for brightness in torch.linspace(0.5, 1, 20)]))
     return model
 
 
@@ -100,7 +116,7 @@ def test_clusters_are_drawn_with_latents(concat):
 
 
 def test_clusters_of_codes_start_from_an_autoencoder():
-    words = ("pretrained=autoencoder", "model.clusters.count=4")
+    words = ("pretrained=autoencoder", "model.clusters.count=4", "model.clusters.landmarks=8")
     model = instantiate(pretraining.complete(composed("experiment=gan", *TINY_MODEL, *words)).model)
     assert model.starts_from == "pretrained"
     autoencoder, images = Autoencoder(64, Encoder, Decoder, torch.optim.Adam, 0, 1.0), torch.rand(20, 1, 32, 32)
@@ -108,8 +124,8 @@ def test_clusters_of_codes_start_from_an_autoencoder():
     model.clusters.fit(images)
     codes = autoencoder.encode(images)
     standardized = (codes - codes.mean(dim=0)) / codes.std(dim=0)
-    nearest = torch.cdist(standardized, model.clusters.centers).argmin(dim=1)
-    assert torch.equal(model.clusters(images), nearest)
+    nearest = torch.cdist(standardized, model.clusters.landmarks).argmin(dim=1)
+    assert torch.equal(model.clusters(images), model.clusters.groups[nearest])
     assert not any(weights.requires_grad for weights in model.clusters.parameters())
 
 

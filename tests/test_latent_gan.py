@@ -20,6 +20,7 @@ SMALL = {
         "model.generator.decoder.channels=4",
         "model.discriminator.channels=2",
         "model.clusters.count=4",
+        "model.clusters.landmarks=8",
         "pretrained=autoencoder",
     ),
     "gan_decoder": ("model.generator.mapping.hidden=8", "model.discriminator.channels=2"),

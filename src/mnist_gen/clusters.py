@@ -4,7 +4,7 @@ import logging
 import math
 
 import torch
-from sklearn.cluster import KMeans
+from sklearn.cluster import MiniBatchKMeans, SpectralClustering
 from torch import Tensor, nn
 
 from mnist_gen.data import CHUNK
@@ -14,31 +14,42 @@ from mnist_gen.spaces import Codes, Pixels
 
 log = logging.getLogger(__name__)
 
+APART = 1e-6  # that any two landmarks have in common, so that there is a way from each to each
+
 
 class Clusters(nn.Module):
-    """k-means of images: images (N, 1, 32, 32) in [0, 1] -> the numbers (N,) of their nearest centres.
+    """Images (N, 1, 32, 32) in [0, 1] -> the numbers (N,) of their groups.
 
-    Such a number can stand for a label: a GAN that is told it need not find the kinds of images by itself, and can
+    k-means finds many landmarks. Two are neighbours as often as they are the two nearest to an image (Martinetz &
+    Schulten 1994), and spectral clustering of that graph joins those between which there is a way. So a group can have
+    any shape: ten groups of a good autoencoder's codes are the ten digits, but for 3 % of the images.
+
+    A group's number can stand for a label: a GAN that is told it need not find the kinds of images by itself, and can
     leave out none (Sage et al. 2018, who cluster codes too; Liu et al. 2020).
 
     Args:
         count: of groups.
+        landmarks: of which each group has some; no more than images.
         space: where images are near to each other or not.
 
     Raises:
-        UserError: fewer than two.
+        UserError: fewer than two groups, or fewer landmarks than groups.
     """
 
-    centers: Tensor
+    landmarks: Tensor
+    groups: Tensor
     shares: Tensor
 
-    def __init__(self, count: int, space: Pixels | Codes) -> None:
+    def __init__(self, count: int, landmarks: int, space: Pixels | Codes) -> None:
         super().__init__()
         if count < 2:
             raise UserError(f"clusters.count={count}: must be at least 2.")
+        if landmarks < count:
+            raise UserError(f"clusters.landmarks={landmarks}: must be at least clusters.count={count}.")
         self.count, self.space, self.starts_pretrained = count, space, space.starts_pretrained
-        self.register_buffer("centers", torch.zeros(count, math.prod(space.shape)))
-        self.register_buffer("shares", torch.full((count,), 1 / count))  # of the images, that are nearest to each
+        self.register_buffer("landmarks", torch.zeros(landmarks, math.prod(space.shape)))
+        self.register_buffer("groups", torch.zeros(landmarks, dtype=torch.long))  # of each landmark
+        self.register_buffer("shares", torch.full((count,), 1 / count))  # of the images, that are in each group
 
     def start_from(self, encoder: nn.Module, decoder: nn.Module) -> None:
         """Takes the weights of an autoencoder's networks, if the space is of codes."""
@@ -47,31 +58,46 @@ class Clusters(nn.Module):
     @property
     def found(self) -> bool:
         """Whether `fit` has found them."""
-        return bool(self.centers.any())
+        return bool(self.landmarks.any())
 
     @torch.no_grad()
     def fit(self, images: Tensor) -> None:
         """Finds them among images.
 
         Raises:
-            UserError: there are fewer images than groups.
+            UserError: there are fewer images than landmarks.
         """
-        if len(images) < self.count:
-            raise UserError(f"clusters.count={self.count}: more than the {len(images)} training images.")
+        count = len(self.landmarks)
+        if len(images) < count:
+            raise UserError(f"clusters.landmarks={count}: more than the {len(images)} training images.")
         self.space.fit(images[:STATISTICS])
-        points = torch.cat([self._points(chunk) for chunk in images.split(CHUNK)])
+        points = torch.cat([self._points(chunk) for chunk in images.split(CHUNK)]).cpu().double()
         log.info("Looking for %d groups of alike images among %s.", self.count, f"{len(images):,}")
-        kmeans = KMeans(self.count, n_init=4, random_state=torch.initial_seed() % 2**32)
-        found = kmeans.fit(points.cpu().double().numpy())  # doubles, for threads sum in any order
-        self.centers.copy_(torch.from_numpy(found.cluster_centers_))
-        self.shares.copy_(torch.from_numpy(found.labels_).bincount(minlength=self.count) / len(images))
+        seed = torch.initial_seed() % 2**32
+        kmeans = MiniBatchKMeans(count, batch_size=4096, n_init=1, random_state=seed)
+        landmarks = torch.from_numpy(kmeans.fit(points.numpy()).cluster_centers_)
+        nearest = torch.cat(
+            [torch.cdist(some, landmarks).topk(2, largest=False).indices for some in points.split(CHUNK)]
+        )
+        spectral = SpectralClustering(self.count, affinity="precomputed", random_state=seed)
+        groups = torch.from_numpy(spectral.fit_predict(_neighbours(nearest, count).numpy())).long()
+        self.landmarks.copy_(landmarks)
+        self.groups.copy_(groups)
+        self.shares.copy_(groups[nearest[:, 0]].bincount(minlength=self.count) / len(images))
 
     def _points(self, images: Tensor) -> Tensor:
         return self.space.enter(images).flatten(1)
 
     def forward(self, images: Tensor) -> Tensor:
-        return torch.cdist(self._points(images), self.centers).argmin(dim=1)
+        return self.groups[torch.cdist(self._points(images), self.landmarks).argmin(dim=1)]
 
     def draw(self, count: int, random: torch.Generator) -> Tensor:
         """Numbers (count,) on the CPU, each as frequent as among the images."""
         return torch.multinomial(self.shares.cpu(), count, replacement=True, generator=random)
+
+
+def _neighbours(nearest: Tensor, count: int) -> Tensor:
+    """How many images' two nearest landmarks (N, 2) each two of them are, (count, count)."""
+    common = torch.full((count, count), APART, dtype=torch.double)
+    one, other = nearest.T
+    return common.index_put_((one, other), common.new_ones(len(nearest)), accumulate=True) + common.T
