@@ -71,8 +71,9 @@ class Clusters(nn.Module):
         if len(images) < count:
             raise UserError(f"clusters.landmarks={count}: more than the {len(images)} training images.")
         self.space.fit(images[:STATISTICS])
-        points = torch.cat([self._points(chunk) for chunk in images.split(CHUNK)]).cpu().double()
+        points = torch.cat([self._points(chunk) for chunk in images.split(CHUNK)])
         log.info("Looking for %d groups of alike images among %s.", self.count, f"{len(images):,}")
+        points = points.cpu().double()  # doubles, for threads sum in any order
         seed = torch.initial_seed() % 2**32
         kmeans = MiniBatchKMeans(count, batch_size=4096, n_init=1, random_state=seed)
         landmarks = torch.from_numpy(kmeans.fit(points.numpy()).cluster_centers_)
