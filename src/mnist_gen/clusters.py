@@ -67,21 +67,21 @@ class Clusters(nn.Module):
         Raises:
             UserError: there are fewer images than landmarks.
         """
-        count = len(self.landmarks)
-        if len(images) < count:
-            raise UserError(f"clusters.landmarks={count}: more than the {len(images)} training images.")
+        many = len(self.landmarks)
+        if len(images) < many:
+            raise UserError(f"clusters.landmarks={many}: more than the {len(images)} training images.")
         self.space.fit(images[:STATISTICS])
         points = torch.cat([self._points(chunk) for chunk in images.split(CHUNK)])
         log.info("Looking for %d groups of alike images among %s.", self.count, f"{len(images):,}")
         points = points.cpu().double()  # doubles, for threads sum in any order
         seed = torch.initial_seed() % 2**32
-        kmeans = MiniBatchKMeans(count, batch_size=4096, n_init=1, random_state=seed)
+        kmeans = MiniBatchKMeans(many, batch_size=4096, n_init=1, random_state=seed)
         landmarks = torch.from_numpy(kmeans.fit(points.numpy()).cluster_centers_)
         nearest = torch.cat(
             [torch.cdist(some, landmarks).topk(2, largest=False).indices for some in points.split(CHUNK)]
         )
         spectral = SpectralClustering(self.count, affinity="precomputed", random_state=seed)
-        groups = torch.from_numpy(spectral.fit_predict(_neighbours(nearest, count).numpy())).long()
+        groups = torch.from_numpy(spectral.fit_predict(_neighbours(nearest, many).numpy())).long()
         self.landmarks.copy_(landmarks)
         self.groups.copy_(groups)
         self.shares.copy_(groups[nearest[:, 0]].bincount(minlength=self.count) / len(images))
@@ -98,7 +98,7 @@ class Clusters(nn.Module):
 
 
 def _neighbours(nearest: Tensor, count: int) -> Tensor:
-    """How many images' two nearest landmarks (N, 2) each two of them are, (count, count)."""
+    """How often each two of `count` landmarks are the two nearest to an image: (N, 2) -> (count, count)."""
     common = torch.full((count, count), APART, dtype=torch.double)
     one, other = nearest.T
     return common.index_put_((one, other), common.new_ones(len(nearest)), accumulate=True) + common.T
