@@ -72,6 +72,7 @@ def test_what_a_run_leaves(fit, tmp_path):
     assert objective == pytest.approx(min(fids), rel=1e-5)
     hparams = log.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     assert b"embedding_dim" in hparams
+    assert "_hparams_/experiment" not in log.summary_metadata  # the keys of one run would stand for those of all
     assert log.Scalars("test/fid")[-1].value == pytest.approx(record["metrics"]["test/fid"])
     assert "hp_metric" not in log.Tags()["scalars"]
     layout = log.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
