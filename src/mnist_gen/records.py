@@ -72,18 +72,20 @@ def write(folder: Path, cfg: DictConfig, results: dict[str, Any]) -> None:
 def log_hparams(trainer: L.Trainer, cfg: DictConfig, metrics: Mapping[str, float]) -> None:
     """One HPARAMS row: a constant set of flat keys, and the final test metrics but for those of single digits.
 
-    The summary that says which keys there are is left out: TensorBoard would show the keys of one run for all of them.
-    Left to find out itself, it shows those of all runs, the ones that differ first.
+    The experiment's own summary, which says what keys there are, is left out: TensorBoard would show those of one run for
+    all of them. Left to find out itself, it shows those of all runs, the ones that differ first. No row without metrics.
     """
     settings = {"seed": cfg.seed, "epochs": cfg.trainer.max_epochs}
     settings |= _settings("data", cfg) | _settings("model", cfg)
     results = {
         name: value for name, value in metrics.items() if name.startswith("test/") and not OF_A_DIGIT.search(name)
     }
+    if not results:
+        return
     assert isinstance(trainer.logger, TensorBoardLogger)
     trainer.logger.log_metrics(results)
-    _keys, *row = hparams(settings, results)
-    for summary in row:
+    _experiment, start, end = hparams(settings, results)
+    for summary in (start, end):
         trainer.logger.experiment.file_writer.add_summary(summary)
     trainer.logger.finalize("success")
 
