@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 DPI = 110
-CHARTS_IN_A_ROW = 4
+CHARTS_IN_A_ROW = 3  # that can be read at the width of a page
 SPREAD = 0.6  # of a tick's room, over which the points of several series stand
 NUMBER = r"-?[\d.]+(e-?\d+)?"
 HISTORY = Mapping[str, Sequence[float]]
@@ -123,7 +123,7 @@ def sweep(settings: Mapping[str, Sequence[str]], metrics: Mapping[str, Sequence[
                 axes.errorbar(beside, ys, yerr=bars if any(bars) else None, capsize=2, label=name, **style)
         slanted: dict[str, Any] = {} if max(map(len, ticks)) < 6 else {"rotation": 30, "ha": "right"}
         axes.set_xticks(range(len(ticks)), ticks, **slanted)
-        axes.set(ylabel=chart, xlabel=along)
+        axes.set(ylabel=chart.replace("_", " "), xlabel=along)
         axes.grid(alpha=0.3)
     if len(names) > 1:
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)

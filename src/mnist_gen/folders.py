@@ -116,7 +116,8 @@ def summarise(folder: Path, swept: list[str], fixed: list[str]) -> None:
         values = {key: [str(row[key]) for row in rows] for key in swept}
         drawn = [*shown, *(f"{name}{DEVIATION}" for name in shown if any(f"{name}{DEVIATION}" in row for row in rows))]
         results = {name.partition("/")[2]: [row.get(name) for row in rows] for name in dict.fromkeys(drawn)}
-        figures.save(figures.sweep(values, results, folder.name), folder / "summary.png")
+        title = f"{folder.name}: test figures" + (", mean and standard deviation over seeds" if means else "")
+        figures.save(figures.sweep(values, results, title), folder / "summary.png")
 
 
 def _over_seeds(rows: list[dict[str, Any]], swept: list[str], metrics: list[str]) -> Iterator[dict[str, Any]]:
