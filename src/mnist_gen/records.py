@@ -72,8 +72,9 @@ def write(folder: Path, cfg: DictConfig, results: dict[str, Any]) -> None:
 def log_hparams(trainer: L.Trainer, cfg: DictConfig, metrics: Mapping[str, float]) -> None:
     """One HPARAMS row: a constant set of flat keys, and the final test metrics but for those of single digits.
 
-    The experiment's own summary, which says what keys there are, is left out: TensorBoard would show those of one run for
-    all of them. Left to find out itself, it shows those of all runs, the ones that differ first. No row without metrics.
+    The experiment's own summary, which says what keys there are, is left out: TensorBoard would show those of one run
+    for all of them. Left to find out itself, it shows those of all runs, the ones that differ first. No row without
+    metrics.
     """
     settings = {"seed": cfg.seed, "epochs": cfg.trainer.max_epochs}
     settings |= _settings("data", cfg) | _settings("model", cfg)
