@@ -23,7 +23,8 @@ def leave(tmp_path):
     def write(strategy, pairing, seed, correspondence, pairs=100, rendering=OUTLINE, deform=0.0, **figures) -> None:
         folder = tmp_path / f"{strategy}-{pairing}-{pairs}-{deform}-{seed}-{'-'.join(map(str, rendering.values()))}"
         folder.mkdir()
-        model = {"_target_": "mnist_gen.translation.Translation", "strategy": WEIGHTS[strategy]}
+        recipe = {"r1": 0.1 if strategy == "GAN-like" else 0.5}  # each strategy's own, which parts no board
+        model = {"_target_": "mnist_gen.translation.Translation", "strategy": WEIGHTS[strategy], **recipe}
         data = {"pairing": pairing, "pairs": pairs, "rendering": rendering, "deform": deform, "seed": seed}
         test = {"fid": 2.0, "correspondence": correspondence, "retrieval": 0.5, "l1": 0.1, "ssim": 0.8} | figures
         metrics = {f"test/{name}": value for name, value in test.items()} | {

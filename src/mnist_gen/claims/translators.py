@@ -102,30 +102,36 @@ def table(jobs: Sequence[Job]) -> str:
     cells: dict[Setting, list[Job]] = {}
     for job in jobs:
         cells.setdefault(frozenset(job.setting.items()), []).append(job)
-    common = _common(jobs)
+    varied = _varied(jobs)
     rows = []
     for alike in cells.values():
         job = alike[0]
-        other = _words(job.rest - common)
+        other = _words(job, varied)
         figures = [spread(alike, name) for name in FIGURES]
         rows.append((job.rendering, job.strategy, job.pairing, other, *figures, str(len(alike))))
     return tables.markdown(("rendering", "strategy", "data", "other", *FIGURES, "seeds"), rows)
 
 
-def _common(jobs: Sequence[Job]) -> Setting:
-    """What all have in common beside strategy, pairing and rendering."""
-    return frozenset.intersection(*(job.rest for job in jobs)) if jobs else frozenset()
+def _varied(jobs: Sequence[Job]) -> set[str]:
+    """Keys beside strategy, pairing and rendering that differ between jobs of one strategy.
+
+    What differs between strategies alone, such as how long they train, is each one's own recipe.
+    """
+    settings = defaultdict[str, list[Setting]](list)
+    for job in jobs:
+        settings[job.strategy].append(job.rest)
+    return {key for alike in settings.values() for key, _ in frozenset.union(*alike) - frozenset.intersection(*alike)}
 
 
-def _words(setting: Setting) -> str:
-    return ", ".join(f"{key}={value}" for key, value in sorted(setting))
+def _words(job: Job, keys: set[str]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in sorted(job.rest) if key in keys)
 
 
 def boards(jobs: Sequence[Job]) -> dict[str, Cells]:
     """Jobs by strategy and pairing, for each rendering and setting beside it, whose names are the keys."""
-    common, found = _common(jobs), defaultdict[str, dict[tuple[str, str], list[Job]]](dict)
+    varied, found = _varied(jobs), defaultdict[str, dict[tuple[str, str], list[Job]]](dict)
     for job in jobs:
-        name = "; ".join(part for part in (job.rendering, _words(job.rest - common)) if part)
+        name = "; ".join(part for part in (job.rendering, _words(job, varied)) if part)
         found[name].setdefault((job.strategy, job.pairing), []).append(job)
     return dict(found)
 
