@@ -146,7 +146,7 @@ def study(cfg: DictConfig) -> None:
     Raises:
         UserError: the study asks for something impossible, or a model is of another kind.
     """
-    folder, start = Path(HydraConfig.get().runtime.output_dir), time.monotonic()
+    folder = Path(HydraConfig.get().runtime.output_dir)
     if "study" not in cfg:
         raise UserError("task=study: choose what to look at, such as experiment=interpolation.")
     look = instantiate(cfg.study)  # first: it checks its options
@@ -161,6 +161,7 @@ def study(cfg: DictConfig) -> None:
     data = _loaded(cfg)
     scorer = fidelity.load_scorer(cfg.scorer, data.dataset).to(device)
     models = {part: _trained(cfg, part).to(device) for part in look.parts}
+    start = time.monotonic()
     L.seed_everything(cfg.seed, verbose=False)
     metrics = look(folder, data, scorer, **models)
     records.write(folder, cfg, {"metrics": metrics, "seconds": {"all": round(time.monotonic() - start, 1)}})
