@@ -88,7 +88,7 @@ def test_walks_are_judged(real):
     assert found.along["entropy"][1].mean() > found.along["entropy"][0].mean()
     assert torch.allclose(found.ways["detour"], torch.ones(20), atol=1e-4)  # images themselves were blended
     assert torch.allclose(found.ways["jump"], torch.ones(20), atol=1e-4)
-    assert found.midpoint_fid > 0
+    assert found.midpoint_fid > found.start_fid > 0  # blends lie further from real images than these themselves
 
 
 def test_points_that_tell_their_digits():
@@ -112,7 +112,7 @@ def findings(coded: float, drawn: float, fid: float, arc: float = 3.0) -> Findin
         legible[1, int(100 * share) :] = 0
         names = ("third_digit", "inside", "density", "entropy", "nearest", "confidence")
         along = {"legible": legible, **{name: torch.rand(3, 100) for name in names}}
-        return Judgement(along, {"detour": torch.ones(100), "jump": torch.ones(100)}, midpoint_fid)
+        return Judgement(along, {"detour": torch.ones(100), "jump": torch.ones(100)}, 1.0, midpoint_fid)
 
     walks = {"autoencoder, linear": walk(coded, fid), "GAN, linear": walk(drawn, 2.0), "GAN, spherical": walk(1.0, arc)}
     walks["cGAN, label to label"] = walk(0.7, 5.0)
@@ -120,7 +120,7 @@ def findings(coded: float, drawn: float, fid: float, arc: float = 3.0) -> Findin
         name: {reader: torch.rand(50) < p for reader in ("knn", "linear")}
         for name, p in (("autoencoder", 0.95), ("GAN", 0.5))
     }
-    novelty = {"autoencoder": torch.rand(100), "GAN": torch.rand(100) + 3}
+    novelty = {"autoencoder": torch.rand(100), "GAN": torch.rand(100) + 3, "real images": torch.full((100,), 2.0)}
     return Findings(walks, 0.5, separated, novelty, {"autoencoder": 0.9, "GAN": 1.0})
 
 
@@ -137,6 +137,11 @@ def test_the_claims_follow_the_figures():
     found = verdicts(findings(coded=0.6, drawn=0.9, fid=7.0))
     assert found["the autoencoder's middle is a shape that is no digit"] == FAILS  # most are digits
     assert found["every image of the GAN between two digits is some digit"] == FAILS
+
+
+def test_novelty_stands_beside_that_of_real_images():
+    (creative,) = (verdict for verdict in claims.judge(findings(0.4, 0.98, 7.0)) if "creative" in verdict.claim)
+    assert "real images 2.00" in creative.figures
 
 
 def test_the_answer_follows_the_figures():
@@ -223,8 +228,11 @@ def test_what_a_run_leaves(interpolation, tmp_path, monkeypatch):
         "cGAN, label to label",
     ):
         assert f"| {name} |" in text
-        assert {f"{name}/{figure}" for figure in ("midpoint_fid", "legible_middle", "inside_ends")} <= found.keys()
+        assert {
+            f"{name}/{figure}" for figure in ("start_fid", "midpoint_fid", "legible_middle", "inside_ends")
+        } <= found.keys()
     assert {"GAN/separability_knn", "autoencoder/novelty", "GAN/diversity", "floor/midpoint_fid"} <= found.keys()
+    assert found["real images/novelty"] > 0
 
     kept = next((tmp_path / "kept").glob("gan_plain-*/checkpoints/best.ckpt"))
     monkeypatch.chdir(kept.parents[1])

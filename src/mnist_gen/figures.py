@@ -137,6 +137,7 @@ def scatter(
     xlabel: str,
     ylabel: str,
     logarithmic: bool,
+    columns: int = CHARTS_IN_A_ROW,
 ) -> Figure:
     """One small chart a name: points of some kinds, each kind in its colour.
 
@@ -146,8 +147,9 @@ def scatter(
         xlabel: of all.
         ylabel: of all.
         logarithmic: whether the heights are.
+        columns: charts in a row.
     """
-    figure, panels = _panels(len(charts))
+    figure, panels = _panels(len(charts), columns)
     for axes, (name, kinds) in zip(panels, charts.items(), strict=True):
         for kind, (xs, ys) in kinds.items():
             axes.scatter(xs, ys, s=12, alpha=0.6, label=kind)
@@ -164,9 +166,9 @@ def _title(figure: Figure, text: str) -> None:
     figure.suptitle(textwrap.fill(text, width=int(13 * figure.get_figwidth())), fontsize=10)
 
 
-def _panels(count: int) -> tuple[Figure, list[Axes]]:
+def _panels(count: int, columns: int = CHARTS_IN_A_ROW) -> tuple[Figure, list[Axes]]:
     """A figure with that many charts, row by row."""
-    columns = min(count, CHARTS_IN_A_ROW)
+    columns = min(count, columns)
     rows = -(-count // columns)
     figure = Figure(figsize=(max(4.5, 3.2 * columns), 3.6 * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel().tolist()

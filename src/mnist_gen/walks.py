@@ -21,6 +21,7 @@ from mnist_gen.gan import GAN
 from mnist_gen.players import CodeGenerator, Generator
 
 LEGIBLE = 0.9  # probability from which the scorer is taken to be sure of a digit
+REAL = "real images"
 NOWHERE = 1e-6  # a way shorter than this has no length to compare with
 
 Bend = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -149,10 +150,11 @@ class Reference:
 
 @dataclass(frozen=True)
 class Judgement:
-    """Figures of N walks in S steps: (S, N) of each image `along` the way, (N,) of each way, and the middles' FID."""
+    """Figures of N walks in S steps: (S, N) of images `along` the way, (N,) of each way, FID of starts and middles."""
 
     along: Mapping[str, Tensor]
     ways: Mapping[str, Tensor]
+    start_fid: float
     midpoint_fid: float
 
     def ends(self, name: str) -> Tensor:
@@ -199,11 +201,10 @@ def judge(scorer: fidelity.Scorer, walks: Tensor, first: Tensor, second: Tensor,
         "detour": lengths.sum(dim=0) / (walks[-1] - walks[0]).flatten(1).norm(dim=1).clamp_min(NOWHERE),
         "jump": lengths.max(dim=0).values / lengths.mean(dim=0).clamp_min(NOWHERE),
     }
-    middle = features.unflatten(0, (steps, count))[steps // 2]
+    by_step = features.unflatten(0, (steps, count))
+    start_fid, midpoint_fid = (fidelity.fid(by_step[step], reference.features) for step in (0, steps // 2))
     return Judgement(
-        {name: value.unflatten(0, (steps, count)) for name, value in along.items()},
-        ways,
-        fidelity.fid(middle, reference.features),
+        {name: value.unflatten(0, (steps, count)) for name, value in along.items()}, ways, start_fid, midpoint_fid
     )
 
 
@@ -230,7 +231,8 @@ class Findings:
         walks: by the name of their space.
         floor: FID of as many real training images as there are walks.
         separated: hits (N,) of `separability` by model and reader.
-        novelty: pixel distances (N,) from images of the autoencoder and of the GAN to the nearest training image.
+        novelty: pixel distances (N,) to the nearest training image, from images of the autoencoder, of the GAN, and
+            from real ones that no model has seen.
         diversity: of the same images, by digit, over that of real ones.
     """
 
@@ -273,6 +275,7 @@ def measure(
         for name, walker in found.items()
     }
     features, _ = fidelity.read(scorer, to_images(training.drawn(pairs, random).images))
+    shown = {name: points.images for name, points in known.items()} | {REAL: to_images(real.images[:pairs])}
     diversities = {
         name: fidelity.diversity(points.images, points.digits, to_images(real.images), real.labels)
         for name, points in known.items()
@@ -281,6 +284,6 @@ def measure(
         walks,
         fidelity.fid(features, reference.features),
         {name: separability(points.points, points.digits, seed) for name, points in known.items()},
-        {name: fidelity.nearest_distance(points.images[:pairs], training.images) for name, points in known.items()},
+        {name: fidelity.nearest_distance(images[:pairs], training.images) for name, images in shown.items()},
         {name: found["diversity"] for name, found in diversities.items()},
     )

@@ -54,7 +54,8 @@ def _creative(findings: Findings) -> Verdict:
     sampled, restored = findings.novelty["GAN"], findings.novelty["autoencoder"]
     verdict, figures = apart(sampled.tolist(), restored.tolist(), 1, "in pixel distance")
     ratios = ", ".join(f"{name} {ratio:.2f}" for name, ratio in findings.diversity.items())
-    text = f"distance to the nearest training image {figures}; diversity over that of real images: {ratios}"
+    means = ", ".join(f"{name} {distances.mean().item():.2f}" for name, distances in findings.novelty.items())
+    text = f"distance to the nearest training image {figures} ({means}); diversity over that of real images: {ratios}"
     return Verdict("the GAN's images are further from training images (creative)", verdict, text)
 
 
@@ -87,7 +88,7 @@ def _best(walks: Mapping[str, Judgement], kind: str) -> str:
 
 
 def _why(walks: Mapping[str, Judgement], better: str, drawn: str) -> list[str]:
-    """The reasons that the figures bear out."""
+    """What the figures are in keeping with."""
     straight, arc = walks["GAN, linear"].midpoint_fid, walks["GAN, spherical"].midpoint_fid
     bend = f"FID {arc:.2f} on arcs, {straight:.2f} on straight lines"
     reasons = []

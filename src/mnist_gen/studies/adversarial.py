@@ -10,22 +10,25 @@ from mnist_gen.claims.adversarial import Job, both, pairs, rank_correlations
 from mnist_gen.data import NUM_CLASSES
 from mnist_gen.gan import GAN
 
+LOSSES = {"train/loss_g": "the generator's loss", "train/loss_d": "the discriminator's loss"}
+FIGURES = {"val/fid": "FID", "val/class_accuracy": "class accuracy"}  # of validation images
 SAME_DIGIT = 25
 DIGITS = (0, 1)  # those that the report shows
 
 
 def pictures(jobs: Sequence[Job]) -> dict[str, figures.Figure]:
-    """Losses against the images' figures, over all epochs; of each recipe two digits made in both ways; all digits."""
+    """Losses against the images' figures, over all epochs; by each recipe two digits made in both ways, and all ten."""
     recipes = {loss: [job for job in jobs if job.loss == loss] for loss in sorted({job.loss for job in jobs})}
     drawn = {}
-    for name, figure in (("fid", "val/fid"), ("class_accuracy", "val/class_accuracy")) if jobs else ():
+    for figure, name in FIGURES.items() if jobs else ():
         charts = {
-            f"{recipe}: {loss}\n{_correlation(alike, loss, figure)}": _points(alike, loss, figure)
+            f"{recipe}: {words}\n{_correlation(alike, loss, figure)}": _points(alike, loss, figure)
             for recipe, alike in recipes.items()
-            for loss in ("train/loss_g", "train/loss_d")
+            for loss, words in LOSSES.items()
         }
-        title = f"Losses against {figure}, a point an epoch, and their rank correlation (the median over runs)"
-        drawn[f"losses_and_{name}"] = figures.scatter(charts, title, "loss", figure, logarithmic=name == "fid")
+        title = f"Losses against {name} in validation, a point an epoch, and their rank correlation (median over runs)"
+        picture = figures.scatter(charts, title, "loss", name, logarithmic=name == "FID", columns=len(LOSSES))
+        drawn[f"losses_and_{name.lower().replace(' ', '_')}"] = picture
     for recipe, alike in recipes.items():
         pair = min(
             pairs([job for job in alike if job.conditional], "concat", "before", "after"),
@@ -34,8 +37,9 @@ def pictures(jobs: Sequence[Job]) -> dict[str, figures.Figure]:
         )
         if pair:
             drawn[f"before_and_after_{recipe.lower()}"] = _before_and_after(*pair)
-    conditional = [job for job in jobs if job.conditional]
-    return drawn | ({"digits": _digits(conditional)} if conditional else {})
+        if conditional := [job for job in alike if job.conditional]:
+            drawn[f"digits_{recipe.lower()}"] = _digits(recipe, conditional)
+    return drawn
 
 
 def _correlation(jobs: Sequence[Job], loss: str, figure: str) -> str:
@@ -51,16 +55,17 @@ def _points(jobs: Sequence[Job], loss: str, figure: str) -> dict[str, tuple[list
     }
 
 
-def _digits(jobs: Sequence[Job]) -> figures.Figure:
+def _digits(recipe: str, jobs: Sequence[Job]) -> figures.Figure:
     """The digits 0 to 9 by each setting with the lowest seed, a row a setting, all from one latent."""
     rows: dict[str, Job] = {}
-    for job in sorted(jobs, key=lambda job: (job.loss, int(job.setting["seed"]))):
-        rows.setdefault(f"{job.loss}, {job.label}, {job.concat}, {job.activation}", job)
+    for job in sorted(jobs, key=lambda job: int(job.setting["seed"])):
+        rows.setdefault(f"{job.label}, {job.concat}, {job.activation}", job)
     labels = torch.arange(NUM_CLASSES)
     models = [_model(job) for job in rows.values()]
     latents = [gan.latents(1, torch.Generator().manual_seed(0)) for gan in models]
     made = [gan.generate(z.repeat(NUM_CLASSES, 1), labels) for gan, z in zip(models, latents, strict=True)]
-    return figures.grid(torch.cat(made), NUM_CLASSES, "Digits 0 to 9 from one latent", list(rows), "0123456789")
+    title = f"{recipe}: digits 0 to 9 from one latent"
+    return figures.grid(torch.cat(made), NUM_CLASSES, title, list(rows), "0123456789")
 
 
 def _before_and_after(before: Job, after: Job) -> figures.Figure:

@@ -18,8 +18,14 @@ from mnist_gen.tables import markdown as table_of
 from mnist_gen.walks import Findings, Known, Walker, drawn, encoded, measure, walkers
 
 COLUMNS = {  # of the table, and how a figure is written
-    "FID": "{:.2f}", "confidence": "{:.2f}", "legible": "{:.1%}", "third_digit": "{:.1%}", "entropy": "{:.2f}",
-    "inside": "{:.1%}", "density": "{:.2f}", "nearest": "{:.2f}", "detour": "{:.2f}", "jump": "{:.2f}",
+    "FID": "{:.2f}", "FID_of_starts": "{:.2f}", "confidence": "{:.2f}", "legible": "{:.1%}", "third_digit": "{:.1%}",
+    "entropy": "{:.2f}", "inside": "{:.1%}", "density": "{:.2f}", "nearest": "{:.2f}", "detour": "{:.2f}",
+    "jump": "{:.2f}",
+}  # fmt: skip
+AXES = {  # of the charts
+    "confidence": "the scorer's confidence", "entropy": "its entropy in nats", "legible": "share that is legible",
+    "third_digit": "share that shows a third digit", "nearest": "distance to a training image",
+    "inside": "share inside the real manifold", "density": "density",
 }  # fmt: skip
 
 
@@ -92,7 +98,8 @@ def table(findings: Findings) -> str:
     rows = []
     for name, walk in findings.walks.items():
         found = {figure: walk.middle(figure).mean().item() for figure in walk.along}
-        found |= {figure: values.mean().item() for figure, values in walk.ways.items()} | {"FID": walk.midpoint_fid}
+        found |= {figure: values.mean().item() for figure, values in walk.ways.items()}
+        found |= {"FID": walk.midpoint_fid, "FID_of_starts": walk.start_fid}
         rows.append([name, *(form.format(found[figure]) for figure, form in COLUMNS.items())])
     floor = ["real images", f"{findings.floor:.2f}", *[""] * (len(COLUMNS) - 1)]
     return table_of(("middle of the way", *(figure.replace("_", " ") for figure in COLUMNS)), [*rows, floor])
@@ -101,7 +108,7 @@ def table(findings: Findings) -> str:
 def _metrics(findings: Findings) -> fidelity.Metrics:
     metrics: fidelity.Metrics = {"floor/midpoint_fid": findings.floor}
     for name, walk in findings.walks.items():
-        metrics[f"{name}/midpoint_fid"] = walk.midpoint_fid
+        metrics |= {f"{name}/start_fid": walk.start_fid, f"{name}/midpoint_fid": walk.midpoint_fid}
         for figure in walk.along:
             metrics[f"{name}/{figure}_ends"] = walk.ends(figure).mean().item()
             metrics[f"{name}/{figure}_middle"] = walk.middle(figure).mean().item()
@@ -127,8 +134,8 @@ def _strips(
 
 def _along(findings: Findings, steps: int) -> figures.Figure:
     panels = {
-        figure: {name: walk.along[figure].mean(dim=1).tolist() for name, walk in findings.walks.items()}
-        for figure in next(iter(findings.walks.values())).along
+        axis: {name: walk.along[figure].mean(dim=1).tolist() for name, walk in findings.walks.items()}
+        for figure, axis in AXES.items()
     }
     title = "On the way from one digit to another, means over all pairs"
     return figures.charts(torch.linspace(0, 1, steps).tolist(), panels, title, "share of the way")
