@@ -9,7 +9,7 @@ import torch
 from mnist_gen import checkpoint
 from mnist_gen.attention import CentredWindows, Plane, ReadTransformer
 from mnist_gen.claims import DEPENDS, FAILS, HOLDS
-from mnist_gen.claims.attention import one_head, order_and_place, relative_error, two_heads
+from mnist_gen.claims.attention import least_error, one_head, order_and_place, relative_error, two_heads
 from mnist_gen.errors import UserError
 from mnist_gen.mimicry import ConvolutionTeacher, DenseTeacher, Mimicry
 from mnist_gen.studies.mimicry import MimicConvolution, MimicDense
@@ -62,9 +62,8 @@ def test_order_matters_only_with_positions():
 def test_one_head_misses_the_signs_and_two_do_not():
     torch.manual_seed(0)
     matrix = torch.randn(5, 40)
-    positive, negative = matrix.clamp_min(0).norm(), matrix.clamp_max(0).norm()
-    bound = min(positive, negative) / matrix.norm()  # entries of one sign are out of reach
-    assert relative_error(one_head(matrix), matrix) >= bound - 1e-6
+    assert 0.5 < least_error(matrix) <= relative_error(one_head(matrix), matrix)
+    assert least_error(torch.tensor([[3.0, -4.0, 0.0]])) == pytest.approx(3 / 5)
     assert two_heads(matrix).shape == matrix.shape
     assert relative_error(two_heads(matrix), matrix) < 1e-5
 
@@ -85,6 +84,9 @@ def test_relative_errors():
         ({"images": 0}, "study.images=0: must be at least 1"),
         ({"kernels": [3, 4]}, "size=4: a window with a pixel in its centre has an odd side"),
         ({"heads": 4}, "study.heads=4: a 3x3 kernel needs 9, one an offset"),
+        ({"channels": 0}, "study.channels=0: must be at least 1"),
+        ({"alphas": []}, r"study.alphas=\[\]: name at least one"),
+        ({"alphas": [0.0, 1.0]}, "study.alphas: 0.0 must be above 0"),
     ],
 )
 def test_impossible_studies_are_refused(option, message):
@@ -112,9 +114,13 @@ def test_too_few_heads_end_in_one_line(tmp_path):
     assert line == "error: study.heads=9: a 5x5 kernel needs 25, one an offset."
 
 
+def transformer(pooled=True, **options) -> ReadTransformer:
+    small = {"tokens": CentredWindows(3), "positions": Plane(), "channels": 1, "dim": 8, "depth": 1, "heads": 2}
+    return ReadTransformer(3, pooled, **{**small, "hidden": 8, **options})
+
+
 def mimicry(teacher, pooled) -> Mimicry:
-    options = {"tokens": CentredWindows(3), "positions": Plane(), "channels": 1, "dim": 8, "depth": 1}
-    network = ReadTransformer(3, pooled, **options, heads=2, hidden=8)
+    network = transformer(pooled)
     return Mimicry(teacher, network, 8, partial(torch.optim.SGD, lr=0.1), warmup=0, decay_from=1.0)
 
 
@@ -141,6 +147,22 @@ def test_only_the_network_learns(teacher, pooled):
     assert all(weight.grad is None for weight in teacher.parameters())
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: ConvolutionTeacher(3, -1), "model.teacher.kernel=-1: a kernel that keeps an image's size has an odd"),
+        (lambda: ConvolutionTeacher(0, 3), "model.teacher.out=0: must be at least 1"),
+        (lambda: DenseTeacher(0, 8), "model.teacher.out=0: must be at least 1"),
+        (lambda: transformer(dim=0), "dim=0: must be at least 1"),
+        (lambda: transformer(depth=-1), "depth=-1: must be at least 1"),
+        (lambda: transformer(hidden=0), "hidden=0: must be at least 1"),
+    ],
+)
+def test_impossible_networks_are_refused(make, message):
+    with pytest.raises(UserError, match=message):
+        make()
+
+
 def test_a_network_of_another_shape_is_refused():
     with pytest.raises(UserError, match=r"model.network gives \(3,\) for an image and the teacher \(64, 3\)"):
         mimicry(ConvolutionTeacher(3, 3), pooled=True)
@@ -151,8 +173,9 @@ def test_the_error_is_relative_to_what_a_constant_would_make(monkeypatch):
     monkeypatch.setattr(model, "log", lambda name, value, **_: logged.__setitem__(name, value.item()))
     wanted = torch.randn(4, 3)
     for made, error in ((wanted, 0.0), (wanted.mean().expand_as(wanted), 1.0)):
-        monkeypatch.setattr(model, "both", lambda images, made=made: (made, wanted))
-        model.validation_step((wanted, wanted), 0)
+        for rows in (slice(3), slice(3, None)):  # batches of different sizes
+            monkeypatch.setattr(model, "both", lambda images, made=made, rows=rows: (made[rows], wanted[rows]))
+            model.validation_step((wanted, wanted), 0)
         model.on_validation_epoch_end()
         assert logged["val/relative_error"] == pytest.approx(error, abs=1e-6)
 
@@ -170,10 +193,8 @@ def test_what_a_learning_run_leaves(fit, tmp_path, teacher):
 
 
 def test_a_side_that_does_not_divide_an_image_is_refused():
-    network = ReadTransformer(3, True, tokens=CentredWindows(3), positions=Plane(), channels=1, dim=8, depth=1, heads=2,
-                              hidden=8)  # fmt: skip
     with pytest.raises(UserError, match="model.side=5: must be a divisor of 32"):
-        Mimicry(DenseTeacher(3, 5), network, 5, partial(torch.optim.SGD, lr=0.1), warmup=0, decay_from=1.0)
+        Mimicry(DenseTeacher(3, 5), transformer(), 5, partial(torch.optim.SGD, lr=0.1), warmup=0, decay_from=1.0)
 
 
 def test_no_kernels_are_refused():

@@ -172,6 +172,9 @@ class ImageTransformer(nn.Module):
         heads: of attention in each.
         hidden: width of the feed-forward part of each.
         norm: whether there is layer normalisation, before each part and at the end.
+
+    Raises:
+        UserError: a number is impossible.
     """
 
     def __init__(
@@ -186,6 +189,9 @@ class ImageTransformer(nn.Module):
         norm: bool = True,
     ) -> None:
         super().__init__()
+        for key, value in (("dim", dim), ("depth", depth), ("hidden", hidden)):
+            if value < 1:
+                raise UserError(f"{key}={value}: must be at least 1.")
         self.embedding = Embedding(tokens, positions, channels, dim)
         self.blocks = nn.ModuleList(Block(dim, heads, hidden, norm) for _ in range(depth))
         self.norm: nn.Module = nn.LayerNorm(dim) if norm else nn.Identity()

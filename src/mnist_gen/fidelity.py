@@ -202,25 +202,19 @@ def cas(images: Tensor, labels: Tensor, test_images: Tensor, test_labels: Tensor
     return (digits == test_labels).float().mean().item()
 
 
-def realism(scorer: Scorer, made: Tensor, real: Tensor) -> float:
-    """How far translations are from images of their class: FID, whoever is whose counterpart."""
-    return fid(read(scorer, made)[0], read(scorer, real)[0])
-
-
-def correspondence(scorer: Scorer, made: Tensor, wanted: Tensor, labels: Tensor) -> Metrics:
+def correspondence(digits: Tensor, labels: Tensor, made: Tensor, wanted: Tensor) -> Metrics:
     """How much translations (N, 1, 32, 32) are their inputs' counterparts, whatever they look like.
 
     Args:
-        scorer: of the class that is translated into.
+        digits: as read in the translations, (N,), by a scorer of the class that is translated into.
+        labels: of the inputs, (N,).
         made: translations.
         wanted: the true counterparts, in the same order.
-        labels: of the inputs, (N,).
 
     Returns:
         The share in which the input's digit is read; the mean absolute difference and SSIM (Wang et al. 2004) to the
         counterpart; and how many of a thousand are nearer to their own counterpart than to any other.
     """
-    digits = read(scorer, made)[1]
     metric = StructuralSimilarityIndexMeasure(data_range=1.0).to(made.device)
     for chunk, counterparts in zip(made.split(CHUNK), wanted.split(CHUNK), strict=True):
         metric.update(chunk, counterparts)

@@ -28,8 +28,9 @@ class ConvolutionTeacher(nn.Conv2d):
     """
 
     def __init__(self, out: int, kernel: int) -> None:
-        if kernel % 2 == 0:
+        if kernel < 1 or kernel % 2 == 0:
             raise UserError(f"model.teacher.kernel={kernel}: a kernel that keeps an image's size has an odd side.")
+        _check_out(out)
         super().__init__(1, out, kernel, padding=kernel // 2)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -40,16 +41,23 @@ class DenseTeacher(nn.Linear):
     """A dense layer over all pixels: images (N, 1, side, side) -> (N, out)."""
 
     def __init__(self, out: int, side: int) -> None:
+        _check_out(out)
         super().__init__(side**2, out)
 
     def forward(self, images: Tensor) -> Tensor:
         return super().forward(images.flatten(1))
 
 
+def _check_out(out: int) -> None:
+    if out < 1:
+        raise UserError(f"model.teacher.out={out}: must be at least 1.")
+
+
 class Mimicry(L.LightningModule):
     """A network learns from images to give what a teacher with random weights gives (Hinton et al. 2015).
 
-    The error is relative: the root mean square of the difference, by that of the teacher's deviation from its mean.
+    The error is relative: the root mean square of the difference, by that of the teacher's deviation from its mean over
+    all that it gives, images, places and channels alike.
 
     Args:
         teacher: fixed; takes images (N, 1, side, side).
@@ -124,13 +132,14 @@ class Mimicry(L.LightningModule):
         self._log("test")
 
     def _measure(self, images: Tensor) -> None:
-        made, wanted = self.both(images)
-        squares = torch.stack([(made - wanted).double().square().mean(), wanted.double().mean()])
-        self._looked_at.append(torch.cat([squares, wanted.double().square().mean().unsqueeze(0)]))
+        made, wanted = (values.double() for values in self.both(images))
+        sums = [(made - wanted).square().sum(), wanted.sum(), wanted.square().sum()]
+        self._looked_at.append(torch.stack([*sums, sums[0].new_tensor(wanted.numel())]))
 
     def _log(self, split: str) -> None:
-        difference, mean, square = torch.stack(self._looked_at).mean(dim=0)  # batches are of one size
+        *sums, count = torch.stack(self._looked_at).sum(dim=0)
         self._looked_at = []
+        difference, mean, square = (value / count for value in sums)
         self.log(f"{split}/relative_error", (difference / (square - mean.square())).sqrt().float(), logger=False)
 
 

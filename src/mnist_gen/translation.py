@@ -30,6 +30,7 @@ from mnist_gen.optimization import descend, move_average, warm_up_and_decay
 from mnist_gen.pairs import ImagePairs, PairBatch, first_of_each
 
 SEEN = ("nothing", "outputs", "pairs")
+KNOWN = 10_000  # training images of B that show what B looks like
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,7 @@ class Translation(L.LightningModule):
         self.generator_optimizer, self.discriminator_optimizer = generator_optimizer, discriminator_optimizer
         self.warmup, self.decay_from, self.ema_decay = warmup, decay_from, ema_decay
         self._made: list[tuple[Tensor, Tensor, Tensor]] = []  # translations, their counterparts, labels
+        self._known_of_b: Tensor | None = None  # features, once they are asked for
 
     def start_from(self, classifier: L.LightningModule) -> None:
         """Takes the classifier of B, by which translations are read."""
@@ -230,27 +232,35 @@ class Translation(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Logs `val/*`."""
-        self.log_dict({f"val/{name}": value for name, value in self._judged().items()}, logger=False)
+        self._log("val", *self._looked_at())
 
     def on_test_epoch_end(self) -> None:
-        """Logs `test/*`, and as `floor/*` what the counterparts themselves get, their FID by training images of B."""
-        wanted, labels = (torch.cat(part) for part in list(zip(*self._made, strict=True))[1:])
-        others = to_images(self._data.known_of_b(len(wanted)).images).to(wanted.device)
-        floor = self._corresponding(wanted, wanted, labels)
-        floor["fid"] = fidelity.realism(self.reader, others, wanted)
-        self.log_dict({f"floor/{name}": value for name, value in floor.items()}, logger=False)
-        self.log_dict({f"test/{name}": value for name, value in self._judged().items()}, logger=False)
+        """Logs `test/*`, and as `floor/*` what the counterparts themselves get."""
+        made, wanted, labels = self._looked_at()
+        self._log("floor", wanted, wanted, labels)
+        self._log("test", made, wanted, labels)
 
-    def _judged(self) -> fidelity.Metrics:
-        made, wanted, labels = (torch.cat(part) for part in zip(*self._made, strict=True))
-        self._made = []
-        realism = {"fid": fidelity.realism(self.reader, made, wanted)}
-        return realism | self._corresponding(made, wanted, labels)
+    def _looked_at(self) -> list[Tensor]:
+        """Translations, their counterparts and labels of the whole pass."""
+        made, self._made = self._made, []
+        return [torch.cat(part) for part in zip(*made, strict=True)]
 
-    def _corresponding(self, made: Tensor, wanted: Tensor, labels: Tensor) -> fidelity.Metrics:
-        """Where there are no true counterparts, the digit that is read is all."""
-        found = fidelity.correspondence(self.reader, made, wanted, labels)
-        return found if self._data.true_counterparts else {"correspondence": found["correspondence"]}
+    def _log(self, split: str, made: Tensor, wanted: Tensor, labels: Tensor) -> None:
+        """Realism by other images of B, so that it says nothing of whose counterpart a translation is; then that.
+
+        Where there are no true counterparts, the digit that is read is all.
+        """
+        features, digits = fidelity.read(self.reader, made)
+        found = {"fid": fidelity.fid(features, self._features_of_b())}
+        corresponding = fidelity.correspondence(digits, labels, made, wanted)
+        found |= corresponding if self._data.true_counterparts else {"correspondence": corresponding["correspondence"]}
+        self.log_dict({f"{split}/{name}": value for name, value in found.items()}, logger=False)
+
+    def _features_of_b(self) -> Tensor:
+        if self._known_of_b is None:
+            images = self._data.known_of_b(KNOWN).images
+            self._known_of_b = fidelity.read(self.reader, to_images(images).to(self.device))[0]
+        return self._known_of_b
 
     @property
     def _data(self) -> ImagePairs:
@@ -281,8 +291,8 @@ class DrawTranslation(Callback):
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """As figures/translation.png."""
         if trainer.is_global_zero:
-            rows = _rows(trainer, pl_module)
-            names = ("input", "output", "truth")
+            rows, data = _rows(trainer, pl_module), trainer.datamodule  # type: ignore[attr-defined]
+            names = ("input", "output", "truth" if data.true_counterparts else "of its class")
             picture = figures.grid(rows, NUM_CLASSES, "Test images translated", names, "0123456789")
             figures.save(picture, run_folder(trainer) / "figures" / "translation.png")
 

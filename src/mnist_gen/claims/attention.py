@@ -22,8 +22,13 @@ def relative_error(made: Tensor, wanted: Tensor) -> float:
     return ((made - wanted).square().mean() / wanted.square().mean()).sqrt().item()
 
 
+def least_error(matrix: Tensor) -> float:
+    """A bound on the relative error of one head that is to be a signed matrix: entries of one sign are out of reach."""
+    return (min(matrix.clamp_min(0).norm(), matrix.clamp_max(0).norm()) / matrix.norm()).item()
+
+
 def one_head(matrix: Tensor) -> Tensor:
-    """The nearest that one attention head comes to a signed matrix (out, T).
+    """The nearest that one attention head comes to a signed matrix (out, T), of many scales that are tried.
 
     A head weighs inputs by the rows of a softmax, positive and adding up to 1, and its values are scaled by one number.
     """

@@ -53,10 +53,20 @@ class Job:
         return CONDITIONAL if weights["l1"] else CONDITIONAL_WITHOUT_L1
 
     @property
+    def seed(self) -> int:
+        """Of everything."""
+        return int(self.config["data"]["seed"])
+
+    @property
+    def met(self) -> str:
+        """One of `PAIRINGS`."""
+        return str(self.config["data"]["pairing"])
+
+    @property
     def pairing(self) -> str:
-        """`paired`, `loose` or `unpaired`; with the counterpart of a deformed image, it is loose."""
-        data = self.config["data"]
-        return "loose" if data["pairing"] == "paired" and data["deform"] else data["pairing"]
+        """`paired`, `loose` or `unpaired`, and by how much what is met was deformed."""
+        deform = self.config["data"].get("deform")
+        return self.met + (f", deformed by {deform}" if deform else "")
 
     @property
     def kind(self) -> str:
@@ -73,13 +83,13 @@ class Job:
     @property
     def rest(self) -> Setting:
         """What else was set."""
-        apart_from = ("model.strategy", "data.pairing", "data.rendering")
+        apart_from = ("data.pairing", "data.deform", "data.rendering")
         return frozenset((key, value) for key, value in self.setting.items() if not key.startswith(apart_from))
 
 
 def read(folders: Sequence[str]) -> list[Job]:
-    """The complete jobs of translators in folders."""
-    jobs = []
+    """The complete jobs of translators in folders; of two alike, seed and all, the first."""
+    jobs: dict[Setting, Job] = {}
     for path in sorted(path for folder in folders for path in Path(folder).rglob("metrics.json")):
         record = json.loads(path.read_text())
         if record["config"].get("model", {}).get("_target_") == "mnist_gen.translation.Translation":
@@ -87,13 +97,11 @@ def read(folders: Sequence[str]) -> list[Job]:
                 {name.removeprefix(group): value for name, value in record["metrics"].items() if name.startswith(group)}
                 for group in ("test/", "floor/")
             )
-            jobs.append(Job(path.parent, record["config"], test, floor))
+            job = Job(path.parent, record["config"], test, floor)
+            jobs.setdefault(frozenset({**job.setting, "data.seed": str(job.seed)}.items()), job)
     return sorted(
-        jobs,
-        key=lambda job: (
-            *(job.rendering, STRATEGIES.index(job.strategy), PAIRINGS.index(job.pairing)),
-            job.config["data"]["seed"],
-        ),
+        jobs.values(),
+        key=lambda job: (job.rendering, STRATEGIES.index(job.strategy), PAIRINGS.index(job.met), job.pairing, job.seed),
     )
 
 
@@ -113,9 +121,9 @@ def table(jobs: Sequence[Job]) -> str:
 
 
 def _varied(jobs: Sequence[Job]) -> set[str]:
-    """Keys beside strategy, pairing and rendering that differ between jobs of one strategy.
+    """Keys beside pairing and rendering that differ between jobs of one strategy.
 
-    What differs between strategies alone, such as how long they train, is each one's own recipe.
+    What differs between strategies alone, such as weights or how long they train, is each one's own recipe.
     """
     settings = defaultdict[str, list[Setting]](list)
     for job in jobs:

@@ -14,7 +14,7 @@ from mnist_gen import fidelity, figures
 from mnist_gen.attention import CentredWindows
 from mnist_gen.claims import Verdict
 from mnist_gen.claims import markdown as claimed
-from mnist_gen.claims.attention import holds, one_head, order_and_place, relative_error, two_heads
+from mnist_gen.claims.attention import holds, least_error, one_head, order_and_place, relative_error, two_heads
 from mnist_gen.constructions.convolutions import AttentionConvolution, AttentionStack, WindowConvolution, offsets_of
 from mnist_gen.constructions.dense import TaggedDense, TokenMLP
 from mnist_gen.data import IMAGE_SIZE, NUM_CLASSES, ImageData, to_images
@@ -133,6 +133,13 @@ class MimicConvolution(_Study):
             raise UserError(
                 f"study.heads={heads}: a {max(kernels)}x{max(kernels)} kernel needs {needed}, one an offset."
             )
+        if channels < 1:
+            raise UserError(f"study.channels={channels}: must be at least 1.")
+        if not alphas:
+            raise UserError("study.alphas=[]: name at least one.")
+        for tried in (alpha, *alphas):
+            if tried <= 0:
+                raise UserError(f"study.alphas: {tried} must be above 0.")
         self.kernels, self.channels, self.alpha, self.alphas = kernels, channels, alpha, alphas
 
     def look(self, images: Tensor) -> Finding:
@@ -227,8 +234,8 @@ class MimicConvolution(_Study):
             "convolution": convolution(images)[:, :1],
             "windows": WindowConvolution(convolution)(images)[:, :1],
             "pixels": self._by_attention(convolution)(images)[:, :1],
-            "alpha 0.3": AttentionConvolution(convolution, 0.3)(images)[:, :1],
-            "5 heads": self._with_heads(convolution, 5)(images)[:, :1],
+            "pixels, alpha 0.3": AttentionConvolution(convolution, 0.3)(images)[:, :1],
+            "pixels, 5 heads": self._with_heads(convolution, 5)(images)[:, :1],
         }
         low, high = rows["convolution"].min(), rows["convolution"].max()
         shown = [part if name == "image" else (part - low) / (high - low) for name, part in rows.items()]
@@ -256,13 +263,14 @@ class MimicDense(_Study):
         untagged = TaggedDense(dense, IMAGE_SIZE, tagged=False)
         matrix, inputs = dense.weight, images.flatten(1)
         one, two = one_head(matrix), two_heads(matrix)
-        bound = relative_error(one, matrix)
+        bound = least_error(matrix)
         broken = [
             ("a token a pixel, attention of the first block left on", relative_error(attending(images), wanted)),
             ("a token a pixel, with layer normalisation", relative_error(normed(images), wanted)),
             ("a token a pixel, without tags", relative_error(untagged(images), wanted)),
-            ("the matrix by one head's softmax, best possible (of the matrix)", bound),
-            ("the same, of what comes out", relative_error(inputs @ one.T, inputs @ matrix.T)),
+            ("the matrix by one head's softmax, at least", bound),
+            ("the same, as near as one was found", relative_error(one, matrix)),
+            ("and what comes out of that", relative_error(inputs @ one.T, inputs @ matrix.T)),
             ("by two heads, of opposite sign, and a token of zeros", relative_error(two, matrix)),
         ]
         worst = max(error["float32"] for _, error in exact)
@@ -270,19 +278,20 @@ class MimicDense(_Study):
             Verdict(
                 "a transformer is a generalization of MLP",
                 holds(worst),
-                f"largest error {worst:.1e}, with one token or with a token a pixel",
+                f"largest error {worst:.1e}: MLPs with one token, a dense layer with a token a pixel too",
             ),
             Verdict(
                 "since its self-attention lets all items interact",
                 holds(bound),
-                f"a head's weights are positive and add up to 1: at best {bound:.2f} of a signed matrix is missed; "
+                f"a head's weights are positive: at least {bound:.2f} of a signed matrix is missed; "
                 "attention can only gather, the feed-forward part applies the signs",
             ),
         ]
         rows = torch.cat([matrix, one, two]).unflatten(1, (1, IMAGE_SIZE, IMAGE_SIZE))
         shown = 0.5 + rows / (2 * matrix.abs().max())
         names = ("matrix", "one head", "two heads")
-        picture = figures.grid(shown, len(matrix), "A signed matrix, a row an image, by attention alone", names)
+        title = "A signed matrix by attention alone: grey is 0, dark negative"
+        picture = figures.grid(shown, len(matrix), title, names, [f"digit {row}" for row in range(len(matrix))])
         return Finding(exact, broken, verdicts, {"signed_matrix": picture})
 
 
