@@ -6,7 +6,15 @@ from torch import nn
 
 from mnist_gen.errors import UserError
 from mnist_gen.networks import Decoder, PixelShuffleDecoder
-from mnist_gen.players import CodeDiscriminator, CodeGenerator, Discriminator, Generator, Mapping, label_code
+from mnist_gen.players import (
+    CodeDiscriminator,
+    CodeGenerator,
+    Discriminator,
+    Generator,
+    Mapping,
+    PatchDiscriminator,
+    label_code,
+)
 from tests.test_networks import IMAGES, LABELS, count
 
 SMALL = partial(PixelShuffleDecoder, channels=8)
@@ -162,3 +170,16 @@ def test_discriminator_looks_at_each_image_alone():
 def test_wrong_options(make, message):
     with pytest.raises(UserError, match=message):
         make()
+
+
+def test_a_patch_discriminator_looks_at_patches():
+    judge = PatchDiscriminator(planes=2, channels=4)
+    pairs = torch.rand(3, 2, 32, 32, requires_grad=True)
+    patches = nn.Sequential(*list(judge)[:-2])(pairs)
+    assert patches.shape == (3, 1, 8, 8)
+    assert torch.allclose(judge(pairs), patches.mean(dim=(1, 2, 3)))
+    (seen,) = torch.autograd.grad(patches[0, 0, 4, 4], pairs)
+    rows, columns = seen[0].abs().sum(dim=0).nonzero().T
+    assert int(rows.max() - rows.min() + 1) == int(columns.max() - columns.min() + 1) == 20
+    with pytest.raises(UserError, match="model.discriminator.channels=0: must be at least 1"):
+        PatchDiscriminator(planes=1, channels=0)

@@ -239,10 +239,42 @@ class StackDiscriminator(nn.Sequential):
     """
 
     def __init__(self, planes: int, channels: int) -> None:
-        if channels < 1:
-            raise UserError(f"model.discriminator.channels={channels}: must be at least 1.")
+        _check_channels(channels)
         body = _halving(planes, channels, ACTIVATIONS["leaky_relu"])
         super().__init__(body, nn.Linear(channels * 64, 1), nn.Flatten(0))
+
+
+class PatchDiscriminator(nn.Sequential):
+    """As `StackDiscriminator`, each patch of 20 x 20 pixels by itself (Isola et al. 2017): the mean of their scores.
+
+    It sees how sharp lines are, not what they add up to.
+
+    Args:
+        planes: images that are looked at together.
+        channels: width of the first convolution; the second has double that.
+
+    Raises:
+        UserError: no channels.
+    """
+
+    def __init__(self, planes: int, channels: int) -> None:
+        _check_channels(channels)
+        active = ACTIVATIONS["leaky_relu"]
+        super().__init__(
+            nn.PixelUnshuffle(2),  # (N, 4 planes, 16, 16)
+            nn.Conv2d(4 * planes, channels, 3, padding=1),
+            active(),
+            nn.Conv2d(channels, channels * 2, 4, stride=2, padding=1),  # (N, 2 channels, 8, 8)
+            active(),
+            nn.Conv2d(channels * 2, 1, 3, padding=1),
+            nn.AvgPool2d(8),
+            nn.Flatten(0),
+        )
+
+
+def _check_channels(channels: int) -> None:
+    if channels < 1:
+        raise UserError(f"model.discriminator.channels={channels}: must be at least 1.")
 
 
 def _halving(planes: int, channels: int, active: Callable[[], nn.Module]) -> nn.Sequential:
