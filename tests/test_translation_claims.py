@@ -66,11 +66,11 @@ def test_the_table_has_means_over_seeds_and_says_what_else_differs(leave, tmp_pa
     leave("GAN-like", "paired", 1, 0.3, pairs=50)
     lines = table(read([str(tmp_path)])).splitlines()
     assert {*lines[2:4]} == {
-        "| outline, width 1 | GAN-like | paired | data.pairs=100 | 2.00 | 10.0% | 50.0% | 0.1000 | 0.800 | 1 |",
-        "| outline, width 1 | GAN-like | paired | data.pairs=50 | 2.00 | 30.0% | 50.0% | 0.1000 | 0.800 | 1 |",
+        "| outline, width 1 | GAN-like | paired | data.pairs=100 | 2.000 | 10.0% | 50.0% | 0.1000 | 0.800 | 1 |",
+        "| outline, width 1 | GAN-like | paired | data.pairs=50 | 2.000 | 30.0% | 50.0% | 0.1000 | 0.800 | 1 |",
     }
     assert lines[4].startswith(
-        "| outline, width 1 | CycleGAN | unpaired | data.pairs=100 | 2.00 ± 0.00 | 85.0% ± 7.1% | 50.0% ± 0.0% |"
+        "| outline, width 1 | CycleGAN | unpaired | data.pairs=100 | 2.000 ± 0.000 | 85.0% ± 7.1% | 50.0% ± 0.0% |"
     )
 
 

@@ -14,6 +14,7 @@ from mnist_gen import tables
 
 HOLDS, FAILS, NOISE, DEPENDS = "holds", "fails", "noise", "depends"
 CONFIDENCE = 0.95
+SMALL = 0.05  # below this a difference is written with four decimals
 EQUAL = 1e-9  # standard error below which values differ by rounding alone
 
 
@@ -83,7 +84,8 @@ def _verdict(mean: float, margin: float) -> str:
 
 
 def _signed(mean: float, scale: float, error: float | None = None) -> str:
-    decimals = 1 if abs(scale) == 100 else 2
+    size = abs(scale) * max(abs(mean), error or 0.0)
+    decimals = 1 if abs(scale) == 100 else 2 if size >= SMALL else 4
     return f"{scale * mean:+.{decimals}f}" + ("" if error is None else f" ± {abs(scale) * error:.{decimals}f}")
 
 

@@ -19,7 +19,7 @@ from mnist_gen.pairs import PAIRINGS
 GAN, CYCLE, REGRESSION = "GAN-like", "CycleGAN", "regression"
 CONDITIONAL, CONDITIONAL_WITHOUT_L1 = "conditional GAN", "conditional GAN without L1"
 STRATEGIES = (GAN, CONDITIONAL, CONDITIONAL_WITHOUT_L1, CYCLE, REGRESSION)
-FIGURES = {"fid": "{:.2f}", "correspondence": "{:.1%}", "retrieval": "{:.1%}", "l1": "{:.4f}", "ssim": "{:.3f}"}
+FIGURES = {"fid": "{:.3f}", "correspondence": "{:.1%}", "retrieval": "{:.1%}", "l1": "{:.4f}", "ssim": "{:.3f}"}
 
 Setting = frozenset[tuple[str, str]]
 Cells = Mapping[tuple[str, str], Sequence["Job"]]  # of a strategy and a pairing, a job a seed
