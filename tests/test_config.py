@@ -75,6 +75,13 @@ def test_only_a_sweep_over_experiments_forces_its_fixed_keys():
     ]  # fmt: skip
 
 
+def test_what_swept_experiments_bring_can_be_chosen():
+    swept = ["-m", "experiment=translate_l1_paired,translate_cgan_paired", "seed=0,1"]
+    words = [*swept, "data/rendering=slant", "trainer=gpu", "model/strategy=l1,gan"]
+    assert check_arguments(CONF, words) == [*swept, "data/rendering=choice(slant)", *words[4:]]
+    assert check_arguments(CONF, [*words[:1], "experiment=translate_l1_paired", *words[2:]])[3] == words[3]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -12,6 +12,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, QuotedString
+from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -98,7 +99,7 @@ def check_arguments(config_dir: str, arguments: Sequence[str]) -> list[str]:
             if override not in groups and override.type == OverrideType.CHANGE:
                 _check_key(override.key_or_group, known)
                 _check_type(override, _default(defaults, override.key_or_group))
-    return list(arguments) if _one_experiment(overrides) else _forced(arguments, overrides, groups)
+        return list(arguments) if _one_experiment(overrides) else _forced(loader, arguments, overrides, groups)
 
 
 def _one_experiment(overrides: Sequence[Override]) -> bool:
@@ -106,13 +107,27 @@ def _one_experiment(overrides: Sequence[Override]) -> bool:
     return not any(o.key_or_group == "experiment" and o.is_sweep_override() for o in overrides)
 
 
-def _forced(arguments: Sequence[str], overrides: Sequence[Override], groups: Sequence[Override]) -> list[str]:
-    """The arguments with fixed keys as `++key=value`.
+def _forced(
+    loader: ConfigLoader, arguments: Sequence[str], overrides: Sequence[Override], groups: Sequence[Override]
+) -> list[str]:
+    """The arguments with fixed keys as `++key=value`, and choices that no default has as sweeps over one choice.
 
-    Hydra composes a sweep's common part without the swept experiment, and would refuse keys that this brings.
+    Hydra composes a sweep's common part without the swept experiment, and would refuse what this brings.
     """
-    fixed = {o.input_line for o in overrides if o not in groups and not o.is_sweep_override()}
-    return [f"++{word.lstrip('+')}" if word in fixed else word for word in arguments]
+    words = {o.input_line: f"++{str(o.input_line).lstrip('+')}" for o in overrides if o not in groups}
+    words |= {o.input_line: f"{o.get_key_element()}=choice({_first(o).partition('=')[2]})" for o in groups
+              if not _has_default(loader, o)}  # fmt: skip
+    swept = {o.input_line for o in overrides if o.is_sweep_override()}
+    return [word if word in swept else words.get(word, word) for word in arguments]
+
+
+def _has_default(loader: ConfigLoader, override: Override) -> bool:
+    """Whether a group has a choice without any experiment."""
+    try:
+        loader.load_configuration(CONFIG_NAME, [_first(override)], RunMode.RUN)
+    except ConfigCompositionException:
+        return False
+    return True
 
 
 def _check_purpose(loader: ConfigLoader, overrides: Sequence[Override], multirun: bool) -> None:
