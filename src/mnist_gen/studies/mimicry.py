@@ -291,7 +291,7 @@ class MimicDense(_Study):
         shown = 0.5 + rows / (2 * matrix.abs().max())
         names = ("matrix", "one head", "two heads")
         title = "A signed matrix by attention alone: grey is 0, dark negative"
-        picture = figures.grid(shown, len(matrix), title, names, [f"digit {row}" for row in range(len(matrix))])
+        picture = figures.grid(shown, len(matrix), title, names, [f"row {row}" for row in range(len(matrix))])
         return Finding(exact, broken, verdicts, {"signed_matrix": picture})
 
 
