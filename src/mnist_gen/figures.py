@@ -15,6 +15,7 @@ from torchvision.utils import make_grid
 
 DPI = 110
 CHARTS_IN_A_ROW = 3  # that can be read at the width of a page
+MANY = 6  # names at an axis that are too many to be slanted
 SPREAD = 0.6  # of a tick's room, over which the points of several series stand
 NUMBER = r"-?[\d.]+(e-?\d+)?"
 HISTORY = Mapping[str, Sequence[float]]
@@ -121,8 +122,7 @@ def sweep(settings: Mapping[str, Sequence[str]], metrics: Mapping[str, Sequence[
                 style: dict[str, Any] = {"marker": "o", "markersize": 4, "linestyle": "-" if numbers else ""}
                 beside = [x + shift * (number - (len(names) - 1) / 2) for x in xs]
                 axes.errorbar(beside, ys, yerr=bars if any(bars) else None, capsize=2, label=name, **style)
-        slanted: dict[str, Any] = {} if max(map(len, ticks)) < 6 else {"rotation": 30, "ha": "right"}
-        axes.set_xticks(range(len(ticks)), ticks, **slanted)
+        axes.set_xticks(range(len(ticks)), ticks, **_turned(ticks))
         axes.set(ylabel=chart.replace("_", " "), xlabel=along)
         axes.grid(alpha=0.3)
     if len(names) > 1:
@@ -175,6 +175,13 @@ def _panels(count: int, columns: int = CHARTS_IN_A_ROW) -> tuple[Figure, list[Ax
     for spare in panels[count:]:
         spare.remove()
     return figure, panels[:count]
+
+
+def _turned(ticks: Sequence[str]) -> dict[str, Any]:
+    """How the names at an axis lie, not to hide each other."""
+    if max(map(len, ticks)) < 6:
+        return {}
+    return {"rotation": 90, "fontsize": 7} if len(ticks) > MANY else {"rotation": 30, "ha": "right"}
 
 
 def _numbered(columns: Iterable[Sequence[str]]) -> tuple[list[int], list[str]]:
