@@ -1,6 +1,6 @@
 """Runs experiments and holds them to their bars of speed and quality, for two CPU cores.
 
-`python benchmarks/bars.py` runs all of them in about an hour, `python benchmarks/bars.py cgan_embed20 gan` these alone.
+`python benchmarks/bars.py` runs all of them, `python benchmarks/bars.py cgan_embed20 gan` these alone.
 What they start from is looked for in `outputs/`, or trained on the way, outside the time that counts. Also times what
 must answer before torch is imported. Prints a table; exits with 1 if a bar is missed.
 """

@@ -114,11 +114,13 @@ def _forced(
 
     Hydra composes a sweep's common part without the swept experiment, and would refuse what this brings.
     """
-    words = {o.input_line: f"++{str(o.input_line).lstrip('+')}" for o in overrides if o not in groups}
-    words |= {o.input_line: f"{o.get_key_element()}=choice({_first(o).partition('=')[2]})" for o in groups
-              if not _has_default(loader, o)}  # fmt: skip
-    swept = {o.input_line for o in overrides if o.is_sweep_override()}
-    return [word if word in swept else words.get(word, word) for word in arguments]
+    forced = {}
+    for fixed in (o for o in overrides if not o.is_sweep_override()):
+        if fixed not in groups:
+            forced[fixed.input_line] = f"++{str(fixed.input_line).lstrip('+')}"
+        elif not _has_default(loader, fixed):
+            forced[fixed.input_line] = f"{fixed.get_key_element()}=choice({fixed.value()})"
+    return [forced.get(word, word) for word in arguments]
 
 
 def _has_default(loader: ConfigLoader, override: Override) -> bool:

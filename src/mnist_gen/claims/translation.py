@@ -1,6 +1,6 @@
 """What the student report says of image translation, each sentence held against sweeps over strategies and pairings.
 
-Cells are compared where all but pairing and strategy is equal, and what is each strategy's own (its recipe).
+Cells are compared where all is equal but the pairing, the strategy, and what is each strategy's own recipe.
 """
 
 import itertools
