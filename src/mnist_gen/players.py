@@ -65,7 +65,8 @@ class Generator(nn.Module):
         code: labels' vectors (see `label_code`), or None: then it takes no labels.
         concat: `before` joins the label's code to what the decoder takes; `after` joins a label plane to the decoder's
             image and goes on with convolutions.
-        last: `sigmoid`, the decoder's own image in [0, 1]; `conv_tanh`, a further convolution and tanh.
+        last: `sigmoid`, the decoder's own image in [0, 1]; `conv_tanh`, a further convolution of its logits and tanh,
+            which start as the same image.
         mapping: makes a network from latents of the given length to what the decoder takes; None: nothing.
         start: `pretrained`, the decoder starts from an autoencoder's weights (those that a label's code meets are
             fresh); `pretrained_frozen`, and keeps them.
@@ -100,7 +101,7 @@ class Generator(nn.Module):
         width = latent_dim if self.mapping is None else self.mapping.code_dim
         self.decoder = decoder(width + joined)
         self.decoder.requires_grad_(start != "pretrained_frozen")
-        self.last = nn.Conv2d(1, 1, 3, padding=1) if last == "conv_tanh" else None
+        self.last = _halving_logits() if last == "conv_tanh" else None
         self.train()  # a frozen decoder stays in evaluation mode from the start
 
     @property
@@ -137,8 +138,19 @@ class Generator(nn.Module):
         logits = self.decoder(latents)
         if codes is not None and self.plane is not None:
             logits = self.refine(torch.cat([logits.tanh(), self.plane(codes)], dim=1))
-        images = logits.sigmoid()
-        return to_signed(images) if self.last is None else self.last(images).tanh()
+        return to_signed(logits.sigmoid()) if self.last is None else self.last(logits).tanh()
+
+
+def _halving_logits() -> nn.Conv2d:
+    """A convolution to learn from: tanh of half a logit is what its sigmoid is in [-1, 1].
+
+    From random weights the ground would be grey: black lies far out on tanh.
+    """
+    layer = nn.Conv2d(1, 1, 3, padding=1)
+    nn.init.dirac_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    layer.weight.data /= 2
+    return layer
 
 
 class CodeGenerator(nn.Module):
