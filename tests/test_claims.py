@@ -145,7 +145,7 @@ def test_a_missing_sweep_is_named(fit, tmp_path):
 
 
 def gan_job(label="onehot", concat="before", activation="relu", seed=0, accuracy=0.5, fid=10.0, losses=(1.0, 0.5, 2.0),
-            recipe="BCE", epochs=3, last="sigmoid", right=(0, 1, 3)):  # fmt: skip
+            recipe="BCE", epochs=3, last="sigmoid", right=(0, 1, 3), coverage=0.5):  # fmt: skip
     """A GAN whose validation FID falls over three epochs from 3 to 1, and whose D loss is the negative of G's."""
     kind, _, size = label.partition(" ")
     config = {
@@ -166,7 +166,8 @@ def gan_job(label="onehot", concat="before", activation="relu", seed=0, accuracy
         "val/fid": {1: 3.0, 2: 2.0, 3: 1.0},
         "val/class_accuracy": {1: 0.1, 2: 0.2, 3: 0.3},
     }
-    metrics = {"test/class_accuracy": accuracy, "test/fid": fid}
+    metrics = {"test/class_accuracy": accuracy, "test/fid": fid, "test/coverage": coverage}
+    metrics["test/sharpness"] = 0.9 if activation == "leaky_relu" else 0.8 + seed / 100
     metrics |= {f"test/class_accuracy_{digit}": 0.95 if digit in right else 0.2 for digit in range(10)}
     if label == "no labels":
         return adversarial.Job(Path(), config, {"test/fid": fid}, {k: v for k, v in history.items() if "acc" not in k})
@@ -234,6 +235,20 @@ def test_a_gan_without_labels_counts_where_nothing_is_asked_of_them():
     )  # one pair is noise
 
 
+def test_leaky_relu_and_sharpness():
+    jobs = [gan_job(activation=name, seed=seed) for name in ("relu", "leaky_relu") for seed in range(3)]
+    verdict, figures = gan_verdicts(*jobs)["BCE: LeakyReLU in the discriminator gives sharper images"]
+    assert (verdict, figures) == (HOLDS, "+9.0 ± 0.6 points of real images' sharpness, 3 of 3 pairs")
+
+
+def test_what_is_better_among_the_collapsed_is_said_to_be():
+    jobs = [gan_job(label, seed=seed, accuracy=0.2, fid=90 - 9 * (label != "onehot"), coverage=0.001 * seed)
+            for label in ("onehot", "embedding 20") for seed in range(3)]  # fmt: skip
+    claim = "BCE: embedding 20 gives better images than one-hot"
+    assert gan_verdicts(*jobs)[claim][1].endswith("; all are collapsed, coverage at most 0.00")
+    assert "collapsed" not in gan_verdicts(*jobs[:5], gan_job("embedding 20", seed=2))[claim][1]
+
+
 def test_which_digits_are_right():
     jobs = [gan_job("embedding 20"), gan_job("embedding 20", activation="leaky_relu", right=(3, 5))]
     found = gan_verdicts(*jobs, gan_job("onehot", right=()))
@@ -271,4 +286,4 @@ def test_gans_are_read_from_a_sweep_and_judged(fit, tmp_path, capsys):
     assert "| Relativistic: embedding 20 gives better images than one-hot | noise |" in capsys.readouterr().out
     pictures = {path.name for path in (tmp_path / "sweep").glob("*.png")}
     assert pictures == {"losses_and_fid.png", "losses_and_class_accuracy.png", "before_and_after_relativistic.png",
-                        "digits_relativistic.png"}  # fmt: skip
+                        "digits_relativistic.png", "samples_relativistic.png"}  # fmt: skip

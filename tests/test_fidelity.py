@@ -124,10 +124,20 @@ def test_judge_gives_plain_numbers(scorer, train, test):
     few = Sample(test.images[:300], test.labels[:300])
     features, _ = fidelity.read(scorer, few.images)
     metrics = fidelity.judge(scorer, sample, features, few)
-    assert {"fid", "density", "coverage", "class_accuracy", "worst_class", "diversity"} <= metrics.keys()
+    assert {"fid", "density", "coverage", "class_accuracy", "worst_class", "diversity", "sharpness"} <= metrics.keys()
     assert all(type(value) is float for value in metrics.values())
     unlabelled = fidelity.judge(scorer, Sample(sample.images, None), features, few)
-    assert unlabelled.keys() == {"fid", "density", "coverage", "rarest_digit", "commonest_digit"}
+    assert unlabelled.keys() == {"fid", "density", "coverage", "sharpness", "rarest_digit", "commonest_digit"}
+
+
+def test_a_blurred_image_is_less_sharp():
+    dot, black = torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 8, 8)
+    dot[0, 0, 4, 4] = 1
+    images = torch.cat([dot, 0.5 * dot, torch.nn.functional.avg_pool2d(dot, 3, 1, 1), black])
+    sharp, dim, blurred, none = fidelity.sharpness(images).tolist()
+    assert sharp == dim == 4  # a step at each side
+    assert blurred == pytest.approx(12 / 9)
+    assert none == 0
 
 
 def test_too_few_real_images_for_the_neighbours():

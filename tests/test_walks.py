@@ -1,13 +1,12 @@
 """Walks between digits: how they go, how they are judged, and the run that answers the report's question."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from mnist_gen import fidelity
-from mnist_gen.claims import FAILS, HOLDS
+from mnist_gen.claims import DEPENDS, FAILS, HOLDS
 from mnist_gen.claims import interpolation as claims
 from mnist_gen.errors import UserError
 from mnist_gen.studies import interpolation as study
@@ -76,7 +75,7 @@ def test_walks_are_judged(real):
     scorer = fidelity.load_scorer(None, "MNIST")
     images = raw[:200].float().div(255).unsqueeze(1)
     images = torch.nn.functional.pad(images, (2, 2, 2, 2))
-    reference = Reference(raw[:200], fidelity.read(scorer, images)[0])
+    reference = Reference(raw[:200], fidelity.read(scorer, images)[0], neighbours=5)
     first, second = labels[:20], labels[20:40]
     walks = linear(images[:20].flatten(1), images[20:40].flatten(1), torch.linspace(0, 1, 3)).unflatten(2, (1, 32, 32))
     found = judge(scorer, walks, first, second, reference)
@@ -88,40 +87,64 @@ def test_walks_are_judged(real):
     assert found.along["entropy"][1].mean() > found.along["entropy"][0].mean()
     assert torch.allclose(found.ways["detour"], torch.ones(20), atol=1e-4)  # images themselves were blended
     assert torch.allclose(found.ways["jump"], torch.ones(20), atol=1e-4)
+    assert found.middle("sharpness").mean() < found.ends("sharpness").mean()  # blends are soft
+    assert len(found.midpoint_fids) == 5
     assert found.midpoint_fid > found.start_fid > 0  # blends lie further from real images than these themselves
 
 
 def test_points_that_tell_their_digits():
     digits = torch.arange(500) % 10
     apart = torch.nn.functional.one_hot(digits, 10) + 0.01 * torch.randn(500, 10)
-    assert all(hits.all() and len(hits) == 100 for hits in separability(apart, digits, seed=0).values())
-    assert all(hits.float().mean() < 0.4 for hits in separability(torch.randn(500, 10), digits, seed=0).values())
+    assert all(hits.all() and len(hits) == 100 for hits in separability(apart, digits, neighbours=5, seed=0).values())
+    assert all(
+        hits.float().mean() < 0.4 for hits in separability(torch.randn(500, 10), digits, neighbours=5, seed=0).values()
+    )
 
 
 def test_points_in_an_order_are_shuffled_before_they_are_split():
     digits = torch.arange(500) // 50  # the last fifth shows digits that the others never do
     points = torch.nn.functional.one_hot(digits, 10) + 0.01 * torch.randn(500, 10)
-    assert all(hits.all() for hits in separability(points, digits, seed=0).values())
+    assert all(hits.all() for hits in separability(points, digits, neighbours=5, seed=0).values())
 
 
-def findings(coded: float, drawn: float, fid: float, arc: float = 3.0) -> Findings:
-    """Walks that are legible between their ends to a share, and equal in all else but the FID of their middles."""
+def walk(fid: float, **shares: tuple[float, float, float]) -> Judgement:
+    """A hundred walks in three steps: shares of them that are legible, ... in each step."""
+    names = ("legible", "third_digit", "inside", "density", "entropy", "nearest", "confidence", "sharpness")
+    along = {name: torch.full((3, 100), 0.5) for name in names}
+    for name, by_step in shares.items():
+        along[name] = torch.stack([(torch.arange(100) < 100 * share).float() for share in by_step])
+    fids = [fid + 0.01 * part for part in range(5)]
+    return Judgement(along, {"detour": torch.ones(100), "jump": torch.ones(100)}, 1.0, fid, fids)
 
-    def walk(share: float, midpoint_fid: float) -> Judgement:
-        legible = torch.ones(3, 100)
-        legible[1, int(100 * share) :] = 0
-        names = ("third_digit", "inside", "density", "entropy", "nearest", "confidence")
-        along = {"legible": legible, **{name: torch.rand(3, 100) for name in names}}
-        return Judgement(along, {"detour": torch.ones(100), "jump": torch.ones(100)}, 1.0, midpoint_fid)
 
-    walks = {"autoencoder, linear": walk(coded, fid), "GAN, linear": walk(drawn, 2.0), "GAN, spherical": walk(1.0, arc)}
-    walks["cGAN, label to label"] = walk(0.7, 5.0)
-    separated = {
-        name: {reader: torch.rand(50) < p for reader in ("knn", "linear")}
-        for name, p in (("autoencoder", 0.95), ("GAN", 0.5))
+def findings(**changes) -> Findings:
+    """The autoencoder blends, the GAN makes digits, blurred ones that are none of the ends' now and then."""
+    walks = {
+        "autoencoder, linear": walk(7.0, legible=(1.0, 0.4, 1.0), third_digit=(0.0, 0.1, 0.0), sharpness=(1, 1, 1)),
+        "GAN, linear": walk(2.0, legible=(0.8, 0.98, 0.8), third_digit=(0.0, 0.3, 0.0), sharpness=(0.5, 0.5, 0.5)),
+        "GAN, spherical": walk(3.0),
+        "cGAN, label to label": walk(5.0, legible=(1.0, 0.7, 1.0)),
+    } | changes.pop("walks", {})
+    hits = {
+        name: {reader: torch.arange(50) < 50 * share for reader in ("knn", "linear")}
+        for name, share in (("autoencoder", 0.95), ("GAN", 0.5))
     }
-    novelty = {"autoencoder": torch.rand(100), "GAN": torch.rand(100) + 3, "real images": torch.full((100,), 2.0)}
-    return Findings(walks, 0.5, separated, novelty, {"autoencoder": 0.9, "GAN": 1.0})
+    settings = {
+        "walks": walks,
+        "chosen": {
+            "autoencoder, linear": {(1, 0): torch.arange(100) < 30},
+            "GAN, linear": {(7, 1): torch.arange(100) < 60},
+        },
+        "floor": 0.5,
+        "separated": hits,
+        "novelty": {
+            "autoencoder": torch.rand(100),
+            "GAN": torch.rand(80) + 3,
+            "real images": torch.full((90,), 2.0),
+        },
+        "diversity": {"autoencoder": 0.9, "GAN": 1.0},
+    }
+    return Findings(**{**settings, **changes})
 
 
 def verdicts(found: Findings) -> dict[str, str]:
@@ -129,49 +152,71 @@ def verdicts(found: Findings) -> dict[str, str]:
 
 
 def test_the_claims_follow_the_figures():
-    found = verdicts(findings(coded=0.4, drawn=0.98, fid=7.0))
-    assert found["the autoencoder's middle is a shape that is no digit"] == HOLDS
-    assert found["every image of the GAN between two digits is some digit"] == HOLDS
-    assert found["the autoencoder's space separates digits better (linear probe)"] == HOLDS
-    assert found["the GAN's images are further from training images (creative)"] == HOLDS
-    found = verdicts(findings(coded=0.6, drawn=0.9, fid=7.0))
-    assert found["the autoencoder's middle is a shape that is no digit"] == FAILS  # most are digits
-    assert found["every image of the GAN between two digits is some digit"] == FAILS
+    found = findings()
+    assert set(verdicts(found).values()) == {HOLDS}
+    assert len(verdicts(found)) == 10
+    mirrored = {  # the autoencoder's figures are the GAN's, and the other way round
+        "autoencoder, linear": found.walks["GAN, linear"],
+        "GAN, linear": found.walks["autoencoder, linear"],
+    }
+    turned = findings(
+        walks=mirrored,
+        chosen={
+            "autoencoder, linear": {(1, 0): torch.arange(100) < 60},
+            "GAN, linear": {(7, 1): torch.arange(100) < 99},
+        },
+        separated={"autoencoder": found.separated["GAN"], "GAN": found.separated["autoencoder"]},
+        novelty={**found.novelty, "GAN": found.novelty["autoencoder"], "autoencoder": found.novelty["GAN"]},
+    )
+    assert set(verdicts(turned).values()) == {FAILS}
 
 
-def test_novelty_stands_beside_that_of_real_images():
-    (creative,) = (verdict for verdict in claims.judge(findings(0.4, 0.98, 7.0)) if "creative" in verdict.claim)
+def test_claims_on_pairs_of_digits_take_these_pairs():
+    found = findings(chosen={"autoencoder, linear": {(3, 8): torch.ones(9)}, "GAN, linear": {(3, 8): torch.ones(9)}})
+    assert len(verdicts(found)) == 8
+    assert not any("1 to 0" in claim or "7 and 1" in claim for claim in verdicts(found))
+
+
+def test_what_is_all_alike_is_not_creative():
+    found = findings(diversity={"autoencoder": 0.9, "GAN": 0.3})
+    (creative,) = (verdict for verdict in claims.judge(found) if "creative" in verdict.claim)
+    assert creative.verdict == DEPENDS
     assert "real images 2.00" in creative.figures
 
 
 def test_the_answer_follows_the_figures():
-    found = findings(coded=0.5, drawn=0.98, fid=7.0)
+    found = findings()
     text = claims.answer(found, claims.judge(found))
     assert "GAN, linear lies nearer to real images than autoencoder, linear: FID of the middles 2.00 against" in text
     assert "between two of them it blends" in text
     assert "of one latent, the middles have an FID of 5.00, and 70% are legible" in text
-    assert "does no harm here (FID 3.00 on arcs, 2.00 on straight lines)" in text
-    found = findings(coded=1.0, drawn=0.6, fid=1.0, arc=1.5)
+    assert "does no harm: they are better (FID 3.00 on arcs, 2.00 on straight lines)" in text
+    found = findings(walks={"autoencoder, linear": walk(1.0), "GAN, spherical": walk(1.5)})
     text = claims.answer(found, claims.judge(found))
     assert "autoencoder, linear lies nearer to real images than GAN, spherical" in text
     assert "between two of them it blends" not in text
-    assert "straight lines cut it short (FID 1.50 on arcs, 2.00 on straight lines)" in text
+    assert "are better (FID 1.50 on arcs, 2.00 on straight lines)" in text
+    found = findings(walks={"GAN, spherical": walk(2.0)})
+    assert "is within the noise (FID 2.00 on arcs" in claims.answer(found, claims.judge(found))
 
 
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"pairs": 1}, "study.pairs=1: must be at least 2"),
+        ({"pairs": 9}, "study.pairs=9: must be at least 10"),
+        ({"neighbours": 0}, "study.neighbours=0: must be at least 1"),
         ({"steps": 10}, "study.steps=10: must be odd and at least 3"),
         ({"digits": [[1, 1]]}, r"study.digits: \[1, 1\] must be two different digits from 0 to 9"),
         ({"digits": [[1, 12]]}, r"study.digits: \[1, 12\] must be two different"),
         ({"digits": [1, 0]}, "study.digits: 1 must be two different"),
+        ({"digits": [[1.0, 0]]}, r"study.digits: \[1.0, 0\] must be two different"),
+        ({"digits": [[[1], 0]]}, r"study.digits: \[\[1\], 0\] must be two different"),
         ({"digits": [[1, 0, 1]]}, r"study.digits: \[1, 0, 1\] must be two different"),
     ],
 )
 def test_impossible_walks(option, message):
     with pytest.raises(UserError, match=message):
-        Interpolation(**{"pairs": 10, "steps": 11, "digits": [[1, 0]], "seed": 0, **option})
+        Interpolation(**{"pairs": 10, "steps": 11, "digits": [[1, 0]], "neighbours": 5, "seed": 0, **option})
 
 
 def test_an_impossible_run_is_one_line(tmp_path):
@@ -180,12 +225,6 @@ def test_an_impossible_run_is_one_line(tmp_path):
     assert line == (
         "error: study.digits: [3, 3] must be two different digits from 0 to 9, in a list of such pairs, [[1,0]]."
     )
-
-
-def test_a_gan_that_was_told_groups_is_not_walked(tmp_path):
-    told = SimpleNamespace(clusters=object())
-    with pytest.raises(UserError, match="told groups of alike images: choose one made by experiment=gan_plain"):
-        Interpolation(12, 3, [[1, 0]], 0)(tmp_path, None, None, None, told, None)
 
 
 @pytest.fixture
@@ -218,7 +257,7 @@ def test_what_a_run_leaves(interpolation, tmp_path, monkeypatch):
     names = {"beside.png", "along.png", "1_to_0.png", "7_to_3.png"}
     assert {path.name for path in (folder / "figures").iterdir()} == names
     text = (folder / "answer.md").read_text()
-    assert text.count("| holds |") + text.count("| fails |") + text.count("| noise |") == 7
+    assert text.count("| holds |") + text.count("| fails |") + text.count("| noise |") + text.count("| depends |") == 9
     found = json.loads((folder / "metrics.json").read_text())["metrics"]
     for name in (
         "autoencoder, linear",
@@ -255,6 +294,8 @@ def test_a_gan_that_shows_few_digits_is_named(interpolation, tmp_path):
         ("gan.experiment=cgan_embed20", "is a GAN with labels, not a GAN without labels: name one made by"),
         ("cgan.experiment=gan", "is a GAN without labels, not a GAN with labels: name one made by"),
         ("autoencoder.experiment=interpolation", "is no model, not an Autoencoder: name one made by"),
+        ("gan.experiment=gan", "it was told groups of alike images: choose one made by experiment=gan_plain"),
+        ("study.neighbours=1000", "study.neighbours=1000: must be less than the .* test images"),
         ("scorer=nowhere.safetensors", "nowhere.safetensors: no such file"),
     ],
 )

@@ -150,8 +150,7 @@ def study(cfg: DictConfig) -> None:
     if "study" not in cfg:
         raise UserError("task=study: choose what to look at, such as experiment=interpolation.")
     look = instantiate(cfg.study)  # first: it checks its options
-    for part in look.parts:
-        pretraining.model_configuration(cfg, part)  # of all, before any is trained
+    wanted = {part: pretraining.model_configuration(cfg, part) for part in look.parts}
     if cfg.scorer is not None:
         cfg.scorer = str(Path(cfg.scorer).absolute())
     if records.complete(folder, cfg, folder / LAST, may_differ=False) is not None:
@@ -160,6 +159,7 @@ def study(cfg: DictConfig) -> None:
     device = _trainer(cfg, logger=False, enable_checkpointing=False).strategy.root_device
     data = _loaded(cfg)
     scorer = fidelity.load_scorer(cfg.scorer, data.dataset).to(device)
+    look.check(data, wanted)
     models = {part: _trained(cfg, part).to(device) for part in look.parts}
     start = time.monotonic()
     L.seed_everything(cfg.seed, verbose=False)

@@ -3,7 +3,7 @@
 What lies on the way is judged by the scorer and against real images, over many pairs of digits.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,6 +20,7 @@ from mnist_gen.errors import UserError
 from mnist_gen.gan import GAN
 from mnist_gen.players import CodeGenerator, Generator
 
+PARTS = 5  # into which walks are divided, to see how far a figure of all of them can be trusted
 LEGIBLE = 0.9  # probability from which the scorer is taken to be sure of a digit
 REAL = "real images"
 NOWHERE = 1e-6  # a way shorter than this has no length to compare with
@@ -137,25 +138,33 @@ def walkers(autoencoder: Autoencoder, codes: Known, gan: GAN, latents: Known, cg
 
 @dataclass(frozen=True)
 class Reference:
-    """Real images to judge against: raw training images (M, 28, 28), and others' features in the scorer (N, 128)."""
+    """Real images to judge against: raw training images (M, 28, 28), and others' features in the scorer (N, 128).
+
+    The real manifold is made up of balls that reach each one's k-th neighbour, of which k says how many.
+    """
 
     training: Tensor
     features: Tensor
+    neighbours: int
 
     @cached_property
     def radii(self) -> Tensor:
-        """Of the balls that make up the real manifold, (N,)."""
-        return fidelity.radii(self.features)
+        """Of the balls, (N,)."""
+        return fidelity.radii(self.features, self.neighbours)
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """Figures of N walks in S steps: (S, N) of images `along` the way, (N,) of each way, FID of starts and middles."""
+    """Figures of N walks in S steps: (S, N) of images `along` the way, (N,) of each way, FID of starts and middles.
+
+    That of the middles also of each fifth of the walks, by which one can tell a difference from noise.
+    """
 
     along: Mapping[str, Tensor]
     ways: Mapping[str, Tensor]
     start_fid: float
     midpoint_fid: float
+    midpoint_fids: Sequence[float]
 
     def ends(self, name: str) -> Tensor:
         """A figure's mean (N,) over both ends of each way."""
@@ -164,6 +173,10 @@ class Judgement:
     def middle(self, name: str) -> Tensor:
         """A figure (N,) in the middle of each way."""
         return self.along[name][len(self.along[name]) // 2]
+
+    def whole(self, name: str) -> Tensor:
+        """A figure's mean (N,) over all of each way."""
+        return self.along[name].mean(dim=0)
 
     def between(self, name: str) -> Tensor:
         """A figure's mean (N,) over all of each way but its ends."""
@@ -175,10 +188,10 @@ def judge(scorer: fidelity.Scorer, walks: Tensor, first: Tensor, second: Tensor,
     """Judges walks (S, N, 1, 32, 32) from digits (N,) to digits (N,).
 
     Along the way: the scorer's highest probability and its entropy in nats; whether it is sure of a digit (`legible`),
-    and of one that is neither end's (`third_digit`); the pixel distance to the nearest training image; whether the
-    image lies inside the real manifold (in a ball that reaches a real image's k-th neighbour, Kynkäänniemi et al.
-    2019), and density. Of each way: how much longer it is than the straight line between its ends' images (`detour`),
-    and its longest step than its mean one (`jump`; 1 is perfectly smooth).
+    and of one that is neither end's (`third_digit`); sharpness; the pixel distance to the nearest training image;
+    whether the image lies inside the real manifold (Kynkäänniemi et al. 2019), and density. Of each way: how much
+    longer it is than the straight line between its ends' images (`detour`), and its longest step than its mean one
+    (`jump`; 1 is perfectly smooth).
     """
     steps, count = walks.shape[:2]
     images = walks.flatten(0, 1)
@@ -192,9 +205,10 @@ def judge(scorer: fidelity.Scorer, walks: Tensor, first: Tensor, second: Tensor,
         "entropy": -(chances * chances.clamp_min(1e-12).log()).sum(dim=1),
         "legible": legible.float(),
         "third_digit": (legible & (digits != first.repeat(steps)) & (digits != second.repeat(steps))).float(),
+        "sharpness": fidelity.sharpness(images),
         "nearest": fidelity.nearest_distance(images, reference.training),
         "inside": (balls > 0).float(),
-        "density": balls / fidelity.NEIGHBOURS,
+        "density": balls / reference.neighbours,
     }
     lengths = (walks[1:] - walks[:-1]).flatten(2).norm(dim=2)  # (S - 1, N)
     ways = {
@@ -202,13 +216,23 @@ def judge(scorer: fidelity.Scorer, walks: Tensor, first: Tensor, second: Tensor,
         "jump": lengths.max(dim=0).values / lengths.mean(dim=0).clamp_min(NOWHERE),
     }
     by_step = features.unflatten(0, (steps, count))
-    start_fid, midpoint_fid = (fidelity.fid(by_step[step], reference.features) for step in (0, steps // 2))
+    start, middle = by_step[0], by_step[steps // 2]
     return Judgement(
-        {name: value.unflatten(0, (steps, count)) for name, value in along.items()}, ways, start_fid, midpoint_fid
+        {name: value.unflatten(0, (steps, count)) for name, value in along.items()},
+        ways,
+        fidelity.fid(start, reference.features),
+        fidelity.fid(middle, reference.features),
+        [fidelity.fid(part, reference.features) for part in middle.tensor_split(PARTS)],
     )
 
 
-def separability(points: Tensor, digits: Tensor, seed: int) -> dict[str, Tensor]:
+def legible(scorer: fidelity.Scorer, images: Tensor) -> Tensor:
+    """Whether the scorer is sure of a digit in each of images (N, 1, 32, 32), (N,)."""
+    features, _ = fidelity.read(scorer, images)
+    return scorer.head(features).softmax(dim=1).max(dim=1).values >= LEGIBLE
+
+
+def separability(points: Tensor, digits: Tensor, neighbours: int, seed: int) -> dict[str, Tensor]:
     """How well points (N, D) tell their digits (N,): hits on a random fifth of them after learning from the others.
 
     By the nearest neighbours, and by a linear probe, both of scikit-learn, on standardised points.
@@ -216,11 +240,30 @@ def separability(points: Tensor, digits: Tensor, seed: int) -> dict[str, Tensor]
     order = torch.randperm(len(points), generator=torch.Generator().manual_seed(seed))
     values, known = StandardScaler().fit_transform(points.cpu()[order].numpy()), digits.cpu()[order].numpy()
     split = len(values) * 4 // 5
-    readers = {"knn": KNeighborsClassifier(fidelity.NEIGHBOURS), "linear": LogisticRegression(max_iter=1000)}
+    readers = {"knn": KNeighborsClassifier(neighbours), "linear": LogisticRegression(max_iter=1000)}
     return {
         name: torch.from_numpy(reader.fit(values[:split], known[:split]).predict(values[split:]) == known[split:])
         for name, reader in readers.items()
     }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which walks are taken, and how they are judged.
+
+    Attributes:
+        pairs: of different digits at random, and as many for each of `digits`.
+        steps: images on a way, both ends included.
+        digits: pairs of digits.
+        neighbours: k of density, of the real manifold, and of the nearest neighbours that tell a point's digit.
+        seed: of all choices.
+    """
+
+    pairs: int
+    steps: int
+    digits: Sequence[tuple[int, int]]
+    neighbours: int
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -229,14 +272,16 @@ class Findings:
 
     Attributes:
         walks: by the name of their space.
+        chosen: whether the middles (N,) of ways between two given digits are legible, by space and digits.
         floor: FID of as many real training images as there are walks.
         separated: hits (N,) of `separability` by model and reader.
-        novelty: pixel distances (N,) to the nearest training image, from images of the autoencoder, of the GAN, and
-            from real ones that no model has seen.
-        diversity: of the same images, by digit, over that of real ones.
+        novelty: pixel distances (N,) to the nearest training image, from legible images of the autoencoder, of the GAN,
+            and from real ones that no model has seen.
+        diversity: of the images of the autoencoder and of the GAN, by digit, over that of real ones.
     """
 
     walks: Mapping[str, Judgement]
+    chosen: Mapping[str, Mapping[tuple[int, int], Tensor]]
     floor: float
     separated: Mapping[str, Mapping[str, Tensor]]
     novelty: Mapping[str, Tensor]
@@ -250,11 +295,9 @@ def measure(
     scorer: fidelity.Scorer,
     real: ImageSet,
     training: ImageSet,
-    pairs: int,
-    steps: int,
-    seed: int,
+    plan: Plan,
 ) -> Findings:
-    """Walks between the same random pairs of different digits in each space, and compares the spaces' known points.
+    """Walks between the same pairs of different digits in each space, and compares the spaces' known points.
 
     Args:
         found: who walks, by the names of their spaces.
@@ -262,28 +305,44 @@ def measure(
         scorer: reads digits.
         real: images to judge against, which no model has seen.
         training: images that models were trained on.
-        pairs: how many.
-        steps: images on a way, both ends included.
-        seed: of the pairs and what is chosen for them.
+        plan: which walks.
     """
-    random, device = torch.Generator().manual_seed(seed), training.images.device
-    reference = Reference(training.images, fidelity.read(scorer, to_images(real.images))[0])
-    first = torch.randint(NUM_CLASSES, (pairs,), generator=random)
-    second = (first + torch.randint(1, NUM_CLASSES, (pairs,), generator=random)) % NUM_CLASSES
+    random, device = torch.Generator().manual_seed(plan.seed), training.images.device
+    reference = Reference(training.images, fidelity.read(scorer, to_images(real.images))[0], plan.neighbours)
+    first = torch.randint(NUM_CLASSES, (plan.pairs,), generator=random)
+    second = (first + torch.randint(1, NUM_CLASSES, (plan.pairs,), generator=random)) % NUM_CLASSES
     walks = {
-        name: judge(scorer, walker.walk(first, second, steps, seed), first.to(device), second.to(device), reference)
+        name: judge(
+            scorer, walker.walk(first, second, plan.steps, plan.seed), first.to(device), second.to(device), reference
+        )
         for name, walker in found.items()
     }
-    features, _ = fidelity.read(scorer, to_images(training.drawn(pairs, random).images))
-    shown = {name: points.images for name, points in known.items()} | {REAL: to_images(real.images[:pairs])}
-    diversities = {
-        name: fidelity.diversity(points.images, points.digits, to_images(real.images), real.labels)
-        for name, points in known.items()
-    }
+    features, _ = fidelity.read(scorer, to_images(training.drawn(plan.pairs, random).images))
     return Findings(
         walks,
+        {name: {pair: _middles(walker, scorer, pair, plan) for pair in plan.digits} for name, walker in found.items()},
         fidelity.fid(features, reference.features),
-        {name: separability(points.points, points.digits, seed) for name, points in known.items()},
-        {name: fidelity.nearest_distance(images[:pairs], training.images) for name, images in shown.items()},
-        {name: found["diversity"] for name, found in diversities.items()},
+        {
+            name: separability(points.points, points.digits, plan.neighbours, plan.seed)
+            for name, points in known.items()
+        },
+        _novelty(known, scorer, real, training, plan.pairs),
+        {
+            name: fidelity.diversity(points.images, points.digits, to_images(real.images), real.labels)["diversity"]
+            for name, points in known.items()
+        },
     )
+
+
+def _middles(walker: Walker, scorer: fidelity.Scorer, pair: tuple[int, int], plan: Plan) -> Tensor:
+    first, second = (torch.full((plan.pairs,), digit) for digit in pair)
+    return legible(scorer, walker.walk(first, second, 3, plan.seed)[1])
+
+
+def _novelty(
+    known: Mapping[str, Known], scorer: fidelity.Scorer, real: ImageSet, training: ImageSet, count: int
+) -> dict[str, Tensor]:
+    """What is no digit is new as well: it does not count."""
+    shown = {name: points.images[:count] for name, points in known.items()} | {REAL: to_images(real.images[:count])}
+    read = {name: images[legible(scorer, images)] for name, images in shown.items()}
+    return {name: fidelity.nearest_distance(images, training.images) for name, images in read.items()}

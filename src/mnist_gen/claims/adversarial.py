@@ -22,6 +22,7 @@ from mnist_gen.data import NUM_CLASSES
 STRONG = 0.5  # rank correlation from which a loss is taken to say something
 AGREED = 0.9  # share of runs that must agree on its sign
 CLEAR = 0.9  # class accuracy from which a digit counts as made right
+COLLAPSED = 0.05  # coverage below which there are but a few pictures
 FACTORS = {  # what is compared, and the keys of the configuration that say it
     "label": ("model.label", "model.embedding_dim"),
     "concat": ("model.concat",),
@@ -75,6 +76,15 @@ class Job:
     def activation(self) -> str:
         """The discriminator's."""
         return self.setting["model.discriminator.activation"]
+
+    @property
+    def generator(self) -> str:
+        """What makes its images: `codes`, or a decoder's class, where that starts, and what ends it."""
+        decoder = self.setting.get("model.generator.decoder._target_")
+        if decoder is None:
+            return "codes"
+        start = self.setting.get("model.generator.start")
+        return ", ".join(filter(None, (decoder.rpartition(".")[2], start, self.last_layers)))
 
     @property
     def last_layers(self) -> str:
@@ -131,9 +141,9 @@ def _of_labels(name: str, jobs: Sequence[Job]) -> Iterator[Verdict]:
     leaky = ("activation", "leaky_relu", "relu")
     yield from _compared(f"{name}: LeakyReLU lowers the discriminator's loss", jobs, *leaky, _lower("train/loss_d"))
     yield from _compared(f"{name}: LeakyReLU raises the generator's loss", jobs, *leaky, _higher("train/loss_g"))
-    yield from _better(
-        f"{name}: LeakyReLU in the discriminator gives worse images", jobs, "activation", "relu", "leaky_relu"
-    )
+    claim = f"{name}: LeakyReLU in the discriminator gives"
+    yield from _better(f"{claim} worse images", jobs, "activation", "relu", "leaky_relu")
+    yield from _compared(f"{claim} sharper images", [job for job in jobs if SHARP in job.metrics], *leaky, SHARPNESS)
     shown = [job for job in jobs if (job.label, job.concat) == ("embedding 20", "before")]
     yield from _clear(f"{name}: of the digits 0, 1 and 3 are right", shown, "relu", {0, 1, 3})
     yield from _clear(f"{name}: with LeakyReLU no digit but 3 is clear", shown, "leaky_relu", {3})
@@ -162,6 +172,8 @@ class Figure:
 
 
 CLASS_ACCURACY = Figure(lambda job: job.metrics["test/class_accuracy"], 100, "points of class accuracy")
+SHARP = "test/sharpness"
+SHARPNESS = Figure(lambda job: job.metrics[SHARP], 100, "points of real images' sharpness")
 FID = Figure(lambda job: -job.metrics["test/fid"], -1, "FID")
 
 
@@ -195,7 +207,13 @@ def _compared(claim: str, jobs: Sequence[Job], factor: str, one: str, other: str
 
 
 def _better(claim: str, jobs: Sequence[Job], factor: str, one: str, other: str) -> Iterator[Verdict]:
-    return _compared(claim, jobs, factor, one, other, CLASS_ACCURACY, FID)
+    """Where all are collapsed, it says so: then the better ones are no good either."""
+    coverage = max(
+        (job.metrics["test/coverage"] for pair in pairs(jobs, factor, one, other) for job in pair), default=1
+    )
+    for verdict in _compared(claim, jobs, factor, one, other, CLASS_ACCURACY, FID):
+        collapsed = f"; all are collapsed, coverage at most {coverage:.2f}" if coverage < COLLAPSED else ""
+        yield replace(verdict, figures=verdict.figures + collapsed)
 
 
 def _losses(name: str, jobs: Sequence[Job]) -> Iterator[Verdict]:

@@ -1,10 +1,10 @@
 """What the student report says of interpolation, held against walks between digits, and the answer to its question."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
-from mnist_gen.claims import FAILS, HOLDS, NOISE, Verdict, apart, difference
+from mnist_gen.claims import DEPENDS, FAILS, HOLDS, NOISE, Verdict, apart, difference
 from mnist_gen.walks import Findings, Judgement
 
 LABELS = "cGAN, label to label"
@@ -16,12 +16,16 @@ def judge(findings: Findings) -> list[Verdict]:
     coded, drawn = findings.walks["autoencoder, linear"], findings.walks["GAN, linear"]
     codes, latents = findings.separated["autoencoder"], findings.separated["GAN"]
     ends = ("the autoencoder's ends are clearer digits than the GAN's", coded.ends("legible"), drawn.ends("legible"))
+    sharper = "the autoencoder's strips are sharper than the GAN's"
     third = "the GAN comes past other digits on its way more often"
     apart_by = "the autoencoder's space separates digits better"
     return [
         _paired(*ends),
+        _paired(sharper, coded.whole("sharpness"), drawn.whole("sharpness"), 1, "in sharpness"),
+        *_from_one_to_zero(findings),
         _no_digit("the autoencoder's middle is a shape that is no digit", coded),
         _every_digit("every image of the GAN between two digits is some digit", drawn),
+        *_confused(findings),
         _paired(third, drawn.between("third_digit"), coded.between("third_digit")),
         _apart(f"{apart_by} (linear probe)", codes["linear"], latents["linear"]),
         _apart(f"{apart_by} (neighbours)", codes["knn"], latents["knn"]),
@@ -29,12 +33,33 @@ def judge(findings: Findings) -> list[Verdict]:
     ]
 
 
-def _paired(claim: str, left: Tensor, right: Tensor) -> Verdict:
-    return Verdict(claim, *difference(left.tolist(), right.tolist(), of="pairs"))
+def _paired(claim: str, left: Tensor, right: Tensor, scale: float = 100, unit: str = "points") -> Verdict:
+    return Verdict(claim, *difference(left.tolist(), right.tolist(), scale, unit, of="pairs"))
 
 
 def _apart(claim: str, left: Tensor, right: Tensor) -> Verdict:
     return Verdict(claim, *apart(left.float().tolist(), right.float().tolist()))
+
+
+def _from_one_to_zero(findings: Findings) -> Iterator[Verdict]:
+    """The strip that the report shows."""
+    middles = findings.chosen["autoencoder, linear"].get((1, 0))
+    if middles is not None:
+        share = middles.float().mean().item()
+        text = f"{share:.1%} of the middles are legible"
+        yield Verdict(
+            "the autoencoder's middle from 1 to 0 is a shape that is no digit", HOLDS if share < 0.5 else FAILS, text
+        )
+
+
+def _confused(findings: Findings) -> Iterator[Verdict]:
+    """Whether less can be read between these two than between any others."""
+    middles = findings.chosen["GAN, linear"].get((7, 1))
+    if middles is not None:
+        others = findings.walks["GAN, linear"].middle("legible")
+        verdict, text = apart(others.tolist(), middles.float().tolist())
+        shares = f"{middles.float().mean().item():.1%} of the middles are legible, {others.mean().item():.1%} of all"
+        yield Verdict("between 7 and 1 the GAN's images are confused", verdict, f"{shares} ({text})")
 
 
 def _no_digit(claim: str, walk: Judgement) -> Verdict:
@@ -50,13 +75,15 @@ def _every_digit(claim: str, walk: Judgement) -> Verdict:
 
 
 def _creative(findings: Findings) -> Verdict:
-    """Further from the training images, and not for want of variety."""
+    """Further from the training images, of what can be read, and of no less variety."""
     sampled, restored = findings.novelty["GAN"], findings.novelty["autoencoder"]
     verdict, figures = apart(sampled.tolist(), restored.tolist(), 1, "in pixel distance")
+    if verdict == HOLDS and findings.diversity["GAN"] < findings.diversity["autoencoder"]:
+        verdict = DEPENDS
     ratios = ", ".join(f"{name} {ratio:.2f}" for name, ratio in findings.diversity.items())
     means = ", ".join(f"{name} {distances.mean().item():.2f}" for name, distances in findings.novelty.items())
-    text = f"distance to the nearest training image {figures} ({means}); diversity over that of real images: {ratios}"
-    return Verdict("the GAN's images are further from training images (creative)", verdict, text)
+    text = f"distance of legible images to the nearest training image {figures} ({means}); diversity: {ratios}"
+    return Verdict("the GAN's images are more creative", verdict, text)
 
 
 def answer(findings: Findings, verdicts: list[Verdict]) -> str:
@@ -66,7 +93,7 @@ def answer(findings: Findings, verdicts: list[Verdict]) -> str:
     better, worse = sorted((coded, drawn), key=lambda name: walks[name].midpoint_fid)
     claims = {
         verdict: "; ".join(found.claim for found in verdicts if found.verdict == verdict)
-        for verdict in (HOLDS, FAILS, NOISE)
+        for verdict in (HOLDS, FAILS, NOISE, DEPENDS)
     }
     lines = [
         f"Halfway between two digits, {better} lies nearer to real images than {worse}: FID of the middles "
@@ -80,7 +107,8 @@ def answer(findings: Findings, verdicts: list[Verdict]) -> str:
         f"{walks[LABELS].midpoint_fid:.2f}, and {_share(walks[LABELS], 'legible')} are legible.",
         f"The report is right: {claims[HOLDS] or 'nowhere'}. It is wrong: {claims[FAILS] or 'nowhere'}.",
     ]
-    return " ".join(lines + ([f"Within the noise: {claims[NOISE]}."] if claims[NOISE] else []))
+    rest = {NOISE: "Within the noise", DEPENDS: "It depends"}
+    return " ".join([*lines, *(f"{words}: {claims[verdict]}." for verdict, words in rest.items() if claims[verdict])])
 
 
 def _best(walks: Mapping[str, Judgement], kind: str) -> str:
@@ -88,22 +116,22 @@ def _best(walks: Mapping[str, Judgement], kind: str) -> str:
 
 
 def _why(walks: Mapping[str, Judgement], better: str, drawn: str) -> list[str]:
-    """What the figures are in keeping with."""
-    straight, arc = walks["GAN, linear"].midpoint_fid, walks["GAN, spherical"].midpoint_fid
-    bend = f"FID {arc:.2f} on arcs, {straight:.2f} on straight lines"
-    reasons = []
-    if better == drawn:
-        reasons.append(
-            "The GAN learnt to make a digit of any latent that is likely, on the way from one to another too; the "
-            "autoencoder's decoder saw codes of real images alone, and between two of them it blends."
-        )
-    else:
-        reasons.append("The autoencoder starts and ends at real images, and its decoder finds its way between them.")
-    if arc < straight:
-        reasons.append(f"Arcs keep to the length that latents have, straight lines cut it short ({bend}).")
-    else:
-        reasons.append(f"That straight lines cut the latents' length short does no harm here ({bend}).")
-    return reasons
+    """What the figures are in keeping with, and whether the way of walking matters."""
+    straight, arc = walks["GAN, linear"], walks["GAN, spherical"]
+    verdict, _ = difference(straight.midpoint_fids, arc.midpoint_fids, 1, of="fifths")
+    bend = f"FID {arc.midpoint_fid:.2f} on arcs, {straight.midpoint_fid:.2f} on straight lines"
+    likely = (
+        "The likely reason: the GAN learnt to make a digit of any likely latent, on the way from one to another too; "
+        "the autoencoder's decoder saw codes of real images alone, and between two of them it blends."
+        if better == drawn
+        else "The likely reason: the autoencoder starts and ends at real images, and its decoder finds its way between."
+    )
+    bends = {
+        HOLDS: f"Through the GAN's latents arcs, which keep to the length that latents have, are better ({bend}).",
+        FAILS: f"That straight lines cut the latents' length short does no harm: they are better ({bend}).",
+        NOISE: f"Whether the GAN walks on arcs or on straight lines is within the noise ({bend}).",
+    }
+    return [likely, bends[verdict]]
 
 
 def _share(walk: Judgement, figure: str) -> str:

@@ -1,7 +1,7 @@
 """Pictures of a sweep over GANs: what losses say about images, where a label joins, and what each setting makes."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -17,7 +17,10 @@ DIGITS = (0, 1)  # those that the report shows
 
 
 def pictures(jobs: Sequence[Job]) -> dict[str, figures.Figure]:
-    """Losses against the images' figures, over all epochs; by each recipe two digits made in both ways, and all ten."""
+    """Losses against the images' figures, over all epochs; by each recipe two digits made in both ways, and all ten.
+
+    Of GANs that take no digits, samples.
+    """
     recipes = {loss: [job for job in jobs if job.loss == loss] for loss in sorted({job.loss for job in jobs})}
     drawn = {}
     for figure, name in FIGURES.items() if jobs else ():
@@ -30,16 +33,20 @@ def pictures(jobs: Sequence[Job]) -> dict[str, figures.Figure]:
         picture = figures.scatter(charts, title, "loss", name, logarithmic=name == "FID", columns=len(LOSSES))
         drawn[f"losses_and_{name.lower().replace(' ', '_')}"] = picture
     for recipe, alike in recipes.items():
-        pair = min(
-            pairs([job for job in alike if job.conditional], "concat", "before", "after"),
-            key=lambda pair: (pair[0].label != "embedding 20", pair[0].activation, pair[0].setting["seed"]),
-            default=None,
-        )
-        if pair:
+        conditional = [job for job in alike if job.conditional]
+        if pair := min(pairs(conditional, "concat", "before", "after"), key=_as_in_the_report, default=None):
             drawn[f"before_and_after_{recipe.lower()}"] = _before_and_after(*pair)
-        if conditional := [job for job in alike if job.conditional]:
+        if conditional:
             drawn[f"digits_{recipe.lower()}"] = _digits(recipe, conditional)
+        if others := [job for job in alike if not job.conditional]:
+            drawn[f"samples_{recipe.lower()}"] = _samples(recipe, others)
     return drawn
+
+
+def _as_in_the_report(pair: tuple[Job, Job]) -> tuple[bool, bool, int]:
+    """First the label and the activation whose pictures it shows, then the lowest seed."""
+    job, _ = pair
+    return job.label != "embedding 20", job.activation != "relu", int(job.setting["seed"])
 
 
 def _correlation(jobs: Sequence[Job], loss: str, figure: str) -> str:
@@ -57,9 +64,7 @@ def _points(jobs: Sequence[Job], loss: str, figure: str) -> dict[str, tuple[list
 
 def _digits(recipe: str, jobs: Sequence[Job]) -> figures.Figure:
     """The digits 0 to 9 by each setting with the lowest seed, a row a setting, all from one latent."""
-    rows: dict[str, Job] = {}
-    for job in sorted(jobs, key=lambda job: int(job.setting["seed"])):
-        rows.setdefault(f"{job.label}, {job.concat}, {job.activation}", job)
+    rows = _first_seeds(jobs, lambda job: f"{job.label}, {job.concat}, {job.activation}")
     labels = torch.arange(NUM_CLASSES)
     models = [_model(job) for job in rows.values()]
     latents = [gan.latents(1, torch.Generator().manual_seed(0)) for gan in models]
@@ -68,11 +73,26 @@ def _digits(recipe: str, jobs: Sequence[Job]) -> figures.Figure:
     return figures.grid(torch.cat(made), NUM_CLASSES, title, list(rows), "0123456789")
 
 
+def _samples(recipe: str, jobs: Sequence[Job]) -> figures.Figure:
+    """The first samples of each generator with the lowest seed, a row a generator."""
+    rows = _first_seeds(jobs, lambda job: f"{job.label}, {job.generator}")
+    made = [_model(job).sample(count=NUM_CLASSES) for job in rows.values()]
+    return figures.grid(torch.cat(made), NUM_CLASSES, f"{recipe}: samples of GANs that take no digit", list(rows))
+
+
+def _first_seeds(jobs: Sequence[Job], name: Callable[[Job], str]) -> dict[str, Job]:
+    """Of jobs with one name the one with the lowest seed."""
+    rows: dict[str, Job] = {}
+    for job in sorted(jobs, key=lambda job: int(job.setting["seed"])):
+        rows.setdefault(name(job), job)
+    return rows
+
+
 def _before_and_after(before: Job, after: Job) -> figures.Figure:
     """Samples from the same latents."""
     models = {"before": _model(before), "after": _model(after)}
     grids = {f"{digit}, {name}": gan.sample(digit, SAME_DIGIT) for digit in DIGITS for name, gan in models.items()}
-    title = f"{before.loss}, {before.label}: the label joins before the decoder, or after it"
+    title = f"{before.loss}, {before.label}, {before.activation}: the label joins before the decoder, or after it"
     return figures.side_by_side(grids, 5, title)
 
 

@@ -13,13 +13,14 @@ from mnist_gen.data import ImageData, to_images
 from mnist_gen.errors import UserError
 from mnist_gen.gan import GAN
 from mnist_gen.mixtures import CodeMixture
+from mnist_gen.studies import Study
 from mnist_gen.tables import markdown
 
 COLUMNS = ("fid", "density", "coverage", "rarest_digit", "commonest_digit", "memorised")
-SHOWN = 20  # samples of each generator
+SHOWN = 10  # samples of each generator
 
 
-class Comparison:
+class Comparison(Study):
     """Judges samples of an unconditional GAN and of an autoencoder whose codes are drawn from Gaussians.
 
     The Gaussians are fitted to the codes of training images, and all is judged against the test images. Leaves

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -14,22 +16,23 @@ from mnist_gen.claims import markdown
 from mnist_gen.data import NUM_CLASSES, ImageData, to_images
 from mnist_gen.errors import UserError
 from mnist_gen.gan import GAN
+from mnist_gen.studies import Study
 from mnist_gen.tables import markdown as table_of
-from mnist_gen.walks import Findings, Known, Walker, drawn, encoded, measure, walkers
+from mnist_gen.walks import PARTS, Findings, Known, Plan, Walker, drawn, encoded, measure, walkers
 
 COLUMNS = {  # of the table, and how a figure is written
     "FID": "{:.2f}", "FID_of_starts": "{:.2f}", "confidence": "{:.2f}", "legible": "{:.1%}", "third_digit": "{:.1%}",
-    "entropy": "{:.2f}", "inside": "{:.1%}", "density": "{:.2f}", "nearest": "{:.2f}", "detour": "{:.2f}",
-    "jump": "{:.2f}",
+    "entropy": "{:.2f}", "sharpness": "{:.2f}", "inside": "{:.1%}", "density": "{:.2f}", "nearest": "{:.2f}",
+    "detour": "{:.2f}", "jump": "{:.2f}",
 }  # fmt: skip
 AXES = {  # of the charts
     "confidence": "the scorer's confidence", "entropy": "its entropy in nats", "legible": "share that is legible",
-    "third_digit": "share that shows a third digit", "nearest": "distance to a training image",
-    "inside": "share inside the real manifold", "density": "density",
+    "third_digit": "share that shows a third digit", "sharpness": "sharpness",
+    "nearest": "distance to a training image", "inside": "share inside the real manifold", "density": "density",
 }  # fmt: skip
 
 
-class Interpolation:
+class Interpolation(Study):
     """Walks between digits: pictures of some pairs, figures over many, and the answer to the report's question.
 
     The autoencoder walks from code to code of validation images, the GAN from latent to latent whose images the scorer
@@ -37,9 +40,10 @@ class Interpolation:
     which is printed too.
 
     Args:
-        pairs: of different digits, the same for each space.
+        pairs: of different digits, the same for each space, and as many for each of `digits`.
         steps: images on a way, both ends included.
         digits: pairs that are drawn.
+        neighbours: k of density, of the real manifold, and of the nearest neighbours that tell a point's digit.
         seed: of all choices.
 
     Raises:
@@ -48,18 +52,29 @@ class Interpolation:
 
     parts = ("autoencoder", "gan", "cgan")
 
-    def __init__(self, pairs: int, steps: int, digits: Sequence[Sequence[int]], seed: int) -> None:
-        if pairs < 2:
-            raise UserError(f"study.pairs={pairs}: must be at least 2.")
+    def __init__(self, pairs: int, steps: int, digits: Sequence[Sequence[int]], neighbours: int, seed: int) -> None:
+        if pairs < 2 * PARTS:
+            raise UserError(f"study.pairs={pairs}: must be at least {2 * PARTS}.")
         if steps < 3 or steps % 2 == 0:
             raise UserError(f"study.steps={steps}: must be odd and at least 3, so that a way has a middle.")
         for pair in digits:
-            if not isinstance(pair, Sequence) or len({*pair} & {*range(NUM_CLASSES)}) != 2 or len(pair) != 2:
+            if not _are_two_digits(pair):
                 raise UserError(
                     f"study.digits: {pair} must be two different digits from 0 to {NUM_CLASSES - 1}, "
                     "in a list of such pairs, [[1,0]]."
                 )
-        self.pairs, self.steps, self.digits, self.seed = pairs, steps, digits, seed
+        if neighbours < 1:
+            raise UserError(f"study.neighbours={neighbours}: must be at least 1.")
+        self.plan = Plan(pairs, steps, [(first, second) for first, second in digits], neighbours, seed)
+
+    def check(self, data: ImageData, models: Mapping[str, DictConfig]) -> None:
+        """As `Study.check`: fewer real images than neighbours, or a GAN told groups, whose codes tell digits apart."""
+        if len(data.test) <= self.plan.neighbours:
+            raise UserError(
+                f"study.neighbours={self.plan.neighbours}: must be less than the {len(data.test)} test images."
+            )
+        if models["gan"].get("clusters") is not None:
+            raise UserError("gan: it was told groups of alike images: choose one made by experiment=gan_plain.")
 
     def __call__(
         self, folder: Path, data: ImageData, scorer: fidelity.Scorer, autoencoder: Autoencoder, gan: GAN, cgan: GAN
@@ -67,23 +82,21 @@ class Interpolation:
         """Looks at the models, on the scorer's device.
 
         Raises:
-            UserError: the GAN makes no picture of some digit, or was told clusters, whose codes tell digits apart.
+            UserError: the GAN makes no picture of some digit.
         """
-        if gan.clusters is not None:
-            raise UserError("gan: it was told groups of alike images: choose one made by experiment=gan_plain.")
-        device = autoencoder.device
+        device, plan = autoencoder.device, self.plan
         val, test, training = (images.to(device) for images in (data.val, data.test, data.train))
-        codes, latents = encoded(autoencoder, val), drawn(gan, len(val), scorer, self.seed)
+        codes, latents = encoded(autoencoder, val), drawn(gan, len(val), scorer, plan.seed)
         found = walkers(autoencoder, codes, gan, latents, cgan)
-        known = {"autoencoder": codes, "GAN": latents}
-        findings = measure(found, known, scorer, test, training, self.pairs, self.steps, self.seed)
+        findings = measure(found, {"autoencoder": codes, "GAN": latents}, scorer, test, training, plan)
         verdicts = claims.judge(findings)
-        text = f"{claims.answer(findings, verdicts)}\n\n{table(findings)}\n{markdown(verdicts)}"
+        tables = [table(findings), _table_of_chosen(findings), markdown(verdicts)]
+        text = "\n".join([f"{claims.answer(findings, verdicts)}\n", *tables])
         (folder / "answer.md").write_text(text)
         print(text)
-        pictures = _strips(found, self.digits, self.steps, self.seed) | {
-            "along": _along(findings, self.steps),
-            "beside": _beside(to_images(val.images), codes, latents, cgan, self.seed),
+        pictures = _strips(found, plan) | {
+            "along": _along(findings, plan.steps),
+            "beside": _beside(to_images(val.images), codes, latents, cgan, plan.seed),
         }
         with SummaryWriter(str(folder)) as writer:
             writer.add_text("answer", text)
@@ -91,6 +104,11 @@ class Interpolation:
                 figures.save(picture, folder / "figures" / f"{name}.png")
                 writer.add_figure(name, picture)
         return _metrics(findings)
+
+
+def _are_two_digits(pair: Any) -> bool:
+    alike = isinstance(pair, Sequence) and all(type(digit) is int and 0 <= digit < NUM_CLASSES for digit in pair)
+    return alike and len(pair) == 2 and len({*pair}) == 2
 
 
 def table(findings: Findings) -> str:
@@ -105,6 +123,16 @@ def table(findings: Findings) -> str:
     return table_of(("middle of the way", *(figure.replace("_", " ") for figure in COLUMNS)), [*rows, floor])
 
 
+def _table_of_chosen(findings: Findings) -> str:
+    """How many middles are legible between two digits, a row a space."""
+    rows = [
+        [name, *(f"{middles.float().mean().item():.1%}" for middles in found.values())]
+        for name, found in findings.chosen.items()
+    ]
+    pairs = next(iter(findings.chosen.values()))
+    return table_of(("legible in the middle", *(f"{one} to {other}" for one, other in pairs)), rows)
+
+
 def _metrics(findings: Findings) -> fidelity.Metrics:
     metrics: fidelity.Metrics = {"floor/midpoint_fid": findings.floor}
     for name, walk in findings.walks.items():
@@ -115,20 +143,20 @@ def _metrics(findings: Findings) -> fidelity.Metrics:
         metrics |= {f"{name}/{figure}": values.mean().item() for figure, values in walk.ways.items()}
     for name, hits in findings.separated.items():
         metrics |= {f"{name}/separability_{reader}": hit.float().mean().item() for reader, hit in hits.items()}
+    for name, chosen in findings.chosen.items():
+        metrics |= {f"{name}/legible_{one}_{two}": hit.float().mean().item() for (one, two), hit in chosen.items()}
     metrics |= {f"{name}/novelty": distances.mean().item() for name, distances in findings.novelty.items()}
     return metrics | {f"{name}/diversity": ratio for name, ratio in findings.diversity.items()}
 
 
-def _strips(
-    found: Mapping[str, Walker], digits: Sequence[Sequence[int]], steps: int, seed: int
-) -> dict[str, figures.Figure]:
+def _strips(found: Mapping[str, Walker], plan: Plan) -> dict[str, figures.Figure]:
     strips = {}
-    for one, other in digits:
+    for one, other in plan.digits:
         first, second = torch.tensor([one]), torch.tensor([other])
-        rows = torch.cat([walker.walk(first, second, steps, seed).flatten(0, 1) for walker in found.values()])
-        shares = [f"{step / (steps - 1):.0%}" for step in range(steps)]
+        walks = [walker.walk(first, second, plan.steps, plan.seed).flatten(0, 1) for walker in found.values()]
+        shares = [f"{step / (plan.steps - 1):.0%}" for step in range(plan.steps)]
         title = f"From {one} to {other}, by the share of the way"
-        strips[f"{one}_to_{other}"] = figures.grid(rows, steps, title, list(found), shares)
+        strips[f"{one}_to_{other}"] = figures.grid(torch.cat(walks), plan.steps, title, list(found), shares)
     return strips
 
 

@@ -19,6 +19,7 @@ from mnist_gen.constructions.convolutions import AttentionConvolution, Attention
 from mnist_gen.constructions.dense import TaggedDense, TokenMLP
 from mnist_gen.data import IMAGE_SIZE, NUM_CLASSES, ImageData, to_images
 from mnist_gen.errors import UserError
+from mnist_gen.studies import Study
 from mnist_gen.tables import markdown
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -46,7 +47,7 @@ def errors(make: Callable[..., nn.Module], images: Tensor, *layers: nn.Module) -
     return found
 
 
-class _Study(ABC):
+class _Mimicry(Study, ABC):
     """Looks at the first test images with torch's default weights, seeded.
 
     Leaves a file of tables named after itself, which is printed too, figures and TensorBoard events.
@@ -59,7 +60,6 @@ class _Study(ABC):
         UserError: a number is impossible.
     """
 
-    parts = ()  # no trained model is looked at
     name: str
 
     def __init__(self, images: int, seed: int) -> None:
@@ -95,7 +95,7 @@ class _Study(ABC):
         """Everything that it finds in images (N, 1, 32, 32)."""
 
 
-class MimicConvolution(_Study):
+class MimicConvolution(_Mimicry):
     """Convolutions by transformers: a token a window, or a token a pixel and a head an offset.
 
     Args:
@@ -108,7 +108,7 @@ class MimicConvolution(_Study):
         heads: of a token a pixel; None: as many as the largest kernel asks for.
 
     Raises:
-        UserError: as `_Study`, or there are fewer heads than pixels in a kernel.
+        UserError: as `_Mimicry`, or there are fewer heads than pixels in a kernel.
     """
 
     name = "mimic_conv"
@@ -143,7 +143,7 @@ class MimicConvolution(_Study):
         self.kernels, self.channels, self.alpha, self.alphas = kernels, channels, alpha, alphas
 
     def look(self, images: Tensor) -> Finding:
-        """As `_Study.look`."""
+        """As `_Mimicry.look`."""
         exact = self._exact(images)
         convolution = nn.Conv2d(1, self.channels, BROKEN, padding=BROKEN // 2)
         others = {k: nn.Conv2d(1, self.channels, k, padding=k // 2) for k in self.kernels if k != BROKEN}
@@ -242,13 +242,13 @@ class MimicConvolution(_Study):
         return figures.grid(torch.cat(shown), len(images), "A 3x3 convolution by transformers", list(rows))
 
 
-class MimicDense(_Study):
+class MimicDense(_Mimicry):
     """Dense layers and MLPs over a whole image: one token for all of it, or a token a pixel with a tag."""
 
     name = "mimic_mlp"
 
     def look(self, images: Tensor) -> Finding:
-        """As `_Study.look`."""
+        """As `_Mimicry.look`."""
         pixels, flat = IMAGE_SIZE**2, nn.Flatten()
         dense, hidden, last = nn.Linear(pixels, NUM_CLASSES), nn.Linear(pixels, 64), nn.Linear(64, NUM_CLASSES)
         exact = [
