@@ -147,9 +147,7 @@ def _halving_logits() -> nn.Conv2d:
     From random weights the ground would be grey: black lies far out on tanh.
     """
     layer = nn.Conv2d(1, 1, 3, padding=1)
-    nn.init.dirac_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    layer.weight.data /= 2
+    layer.load_state_dict({"weight": nn.init.dirac_(torch.empty(1, 1, 3, 3)) / 2, "bias": torch.zeros(1)})
     return layer
 
 
