@@ -19,6 +19,7 @@ ANSWERS = ("--help", "--cfg job experiment=cgan_embed20", "experiment=cgan_embed
 ANSWER_SECONDS = 2.0
 SIGNS = {"<=": operator.le, ">=": operator.ge}
 EXACT = {"largest_error/float32": "<= 1e-5", "largest_error/float64": "<= 1e-10"}
+IN_TIME = {"minutes": "<= 10"}
 BARS: Mapping[str, Mapping[str, str]] = {  # of a test figure, or of one over that of real images or another experiment
     "cgan_embed20": {
         **{"minutes": "<= 10", "class_accuracy": ">= 0.99", "worst_class": ">= 0.975", "fid / floor": "<= 3"},
@@ -28,6 +29,8 @@ BARS: Mapping[str, Mapping[str, str]] = {  # of a test figure, or of one over th
         **{"minutes": "<= 10", "fid / floor": "<= 4", "coverage": ">= 0.9", "density": ">= 0.8"},
         **{"rarest_digit": ">= 0.08", "commonest_digit": "<= 0.12"},
     },
+    **dict.fromkeys(("gan_plain", "gan_codes", "gan_decoder", "report/gan", "report/cgan_onehot"), IN_TIME),
+    **{f"report/cgan_{name}": IN_TIME for name in ("embed20", "embed65", "embed20_after", "leaky")},
     "interpolation": {"minutes": "<= 3"},
     "mimic_conv": EXACT,
     "mimic_mlp": EXACT,

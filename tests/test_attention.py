@@ -117,6 +117,11 @@ def test_impossible_settings_are_refused(make, message):
         make()
 
 
+def test_images_of_other_channels_are_refused():
+    with pytest.raises(UserError, match="channels=1: the images have 3"):
+        small(Patches(4), Plane())(torch.rand(1, 3, 8, 8))
+
+
 def test_its_parameters():
     model = small(CentredWindows(3), Plane())
     attention, norms, feed_forward = 4 * (8 * 8 + 8), 2 * 2 * 8, 8 * 16 + 16 + 16 * 8 + 8

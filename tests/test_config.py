@@ -93,6 +93,7 @@ def test_what_swept_experiments_bring_can_be_chosen():
             (MAIN, "data=cifar"),
             "data=cifar: choose one of corrupted, fashion_mnist, fashion_pairs, few_labels, kmnist, mnist",
         ),
+        ((MAIN, "data/rendering=slant"), "data/rendering=slant: what else is chosen takes no data/rendering; leave it"),
         ((MAIN, "model.embeding_dim=3"), "model.embeding_dim: no such key; did you mean model.embedding_dim"),
         ((MAIN, "lr=3"), "lr: no such key; did you mean"),
         ((MAIN, "digit=3"), "digit: no such key"),

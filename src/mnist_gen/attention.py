@@ -152,10 +152,12 @@ class Embedding(nn.Module):
 
     def __init__(self, tokens: Windows, positions: Positions, channels: int, dim: int) -> None:
         super().__init__()
-        self.tokens, self.positions = tokens, positions
+        self.tokens, self.positions, self.channels = tokens, positions, channels
         self.project = nn.Linear(channels * tokens.size**2, dim)
 
     def forward(self, images: Tensor) -> Tensor:
+        if images.shape[1] != self.channels:
+            raise UserError(f"channels={self.channels}: the images have {images.shape[1]}.")
         positions = self.positions(self.tokens.grid(*images.shape[2:]), self.project.out_features)
         return self.project(self.tokens(images)) + positions.to(images)
 

@@ -93,13 +93,25 @@ def check_arguments(config_dir: str, arguments: Sequence[str]) -> list[str]:
             _check_choice(loader, override)
         if not any(word.startswith(ASKS_ONLY) for word in arguments):
             _check_purpose(loader, overrides, multirun=bool({"-m", "--multirun"} & set(arguments)))
-        defaults = loader.load_configuration(CONFIG_NAME, [_first(o) for o in groups], RunMode.RUN)
+        defaults = _composed(loader, groups)
         known = [key for key, _ in flat(OmegaConf.to_container(defaults)) if not key.startswith("hydra.")]
         for override in overrides:
             if override not in groups and override.type == OverrideType.CHANGE:
                 _check_key(override.key_or_group, known)
                 _check_type(override, _default(defaults, override.key_or_group))
         return list(arguments) if _one_experiment(overrides) else _forced(loader, arguments, overrides, groups)
+
+
+def _composed(loader: ConfigLoader, groups: Sequence[Override]) -> DictConfig:
+    """What is chosen, put together."""
+    try:
+        return loader.load_configuration(CONFIG_NAME, [_first(o) for o in groups], RunMode.RUN)
+    except ConfigCompositionException as error:
+        for override in groups:  # Hydra's advice is to append it with +, which would change nothing
+            if f"Could not override '{override.key_or_group}'" in str(error):
+                word, key = override.input_line, override.key_or_group
+                raise UserError(f"{word}: what else is chosen takes no {key}; leave it out.") from None
+        raise
 
 
 def _one_experiment(overrides: Sequence[Override]) -> bool:

@@ -91,6 +91,4 @@ def _signed(mean: float, scale: float, error: float | None = None) -> str:
 
 def markdown(verdicts: Sequence[Verdict]) -> str:
     """A table, a line a claim."""
-    return tables.markdown(
-        ("the report's claim", "verdict", "figures"), [(v.claim, v.verdict, v.figures) for v in verdicts]
-    )
+    return tables.markdown(("claim", "verdict", "figures"), [(v.claim, v.verdict, v.figures) for v in verdicts])

@@ -58,15 +58,10 @@ class Job:
         return int(self.config["data"]["seed"])
 
     @property
-    def met(self) -> str:
-        """One of `PAIRINGS`."""
-        return str(self.config["data"]["pairing"])
-
-    @property
     def pairing(self) -> str:
-        """`paired`, `loose` or `unpaired`, and by how much what is met was deformed."""
-        deform = self.config["data"].get("deform")
-        return self.met + (f", deformed by {deform}" if deform else "")
+        """One of `PAIRINGS`; a counterpart that was deformed is a loose one."""
+        met = str(self.config["data"]["pairing"])
+        return "loose" if met == "paired" and self.config["data"].get("deform") else met
 
     @property
     def kind(self) -> str:
@@ -83,7 +78,7 @@ class Job:
     @property
     def rest(self) -> Setting:
         """What else was set."""
-        apart_from = ("data.pairing", "data.deform", "data.rendering")
+        apart_from = ("data.pairing", "data.rendering")
         return frozenset((key, value) for key, value in self.setting.items() if not key.startswith(apart_from))
 
 
@@ -101,7 +96,7 @@ def read(folders: Sequence[str]) -> list[Job]:
             jobs.setdefault(frozenset({**job.setting, "data.seed": str(job.seed)}.items()), job)
     return sorted(
         jobs.values(),
-        key=lambda job: (job.rendering, STRATEGIES.index(job.strategy), PAIRINGS.index(job.met), job.pairing, job.seed),
+        key=lambda job: (job.rendering, STRATEGIES.index(job.strategy), PAIRINGS.index(job.pairing), job.seed),
     )
 
 

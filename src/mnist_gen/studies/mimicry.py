@@ -4,15 +4,14 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from mnist_gen import fidelity, figures
-from mnist_gen.attention import CentredWindows
-from mnist_gen.claims import Verdict
+from mnist_gen.claims import DEPENDS, FAILS, HOLDS, Verdict
 from mnist_gen.claims import markdown as claimed
 from mnist_gen.claims.attention import holds, least_error, one_head, order_and_place, relative_error, two_heads
 from mnist_gen.constructions.convolutions import AttentionConvolution, AttentionStack, WindowConvolution, offsets_of
@@ -105,7 +104,7 @@ class MimicConvolution(_Mimicry):
         channels: that a convolution makes.
         alpha: sharpness of attention where it is to be exact.
         alphas: to try.
-        heads: of a token a pixel; None: as many as the largest kernel asks for.
+        heads: that a token a pixel may have, one for each pixel of the largest kernel at least; None: any number.
 
     Raises:
         UserError: as `_Mimicry`, or there are fewer heads than pixels in a kernel.
@@ -124,10 +123,10 @@ class MimicConvolution(_Mimicry):
         heads: int | None,
     ) -> None:
         super().__init__(images, seed)
-        if not kernels:
-            raise UserError("study.kernels=[]: name at least one.")
-        for kernel in kernels:
-            CentredWindows(kernel)  # refuses an even one
+        if not kernels or any(type(kernel) is not int or kernel < 1 or kernel % 2 == 0 for kernel in kernels):
+            raise UserError(
+                f"study.kernels={kernels}: name odd sides; a window of an even one has no pixel as its centre."
+            )
         needed = max(kernels) ** 2
         if heads is not None and heads < needed:
             raise UserError(
@@ -137,9 +136,9 @@ class MimicConvolution(_Mimicry):
             raise UserError(f"study.channels={channels}: must be at least 1.")
         if not alphas:
             raise UserError("study.alphas=[]: name at least one.")
-        for tried in (alpha, *alphas):
-            if tried <= 0:
-                raise UserError(f"study.alphas: {tried} must be above 0.")
+        for key, tried in (("alpha", [alpha]), ("alphas", alphas)):
+            if not all(_is_positive(value) for value in tried):
+                raise UserError(f"study.{key}: {tried} must be above 0.")
         self.kernels, self.channels, self.alpha, self.alphas = kernels, channels, alpha, alphas
 
     def look(self, images: Tensor) -> Finding:
@@ -263,7 +262,7 @@ class MimicDense(_Mimicry):
         untagged = TaggedDense(dense, IMAGE_SIZE, tagged=False)
         matrix, inputs = dense.weight, images.flatten(1)
         one, two = one_head(matrix), two_heads(matrix)
-        bound = least_error(matrix)
+        bound, apart = least_error(matrix), relative_error(two, matrix)
         broken = [
             ("a token a pixel, attention of the first block left on", relative_error(attending(images), wanted)),
             ("a token a pixel, with layer normalisation", relative_error(normed(images), wanted)),
@@ -271,7 +270,7 @@ class MimicDense(_Mimicry):
             ("the matrix by one head's softmax, at least", bound),
             ("the same, as near as one was found", relative_error(one, matrix)),
             ("and what comes out of that", relative_error(inputs @ one.T, inputs @ matrix.T)),
-            ("by two heads, of opposite sign, and a token of zeros", relative_error(two, matrix)),
+            ("by two heads, of opposite sign, and a token of zeros", apart),
         ]
         worst = max(error["float32"] for _, error in exact)
         verdicts = [
@@ -282,9 +281,9 @@ class MimicDense(_Mimicry):
             ),
             Verdict(
                 "since its self-attention lets all items interact",
-                holds(bound),
-                f"a head's weights are positive: at least {bound:.2f} of a signed matrix is missed; "
-                "attention can only gather, the feed-forward part applies the signs",
+                DEPENDS if holds(bound) == FAILS and holds(apart) == HOLDS else holds(bound),
+                f"a head's weights are positive: one misses at least {bound:.2f} of a signed matrix; two, of opposite "
+                f"sign and with a token of zeros, {apart:.1e}",
             ),
         ]
         rows = torch.cat([matrix, one, two]).unflatten(1, (1, IMAGE_SIZE, IMAGE_SIZE))
@@ -293,6 +292,10 @@ class MimicDense(_Mimicry):
         title = "A signed matrix by attention alone: grey is 0, dark negative"
         picture = figures.grid(shown, len(matrix), title, names, [f"row {row}" for row in range(len(matrix))])
         return Finding(exact, broken, verdicts, {"signed_matrix": picture})
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and value > 0
 
 
 def _one_token(_: nn.Module, first: nn.Linear, *rest: nn.Module) -> TokenMLP:
