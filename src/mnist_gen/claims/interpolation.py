@@ -23,7 +23,7 @@ def judge(findings: Findings) -> list[Verdict]:
         _paired(*ends),
         _paired(sharper, coded.whole("sharpness"), drawn.whole("sharpness"), 1, "in sharpness"),
         *_from_one_to_zero(findings),
-        _no_digit("the autoencoder's middle is a shape that is no digit", coded),
+        _no_digit("the autoencoder's middle is a shape that is no digit", coded.middle("legible")),
         _every_digit("every image of the GAN between two digits is some digit", drawn),
         *_confused(findings),
         _paired(third, drawn.between("third_digit"), coded.between("third_digit")),
@@ -45,11 +45,7 @@ def _from_one_to_zero(findings: Findings) -> Iterator[Verdict]:
     """The strip that the report shows."""
     middles = findings.chosen["autoencoder, linear"].get((1, 0))
     if middles is not None:
-        share = middles.float().mean().item()
-        text = f"{share:.1%} of the middles are legible"
-        yield Verdict(
-            "the autoencoder's middle from 1 to 0 is a shape that is no digit", HOLDS if share < 0.5 else FAILS, text
-        )
+        yield _no_digit("the autoencoder's middle from 1 to 0 is a shape that is no digit", middles.float())
 
 
 def _confused(findings: Findings) -> Iterator[Verdict]:
@@ -62,10 +58,10 @@ def _confused(findings: Findings) -> Iterator[Verdict]:
         yield Verdict("between 7 and 1 the GAN's images are confused", verdict, f"{shares} ({text})")
 
 
-def _no_digit(claim: str, walk: Judgement) -> Verdict:
-    middle, ends = walk.middle("legible").mean().item(), walk.ends("legible").mean().item()
-    text = f"{middle:.1%} of the middles are legible, {ends:.1%} of the ends"
-    return Verdict(claim, HOLDS if middle < 0.5 else FAILS, text)
+def _no_digit(claim: str, legible: Tensor) -> Verdict:
+    """Whether it is one in fewer than half of the middles (N,)."""
+    verdict, _ = difference([0.5] * len(legible), legible.tolist())
+    return Verdict(claim, verdict, f"{legible.mean().item():.1%} of the middles of {len(legible)} ways are legible")
 
 
 def _every_digit(claim: str, walk: Judgement) -> Verdict:
