@@ -52,14 +52,14 @@ class Decoder(nn.Sequential):
 
 
 class WideEncoder(nn.Sequential):
-    """The stronger encoder: images in [0, 1] -> latents (N, latent_dim), with batch or another normalisation."""
+    """The stronger encoder: images in [0, 1] -> latents (N, latent_dim), with batch normalisation."""
 
-    def __init__(self, latent_dim: int, channels: int, norm: Norm = nn.BatchNorm2d) -> None:
+    def __init__(self, latent_dim: int, channels: int) -> None:
         super().__init__(
             nn.PixelUnshuffle(2),  # (N, 4, 16, 16)
-            *_normed(4, channels, 3, norm=norm),  # (N, channels, 16, 16)
-            *_normed(channels, channels * 2, 4, stride=2, norm=norm),  # (N, 2 channels, 8, 8)
-            *_normed(channels * 2, channels * 4, 4, stride=2, norm=norm),  # (N, 4 channels, 4, 4)
+            *_normed(4, channels, 3),  # (N, channels, 16, 16)
+            *_normed(channels, channels * 2, 4, stride=2),  # (N, 2 channels, 8, 8)
+            *_normed(channels * 2, channels * 4, 4, stride=2),  # (N, 4 channels, 4, 4)
             nn.Flatten(),
             nn.Linear(channels * 64, latent_dim),
         )
@@ -142,14 +142,14 @@ class PixelShuffleDecoder(nn.Sequential):
     CPU several times faster than transposed convolutions that end in one channel.
     """
 
-    def __init__(self, latent_dim: int, channels: int, norm: Norm = nn.BatchNorm2d) -> None:
+    def __init__(self, latent_dim: int, channels: int) -> None:
         super().__init__(
             nn.Linear(latent_dim, channels * 16),
             nn.Unflatten(1, (channels, 4, 4)),
-            norm(channels),
+            nn.BatchNorm2d(channels),
             nn.ReLU(),
-            *_doubled(channels, channels, norm),  # (N, channels, 8, 8)
-            *_doubled(channels, channels // 2, norm),  # (N, channels / 2, 16, 16)
+            *_doubled(channels, channels),  # (N, channels, 8, 8)
+            *_doubled(channels, channels // 2),  # (N, channels / 2, 16, 16)
             nn.Conv2d(channels // 2, 4, 3, padding=1),
             nn.PixelShuffle(2),  # (N, 1, 32, 32)
         )
@@ -200,25 +200,6 @@ class Translator(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         entered = self.enter(images)
         return self.leave(torch.cat([entered, self.inner(entered)], dim=1))
-
-
-class BottleneckTranslator(nn.Sequential):
-    """Images in [-1, 1] -> images in [-1, 1], (N, 1, 32, 32), through a code (N, latent_dim), as an autoencoder's.
-
-    Nothing of an image reaches its translation but by these numbers, in which no place is kept.
-
-    Args:
-        latent_dim: numbers in a code.
-        channels: the encoder's width at half resolution; a quarter of the decoder's first.
-    """
-
-    def __init__(self, latent_dim: int, channels: int) -> None:
-        for key, value in (("latent_dim", latent_dim), ("channels", channels)):
-            if value < 1:
-                raise UserError(f"model.generator.{key}={value}: must be at least 1.")
-        norm = partial(nn.InstanceNorm2d, affine=True)  # as in `Translator`
-        decoder = PixelShuffleDecoder(latent_dim, channels * 4, norm)
-        super().__init__(WideEncoder(latent_dim, channels, norm), decoder, nn.Tanh())
 
 
 class Residual(nn.Module):
