@@ -38,6 +38,13 @@ def test_the_seed_chooses_and_the_pairing_does_not():
     assert not torch.equal(images["paired"], pair(LABELS, "paired", 30, seed=2)[0])
 
 
+@pytest.mark.parametrize("pairing", ["loose", "unpaired"])
+def test_the_seed_chooses_what_is_met(pairing):
+    met = pair(LABELS, pairing, 30, seed=1)[1]
+    assert torch.equal(met, pair(LABELS, pairing, 30, seed=1)[1])
+    assert not torch.equal(met, pair(LABELS, pairing, 30, seed=2)[1])
+
+
 @pytest.mark.parametrize(
     ("pairing", "count", "message"),
     [
