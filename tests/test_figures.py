@@ -69,3 +69,19 @@ def test_confusion_shows_shares_of_each_digit():
     (axes,) = figure.axes
     assert [text.get_text() for text in axes.texts] == ["75.0", "25.0"]
     assert axes.images[0].get_array().tolist() == [[75, 25], [0, 0]]
+
+
+def test_charts_share_a_legend():
+    figure = figures.charts([0, 1], {"fid": {"a": [1.0, 2.0]}, "density": {"a": [3.0, 4.0]}}, "title", "share")
+    assert [(axes.get_xlabel(), axes.get_ylabel()) for axes in figure.axes] == [("share", "fid"), ("share", "density")]
+    assert figure.axes[1].lines[0].get_ydata() == pytest.approx([3.0, 4.0])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a"]
+
+
+def test_points_of_each_kind_lie_where_they_belong():
+    charts = {"losses": {"an epoch": ([1.0, 2.0], [30.0, 4.0]), "the last": ([2.0], [4.0])}}
+    figure = figures.scatter(charts, "title", "loss", "FID", logarithmic=True)
+    (axes,) = figure.axes
+    assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("losses", "loss", "FID")
+    assert axes.get_yscale() == "log"
+    assert [kind.get_offsets().tolist() for kind in axes.collections] == [[[1, 30], [2, 4]], [[2, 4]]]

@@ -108,3 +108,7 @@ def test_the_reports_gan_is_trained_as_the_report_says():
     }
     for name, changed in variants.items():
         assert composed(f"experiment=report/{name}").model == {**model, **changed}
+    leaky = composed("experiment=report/cgan_leaky").model
+    assert leaky.discriminator.activation == "leaky_relu"
+    leaky.discriminator.activation = "relu"
+    assert leaky == composed("experiment=report/cgan_embed20").model
