@@ -56,8 +56,8 @@ def _check_out(out: int) -> None:
 class Mimicry(L.LightningModule):
     """A network learns from images to give what a teacher with random weights gives (Hinton et al. 2015).
 
-    The error is relative: the root mean square of the difference, by that of the teacher's deviation from its mean over
-    all that it gives, images, places and channels alike.
+    The error is relative: the root mean square of the difference, by that of the teacher's deviation from the mean of
+    each of its channels. It is 1 for the best constants and the root of the share of variance left unexplained.
 
     Args:
         teacher: fixed; takes images (N, 1, side, side).
@@ -132,15 +132,16 @@ class Mimicry(L.LightningModule):
         self._log("test")
 
     def _measure(self, images: Tensor) -> None:
-        made, wanted = (values.double() for values in self.both(images))
-        sums = [(made - wanted).square().sum(), wanted.sum(), wanted.square().sum()]
-        self._looked_at.append(torch.stack([*sums, sums[0].new_tensor(wanted.numel())]))
+        made, wanted = (values.double().flatten(0, -2) for values in self.both(images))  # (values, channels)
+        sums = [(made - wanted).square(), wanted, wanted.square(), torch.ones_like(wanted)]
+        self._looked_at.append(torch.stack(sums).sum(dim=1))
 
     def _log(self, split: str) -> None:
         *sums, count = torch.stack(self._looked_at).sum(dim=0)
         self._looked_at = []
         difference, mean, square = (value / count for value in sums)
-        self.log(f"{split}/relative_error", (difference / (square - mean.square())).sqrt().float(), logger=False)
+        error = (difference.sum() / (square - mean.square()).sum()).sqrt()
+        self.log(f"{split}/relative_error", error.float(), logger=False)
 
 
 class DrawMimicry(Callback):
