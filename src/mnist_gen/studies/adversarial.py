@@ -75,7 +75,7 @@ def _digits(recipe: str, jobs: Sequence[Job]) -> figures.Figure:
 
 def _samples(recipe: str, jobs: Sequence[Job]) -> figures.Figure:
     """The first samples of each generator with the lowest seed, a row a generator."""
-    rows = _first_seeds(jobs, lambda job: f"{job.label}, {job.generator}")
+    rows = _first_seeds(jobs, lambda job: f"{job.label}: {job.generator}".removeprefix("no labels: "))
     made = [_model(job).sample(count=NUM_CLASSES) for job in rows.values()]
     return figures.grid(torch.cat(made), NUM_CLASSES, f"{recipe}: samples of GANs that take no digit", list(rows))
 
