@@ -142,7 +142,7 @@ class Generator(nn.Module):
 
 
 def _halving_logits() -> nn.Conv2d:
-    """A convolution to learn from: tanh of half a logit is what its sigmoid is in [-1, 1].
+    """A convolution that starts by halving logits: tanh(x / 2) = 2 sigmoid(x) - 1, the sigmoid's image in [-1, 1].
 
     From random weights the ground would be grey: black lies far out on tanh.
     """

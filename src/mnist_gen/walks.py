@@ -273,7 +273,7 @@ class Findings:
     Attributes:
         walks: by the name of their space.
         chosen: whether the middles (N,) of ways between two given digits are legible, by space and digits.
-        floor: FID of as many real training images as there are walks.
+        floor: the same of real images: FID of as many training images as there are walks, sharpness of unseen ones.
         separated: hits (N,) of `separability` by model and reader.
         novelty: pixel distances (N,) to the nearest training image, from legible images of the autoencoder, of the GAN,
             and from real ones that no model has seen.
@@ -282,7 +282,7 @@ class Findings:
 
     walks: Mapping[str, Judgement]
     chosen: Mapping[str, Mapping[tuple[int, int], Tensor]]
-    floor: float
+    floor: Mapping[str, float]
     separated: Mapping[str, Mapping[str, Tensor]]
     novelty: Mapping[str, Tensor]
     diversity: Mapping[str, float]
@@ -321,7 +321,10 @@ def measure(
     return Findings(
         walks,
         {name: {pair: _middles(walker, scorer, pair, plan) for pair in plan.digits} for name, walker in found.items()},
-        fidelity.fid(features, reference.features),
+        {
+            "FID": fidelity.fid(features, reference.features),
+            "sharpness": fidelity.sharpness(to_images(real.images)).mean().item(),
+        },
         {
             name: separability(points.points, points.digits, plan.neighbours, plan.seed)
             for name, points in known.items()

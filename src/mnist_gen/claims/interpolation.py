@@ -59,7 +59,7 @@ def _confused(findings: Findings) -> Iterator[Verdict]:
 
 
 def _no_digit(claim: str, legible: Tensor) -> Verdict:
-    """Whether it is one in fewer than half of the middles (N,)."""
+    """Holds if clearly fewer than half of the middles are `legible` (N,)."""
     verdict, _ = difference([0.5] * len(legible), legible.tolist())
     return Verdict(claim, verdict, f"{legible.mean().item():.1%} of the middles of {len(legible)} ways are legible")
 
@@ -71,14 +71,14 @@ def _every_digit(claim: str, walk: Judgement) -> Verdict:
 
 
 def _creative(findings: Findings) -> Verdict:
-    """Further from the training images, of what can be read, and of no less variety."""
+    """Whether what is legible lies further from the training images, and all is no less varied."""
     sampled, restored = findings.novelty["GAN"], findings.novelty["autoencoder"]
     verdict, figures = apart(sampled.tolist(), restored.tolist(), 1, "in pixel distance")
     if verdict == HOLDS and findings.diversity["GAN"] < findings.diversity["autoencoder"]:
         verdict = DEPENDS
     ratios = ", ".join(f"{name} {ratio:.2f}" for name, ratio in findings.diversity.items())
     means = ", ".join(f"{name} {distances.mean().item():.2f}" for name, distances in findings.novelty.items())
-    text = f"distance of legible images to the nearest training image {figures} ({means}); diversity: {ratios}"
+    text = f"distance of legible images to the nearest training image {figures} ({means}); diversity of all: {ratios}"
     return Verdict("the GAN's images are more creative", verdict, text)
 
 
@@ -94,7 +94,7 @@ def answer(findings: Findings, verdicts: list[Verdict]) -> str:
     lines = [
         f"Halfway between two digits, {better} lies nearer to real images than {worse}: FID of the middles "
         f"{walks[better].midpoint_fid:.2f} against {walks[worse].midpoint_fid:.2f}, real images of the same number "
-        f"{findings.floor:.2f}.",
+        f"{findings.floor['FID']:.2f}.",
         f"{_share(walks[better], 'inside')} and {_share(walks[worse], 'inside')} of the middles lie inside the real "
         f"manifold, and the scorer is sure of a digit in {_share(walks[better], 'legible')} and "
         f"{_share(walks[worse], 'legible')}.",
@@ -125,7 +125,7 @@ def _why(walks: Mapping[str, Judgement], better: str, drawn: str) -> list[str]:
     bends = {
         HOLDS: f"Through the GAN's latents arcs, which keep to the length that latents have, are better ({bend}).",
         FAILS: f"That straight lines cut the latents' length short does no harm: they are better ({bend}).",
-        NOISE: f"Whether the GAN walks on arcs or on straight lines is within the noise ({bend}).",
+        NOISE: f"The difference between arcs and straight lines is within the noise ({bend}).",
     }
     return [likely, bends[verdict]]
 

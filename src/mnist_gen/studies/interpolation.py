@@ -68,7 +68,7 @@ class Interpolation(Study):
         self.plan = Plan(pairs, steps, [(first, second) for first, second in digits], neighbours, seed)
 
     def check(self, data: ImageData, models: Mapping[str, DictConfig]) -> None:
-        """As `Study.check`: fewer real images than neighbours, or a GAN told groups, whose codes tell digits apart."""
+        """As `Study.check`: no more real images than neighbours, or a GAN told groups, whose codes tell digits apart."""
         if len(data.test) <= self.plan.neighbours:
             raise UserError(
                 f"study.neighbours={self.plan.neighbours}: must be less than the {len(data.test)} test images."
@@ -119,7 +119,8 @@ def table(findings: Findings) -> str:
         found |= {figure: values.mean().item() for figure, values in walk.ways.items()}
         found |= {"FID": walk.midpoint_fid, "FID_of_starts": walk.start_fid}
         rows.append([name, *(form.format(found[figure]) for figure, form in COLUMNS.items())])
-    floor = ["real images", f"{findings.floor:.2f}", *[""] * (len(COLUMNS) - 1)]
+    known = findings.floor
+    floor = ["real images", *(form.format(known[name]) if name in known else "" for name, form in COLUMNS.items())]
     return table_of(("middle of the way", *(figure.replace("_", " ") for figure in COLUMNS)), [*rows, floor])
 
 
@@ -134,7 +135,7 @@ def _table_of_chosen(findings: Findings) -> str:
 
 
 def _metrics(findings: Findings) -> fidelity.Metrics:
-    metrics: fidelity.Metrics = {"floor/midpoint_fid": findings.floor}
+    metrics: fidelity.Metrics = {"floor/midpoint_fid": findings.floor["FID"]}
     for name, walk in findings.walks.items():
         metrics |= {f"{name}/start_fid": walk.start_fid, f"{name}/midpoint_fid": walk.midpoint_fid}
         for figure in walk.along:

@@ -104,7 +104,7 @@ class MimicConvolution(_Mimicry):
         channels: that a convolution makes.
         alpha: sharpness of attention where it is to be exact.
         alphas: to try.
-        heads: that a token a pixel may have, one for each pixel of the largest kernel at least; None: any number.
+        heads: most that a token a pixel may have, no fewer than the largest kernel has pixels; None: any number.
 
     Raises:
         UserError: as `_Mimicry`, or there are fewer heads than pixels in a kernel.
