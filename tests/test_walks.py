@@ -197,7 +197,8 @@ def test_the_answer_follows_the_figures():
     assert "between two of them it blends" not in text
     assert "are better (FID 1.50 on arcs, 2.00 on straight lines)" in text
     found = findings(walks={"GAN, spherical": walk(2.0)})
-    assert "between arcs and straight lines is within the noise (FID 2.00 on arcs" in claims.answer(found, claims.judge(found))
+    text = claims.answer(found, claims.judge(found))
+    assert "between arcs and straight lines is within the noise (FID 2.00 on arcs" in text
 
 
 @pytest.mark.parametrize(

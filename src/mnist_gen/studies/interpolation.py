@@ -68,7 +68,7 @@ class Interpolation(Study):
         self.plan = Plan(pairs, steps, [(first, second) for first, second in digits], neighbours, seed)
 
     def check(self, data: ImageData, models: Mapping[str, DictConfig]) -> None:
-        """As `Study.check`: no more real images than neighbours, or a GAN told groups, whose codes tell digits apart."""
+        """As `Study.check`: no more real images than neighbours, or a GAN told groups, which tell digits apart."""
         if len(data.test) <= self.plan.neighbours:
             raise UserError(
                 f"study.neighbours={self.plan.neighbours}: must be less than the {len(data.test)} test images."
