@@ -175,7 +175,7 @@ def _strength(jobs: Sequence[Job]) -> Iterator[Verdict]:
         for job, strengths in _along(jobs, f"{RENDERING}{option}"):
             weakest, *_, strongest = strengths.values()
             if min(len(weakest), len(strongest)) > 1:
-                verdict, _ = apart(_readable(weakest), _readable(strongest))
+                verdict, _ = _more_of_what_can_be("correspondence", weakest, strongest)
                 claim = f"{job.kind}: the larger its {option}, the worse {job.strategy} on {job.pairing} data"
                 yield Verdict(claim, verdict, _listed(strengths, f"{option}:"))
 
@@ -198,7 +198,7 @@ def _listed(cells: Mapping[float, Sequence[Job]], what: str) -> str:
 
 
 def _kinds_of_rendering(jobs: Sequence[Job]) -> Iterator[Verdict]:
-    """What CycleGAN is said to be good at, by the share of digits that are read, of those in true counterparts."""
+    """What CycleGAN is said to be good at: which digits are read and which counterparts found, of those that can be."""
     settings: dict[Setting, dict[str, list[Job]]] = {}
     for job in jobs:
         if (job.strategy, job.pairing) == (CYCLE, "unpaired"):
@@ -207,15 +207,20 @@ def _kinds_of_rendering(jobs: Sequence[Job]) -> Iterator[Verdict]:
         for (good, well), (bad, badly) in itertools.product(renderings.items(), repeat=2):
             claim = GOOD_AT.get((well[0].kind, badly[0].kind))
             if claim is not None and min(len(well), len(badly)) > 1:
-                verdict, text = apart(_readable(well), _readable(badly))
-                shares = " and ".join(spread(alike, "correspondence") for alike in (well, badly))
-                figures = f"the input's digit is read in {shares}; of what can be, {text}"
-                yield Verdict(f"{claim} ({good}; {bad})", verdict, figures)
+                found = [_more_of_what_can_be(figure, well, badly) for figure in ("correspondence", "retrieval")]
+                figures = "; ".join(text for _, text in found)
+                yield Verdict(f"{claim} ({good}; {bad})", together(verdict for verdict, _ in found), figures)
 
 
-def _readable(jobs: Sequence[Job]) -> list[float]:
-    """The share in which the input's digit is read, by that of true counterparts."""
-    return [job.test["correspondence"] / job.floor["correspondence"] for job in jobs]
+def _more_of_what_can_be(figure: str, left: Sequence[Job], right: Sequence[Job]) -> tuple[str, str]:
+    verdict, text = apart(_of_what_can_be(left, figure), _of_what_can_be(right, figure))
+    shares = " and ".join(spread(alike, figure) for alike in (left, right))
+    return verdict, f"{figure} {shares}, of what can be {text}"
+
+
+def _of_what_can_be(jobs: Sequence[Job], figure: str) -> list[float]:
+    """A share, by that of true counterparts."""
+    return [job.test[figure] / job.floor[figure] for job in jobs]
 
 
 def _negated(jobs: Sequence[Job], figure: str) -> list[float]:
