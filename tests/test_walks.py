@@ -9,21 +9,10 @@ from mnist_gen import fidelity
 from mnist_gen.claims import DEPENDS, FAILS, HOLDS
 from mnist_gen.claims import interpolation as claims
 from mnist_gen.errors import UserError
+from mnist_gen.findings import Findings, Judgement, Reference, judge, separability
 from mnist_gen.studies import interpolation as study
 from mnist_gen.studies.interpolation import Interpolation
-from mnist_gen.walks import (
-    Findings,
-    Judgement,
-    Known,
-    Reference,
-    Walker,
-    among,
-    by_label,
-    judge,
-    linear,
-    separability,
-    spherical,
-)  # fmt: skip
+from mnist_gen.walks import Known, Walker, among, by_label, linear, spherical
 from tests.conftest import TINY, error_line, train_py
 from tests.test_autoencoder import FEW as QUICK
 from tests.test_gan import gan

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor
 
 from mnist_gen.claims import DEPENDS, FAILS, HOLDS, NOISE, Verdict, apart, difference
-from mnist_gen.walks import Findings, Judgement
+from mnist_gen.findings import Findings, Judgement
 
 LABELS = "cGAN, label to label"
 EVERY = 0.95  # share from which "every image" holds

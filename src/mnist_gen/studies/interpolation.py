@@ -15,10 +15,11 @@ from mnist_gen.claims import interpolation as claims
 from mnist_gen.claims import markdown
 from mnist_gen.data import NUM_CLASSES, ImageData, to_images
 from mnist_gen.errors import UserError
+from mnist_gen.findings import PARTS, Findings, Plan, measure
 from mnist_gen.gan import GAN
 from mnist_gen.studies import Study
 from mnist_gen.tables import markdown as table_of
-from mnist_gen.walks import PARTS, Findings, Known, Plan, Walker, drawn, encoded, measure, walkers
+from mnist_gen.walks import Known, Walker, drawn, encoded, walkers
 
 COLUMNS = {  # of the table, and how a figure is written
     "FID": "{:.2f}", "FID_of_starts": "{:.2f}", "confidence": "{:.2f}", "legible": "{:.1%}", "third_digit": "{:.1%}",
