@@ -173,6 +173,12 @@ def test_what_is_all_alike_is_not_creative():
     assert "real images 2.00" in creative.figures
 
 
+def test_what_shows_no_digit_is_not_compared_in_novelty():
+    found = findings(novelty={"autoencoder": torch.rand(9), "real images": torch.rand(9)})
+    assert len(verdicts(found)) == 9
+    assert not any("creative" in claim for claim in verdicts(found))
+
+
 def test_the_answer_follows_the_figures():
     found = findings()
     text = claims.answer(found, claims.judge(found))

@@ -83,12 +83,12 @@ def judge(scorer: fidelity.Scorer, walks: Tensor, first: Tensor, second: Tensor,
     chances = scorer.head(features).softmax(dim=1)
     top = chances.max(dim=1).values
     balls = fidelity.balls_around(features, reference.features, reference.radii)
-    legible = top >= LEGIBLE
+    sure = top >= LEGIBLE
     along = {
         "confidence": top,
         "entropy": -(chances * chances.clamp_min(1e-12).log()).sum(dim=1),
-        "legible": legible.float(),
-        "third_digit": (legible & (digits != first.repeat(steps)) & (digits != second.repeat(steps))).float(),
+        "legible": sure.float(),
+        "third_digit": (sure & (digits != first.repeat(steps)) & (digits != second.repeat(steps))).float(),
         "sharpness": fidelity.sharpness(images),
         "nearest": fidelity.nearest_distance(images, reference.training),
         "inside": (balls > 0).float(),
@@ -229,7 +229,7 @@ def _middles(walker: Walker, scorer: fidelity.Scorer, pair: tuple[int, int], pla
 def _novelty(
     known: Mapping[str, Known], scorer: fidelity.Scorer, real: ImageSet, training: ImageSet, count: int
 ) -> dict[str, Tensor]:
-    """What is no digit is new as well: it does not count."""
+    """What is no digit is new as well: it does not count. A model that makes none is left out."""
     shown = {name: points.images[:count] for name, points in known.items()} | {REAL: to_images(real.images[:count])}
     read = {name: images[legible(scorer, images)] for name, images in shown.items()}
-    return {name: fidelity.nearest_distance(images, training.images) for name, images in read.items()}
+    return {name: fidelity.nearest_distance(images, training.images) for name, images in read.items() if len(images)}

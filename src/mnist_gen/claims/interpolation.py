@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+import torch
 from torch import Tensor
 
 from mnist_gen.claims import DEPENDS, FAILS, HOLDS, NOISE, Verdict, apart, difference
@@ -29,7 +30,7 @@ def judge(findings: Findings) -> list[Verdict]:
         _paired(third, drawn.between("third_digit"), coded.between("third_digit")),
         _apart(f"{apart_by} (linear probe)", codes["linear"], latents["linear"]),
         _apart(f"{apart_by} (neighbours)", codes["knn"], latents["knn"]),
-        _creative(findings),
+        *_creative(findings),
     ]
 
 
@@ -70,16 +71,18 @@ def _every_digit(claim: str, walk: Judgement) -> Verdict:
     return Verdict(claim, HOLDS if between >= EVERY else FAILS, text)
 
 
-def _creative(findings: Findings) -> Verdict:
+def _creative(findings: Findings) -> Iterator[Verdict]:
     """Whether what is legible lies further from the training images, and all is no less varied."""
-    sampled, restored = findings.novelty["GAN"], findings.novelty["autoencoder"]
+    sampled, restored = (findings.novelty.get(name, torch.empty(0)) for name in ("GAN", "autoencoder"))
+    if min(len(sampled), len(restored)) < 2:
+        return
     verdict, figures = apart(sampled.tolist(), restored.tolist(), 1, "in pixel distance")
     if verdict == HOLDS and findings.diversity["GAN"] < findings.diversity["autoencoder"]:
         verdict = DEPENDS
     ratios = ", ".join(f"{name} {ratio:.2f}" for name, ratio in findings.diversity.items())
     means = ", ".join(f"{name} {distances.mean().item():.2f}" for name, distances in findings.novelty.items())
     text = f"distance of legible images to the nearest training image {figures} ({means}); diversity of all: {ratios}"
-    return Verdict("the GAN's images are more creative", verdict, text)
+    yield Verdict("the GAN's images are more creative", verdict, text)
 
 
 def answer(findings: Findings, verdicts: list[Verdict]) -> str:
