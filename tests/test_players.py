@@ -7,12 +7,15 @@ from torch import nn
 from mnist_gen.errors import UserError
 from mnist_gen.networks import Decoder, PixelShuffleDecoder
 from mnist_gen.players import (
+    WEIGHT_OF_DEVIATION,
     CodeDiscriminator,
     CodeGenerator,
     Discriminator,
     Generator,
+    GroupDeviation,
     Mapping,
     PatchDiscriminator,
+    StackDiscriminator,
     label_code,
 )
 from tests.test_networks import IMAGES, LABELS, count
@@ -190,3 +193,24 @@ def test_a_patch_discriminator_looks_at_patches():
     assert int(rows.max() - rows.min() + 1) == int(columns.max() - columns.min() + 1) == 20
     with pytest.raises(UserError, match="model.discriminator.channels=0: must be at least 1"):
         PatchDiscriminator(planes=1, channels=0)
+
+
+def test_a_group_of_images_that_are_alike_gives_itself_away():
+    features = torch.tensor([[0.0, 4.0], [2.0, 4.0], [5.0, 5.0], [5.0, 5.0]])
+    shown = GroupDeviation(2)(features)
+    assert torch.equal(shown[:, :2], features)
+    assert shown[:, 2].tolist() == pytest.approx([WEIGHT_OF_DEVIATION * 0.5] * 2 + [0.0] * 2, abs=1e-3)
+    with pytest.raises(UserError, match="model.discriminator.group=3: must be a divisor of data.batch_size"):
+        GroupDeviation(3)(features)
+
+
+def test_a_stack_discriminator_looks_at_groups_if_it_is_asked_to():
+    torch.manual_seed(0)
+    images, one = torch.rand(4, 1, 32, 32), torch.rand(1, 1, 32, 32)
+    mixed = torch.cat([images[:1], one.expand(3, 1, 32, 32)])
+    alone, grouped = (StackDiscriminator(planes=1, channels=2, group=group) for group in (1, 4))
+    assert count(grouped) == count(alone) + 1
+    assert torch.allclose(alone(images)[0], alone(mixed)[0], atol=1e-6)
+    assert (grouped(images)[0] - grouped(mixed)[0]).abs() > 1e-4
+    with pytest.raises(UserError, match="model.discriminator.group=0: must be at least 1"):
+        StackDiscriminator(planes=1, channels=2, group=0)

@@ -16,7 +16,7 @@ from mnist_gen.classifier import Classifier
 from mnist_gen.data import ImageSet
 from mnist_gen.errors import UserError
 from mnist_gen.losses import Relativistic
-from mnist_gen.networks import Scorer, Translator
+from mnist_gen.networks import EncoderDecoder, Scorer, UNet
 from mnist_gen.pairs import ImagePairs
 from mnist_gen.players import StackDiscriminator
 from mnist_gen.renderings import Outline
@@ -31,6 +31,7 @@ STRATEGIES = {
     "cgan": Strategy("pairs", 10.0, 0.0, 0.0),
     "cyclegan": Strategy("outputs", 0.0, 10.0, 5.0),
 }
+BECOMES = [f"becomes_{digit}" for digit in range(10)]
 TINY = (
     *("model.generator.channels=2", "model.generator.blocks=1", "model.discriminator.channels=2"),
     *(
@@ -47,7 +48,7 @@ def translation(strategy: Strategy) -> Translation:
     torch.manual_seed(0)
     return Translation(
         strategy,
-        generator=partial(Translator, channels=2, blocks=1),
+        generator=partial(UNet, channels=2, blocks=1),
         discriminator=partial(StackDiscriminator, channels=2),
         loss=Relativistic(),
         generator_optimizer=partial(torch.optim.SGD, lr=0.1),
@@ -153,6 +154,31 @@ def test_the_reader_comes_from_a_classifier_and_stays(monkeypatch):
     assert all(torch.equal(value, before[name]) for name, value in model.reader.state_dict().items())
 
 
+def test_which_digit_each_one_becomes(monkeypatch):
+    """Of three threes two are read as eights, of two fives both as fives; digits that are not there become 0."""
+    model, logged = translation(STRATEGIES["gan"]), {}
+    monkeypatch.setattr(model, "log_dict", lambda values, **_: logged.update(values))
+    monkeypatch.setattr(model, "_log", lambda *_: torch.tensor([8, 3, 8, 5, 5]))
+    model._made = [(torch.zeros(5, 1, 32, 32), torch.zeros(5, 1, 32, 32), torch.tensor([3, 3, 3, 5, 5]))]
+    model.on_test_epoch_end()
+    assert logged == {f"test/{name}": {3: 8.0, 5: 5.0}.get(digit, 0.0) for digit, name in enumerate(BECOMES)}
+    assert (model.becomes[3, 8], model.becomes[3, 3], model.becomes.sum()) == (2, 1, 5)
+
+
+def test_an_encoder_decoder_knows_an_image_by_its_code_alone():
+    torch.manual_seed(0)
+    network = EncoderDecoder(code_dim=3, encoder_channels=2, decoder_channels=4).eval()
+    codes = []
+    network.decoder.register_forward_pre_hook(lambda _, inputs: codes.append(inputs[0]))
+    made = network(torch.rand(5, 1, 32, 32) * 2 - 1)
+    assert made.shape == (5, 1, 32, 32)
+    assert -1 < made.min() < made.max() < 1
+    assert [code.shape for code in codes] == [(5, 3)]
+    network.train()(torch.rand(50, 1, 32, 32))
+    assert torch.allclose(codes[1].mean(dim=0), torch.zeros(3), atol=1e-5)
+    assert torch.allclose(codes[1].std(dim=0, correction=0), torch.ones(3), atol=1e-2)
+
+
 def test_correspondence_of_counterparts_and_of_strangers():
     torch.manual_seed(0)
     scorer, images = fidelity.load_scorer(None, "MNIST"), torch.rand(20, 1, 32, 32)
@@ -187,13 +213,26 @@ def reader(fit, tmp_path):
     return tmp_path / "reader/checkpoints/best.ckpt"
 
 
+def test_a_bottleneck_is_trained_as_its_experiments_say(fit, tmp_path, reader):
+    narrow = ["model.generator.code_dim=3", "model.generator.encoder_channels=2", "model.generator.decoder_channels=2"]
+    words = [f"reader.ckpt={reader}", *narrow, *TINY[2:]]
+    fit(tmp_path / "gan", "experiment=bottleneck/gan", "model.discriminator.group=4", *words, tiny=False)
+    fit(tmp_path / "cgan", "experiment=bottleneck/cgan", *words, tiny=False)
+    models = [checkpoint.load(tmp_path / f"{name}/checkpoints/last.ckpt") for name in ("gan", "cgan")]
+    assert [model.strategy.sees for model in models] == ["outputs", "pairs"]
+    assert all(isinstance(model.averaged, EncoderDecoder) for model in models)
+    with pytest.raises(UserError, match="model.discriminator.group=16: must be a divisor of data.batch_size"):
+        fit(tmp_path / "wrong", "experiment=bottleneck/gan", *words, tiny=False)
+
+
 @pytest.mark.parametrize("name", ["translate_l1_paired", "translate_cyclegan_unpaired"])
 def test_what_a_run_leaves(fit, tmp_path, reader, name, capsys):
     fit(tmp_path / "run", f"experiment={name}", f"reader.ckpt={reader}", *TINY, tiny=False)
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())["metrics"]
-    assert {"fid", "correspondence", "l1", "ssim", "retrieval"} == {
+    assert {"fid", "correspondence", "l1", "ssim", "retrieval", *BECOMES} == {
         key.removeprefix("test/") for key in metrics if key.startswith("test/")
     }
+    assert all(metrics[f"test/{name}"] in range(10) for name in BECOMES)
     assert metrics["floor/l1"] == 0
     assert metrics["floor/fid"] > 0  # by other images, not by themselves
     assert re.search(r"^l1 +\d\.\d{4} +0\.0000$", capsys.readouterr().out, flags=re.MULTILINE)
@@ -203,6 +242,7 @@ def test_what_a_run_leaves(fit, tmp_path, reader, name, capsys):
     assert all(word in hparams for word in (b"pairing", b"rendering", b"Outline", b"rendering.width"))
     assert b"root" not in hparams
     assert (tmp_path / "run/figures/translation.png").exists()
+    assert (tmp_path / "run/figures/becomes.png").exists()
     again = checkpoint.load(tmp_path / "run/checkpoints/last.ckpt")
     assert isinstance(again, Translation)
     images = torch.rand(2, 1, 32, 32)
@@ -219,7 +259,10 @@ def test_another_set_is_translated_into_without_counterparts(fit, tmp_path):
     fit(tmp_path / "sweep/gan", *words, reader, tiny=False)
     fit(tmp_path / "sweep/loose", *words, reader, "data.pairing=loose", tiny=False)
     metrics = json.loads((tmp_path / "sweep/gan/metrics.json").read_text())["metrics"]
-    assert {key for key in metrics if key.startswith("test/")} == {"test/fid", "test/correspondence"}
+    assert {key for key in metrics if key.startswith("test/")} - {f"test/{name}" for name in BECOMES} == {
+        "test/fid",
+        "test/correspondence",
+    }
     fit(tmp_path, "task=claims", f"sweep={tmp_path}/sweep", task="claims", tiny=False)
     assert "| MNIST | GAN-like | loose |" in (tmp_path / "sweep/claims.md").read_text()
     assert (tmp_path / "sweep/translations_MNIST.png").stat().st_size > 1000
@@ -274,13 +317,21 @@ def test_a_translation_without_a_reader_ends_in_one_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("word", "message"),
+    ("words", "message"),
     [
         ("model.generator.channels=0", "model.generator.channels=0: must be at least 1"),
         ("model.generator.blocks=-1", "model.generator.blocks=-1: must be at least 0"),
+        (
+            "model/generator=encoder_decoder model.generator.code_dim=0",
+            "model.generator.code_dim=0: must be at least 1",
+        ),
+        (
+            "model/generator=encoder_decoder model.generator.decoder_channels=1",
+            "model.generator.decoder_channels=1: must be at least 2",
+        ),
         ("model.discriminator.channels=0", "model.discriminator.channels=0: must be at least 1"),
     ],
 )
-def test_impossible_networks_are_refused(word, message):
+def test_impossible_networks_are_refused(words, message):
     with pytest.raises((UserError, InstantiationException), match=message):
-        instantiate(composed("experiment=translate_gan_paired", word).model)
+        instantiate(composed("experiment=translate_gan_paired", *words.split()).model)

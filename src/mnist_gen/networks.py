@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mnist_gen.data import CHUNK, NUM_CLASSES
+from mnist_gen.data import CHUNK, NUM_CLASSES, to_signed
 from mnist_gen.errors import UserError
 
 Norm = Callable[[int], nn.Module]  # makes a normalisation of so many channels
@@ -164,11 +164,11 @@ def _doubled(channels: int, out_channels: int, norm: Norm = nn.BatchNorm2d) -> l
     ]
 
 
-class Translator(nn.Module):
-    """Images in [-1, 1] -> images in [-1, 1], (N, 1, 32, 32): a U-Net of two scales (Ronneberger et al. 2015).
+class UNet(nn.Module):
+    """Images in [-1, 1] -> images in [-1, 1], (N, 1, 32, 32), at two scales (Ronneberger et al. 2015).
 
-    Each image is normalised by itself (Ulyanov et al. 2016): in a cycle the network also sees images of the class it
-    makes, and a batch's statistics would be of both.
+    It hands each pixel on to where it came from. Each image is normalised by itself (Ulyanov et al. 2016): in a cycle
+    the network also sees images of the class it makes, and a batch's statistics would be of both.
 
     Args:
         channels: width at half resolution; double that at a quarter.
@@ -180,9 +180,7 @@ class Translator(nn.Module):
 
     def __init__(self, channels: int, blocks: int) -> None:
         super().__init__()
-        for key, value, least in (("channels", channels, 1), ("blocks", blocks, 0)):
-            if value < least:
-                raise UserError(f"model.generator.{key}={value}: must be at least {least}.")
+        _at_least(channels=(channels, 1), blocks=(blocks, 0))
         norm = partial(nn.InstanceNorm2d, affine=True)
         self.enter = nn.Sequential(nn.PixelUnshuffle(2), *_normed(4, channels, 3, norm=norm))  # (N, channels, 16, 16)
         self.inner = nn.Sequential(
@@ -200,6 +198,32 @@ class Translator(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         entered = self.enter(images)
         return self.leave(torch.cat([entered, self.inner(entered)], dim=1))
+
+
+class EncoderDecoder(nn.Module):
+    """Images in [-1, 1] -> images in [-1, 1], (N, 1, 32, 32), through a code.
+
+    Isola et al. (2017) have it beside the U-Net. What is not in the code is lost, and where a pixel was, too.
+
+    Args:
+        code_dim: length of the code.
+        encoder_channels: width of the encoder at half resolution, see `WideEncoder`.
+        decoder_channels: width of the decoder at its lowest resolution, see `PixelShuffleDecoder`.
+
+    Raises:
+        UserError: no code, or no channels.
+    """
+
+    def __init__(self, code_dim: int, encoder_channels: int, decoder_channels: int) -> None:
+        super().__init__()
+        _at_least(code_dim=(code_dim, 1))
+        _at_least(encoder_channels=(encoder_channels, 1), decoder_channels=(decoder_channels, 2))
+        self.encoder = WideEncoder(code_dim, encoder_channels)
+        self.standardize = nn.BatchNorm1d(code_dim, affine=False)  # as the latents that such a decoder takes
+        self.decoder = PixelShuffleDecoder(code_dim, decoder_channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return to_signed(self.decoder(self.standardize(self.encoder(images))).sigmoid())
 
 
 class Residual(nn.Module):
@@ -248,6 +272,13 @@ class Probe(nn.Sequential):
             nn.Flatten(),
             nn.Linear(1024, NUM_CLASSES),
         )
+
+
+def _at_least(**sizes: tuple[int, int]) -> None:
+    """Refuses a translator's size below its least."""
+    for key, (value, least) in sizes.items():
+        if value < least:
+            raise UserError(f"model.generator.{key}={value}: must be at least {least}.")
 
 
 def _normed(

@@ -15,6 +15,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 LABELS = ("onehot", "embedding")
 CONCATS = ("before", "after")
 LASTS = ("sigmoid", "conv_tanh")
+SMALLEST_VARIANCE = 1e-8  # a root has no slope at 0
+WEIGHT_OF_DEVIATION = 8  # so that one number among a thousand counts from the start
 STARTS = ("scratch", "pretrained", "pretrained_frozen")
 
 
@@ -243,15 +245,42 @@ class StackDiscriminator(nn.Sequential):
     Args:
         planes: images that are looked at together.
         channels: width of the first convolution; it doubles twice.
+        group: images whose features' deviation each of them is shown, see `GroupDeviation`; 1: none.
 
     Raises:
-        UserError: no channels.
+        UserError: no channels, or no group.
     """
 
-    def __init__(self, planes: int, channels: int) -> None:
-        _check_channels(channels)
+    def __init__(self, planes: int, channels: int, group: int = 1) -> None:
+        _check_size("channels", channels)
+        _check_size("group", group)
+        features = channels * 64
         body = _halving(planes, channels, ACTIVATIONS["leaky_relu"])
-        super().__init__(body, nn.Linear(channels * 64, 1), nn.Flatten(0))
+        alike = [GroupDeviation(group)] if group > 1 else []
+        super().__init__(body, *alike, nn.Linear(features + len(alike), 1), nn.Flatten(0))
+
+
+class GroupDeviation(nn.Module):
+    """Features (N, F) -> (N, F + 1): beside each, how far those of its group lie apart (Karras et al. 2018).
+
+    Images that are too much alike give themselves away by it. Groups follow each other, so that real and made images
+    of a batch do not mix.
+
+    Args:
+        group: images in one, a divisor of the batch.
+    """
+
+    def __init__(self, group: int) -> None:
+        super().__init__()
+        self.group = group
+
+    def forward(self, features: Tensor) -> Tensor:
+        if len(features) % self.group:
+            raise UserError(f"model.discriminator.group={self.group}: must be a divisor of data.batch_size.")
+        groups = features.reshape(-1, self.group, features.shape[1])
+        deviations = (groups.var(dim=1, correction=0) + SMALLEST_VARIANCE).sqrt().mean(dim=1)
+        beside = WEIGHT_OF_DEVIATION * deviations.repeat_interleave(self.group)
+        return torch.cat([features, beside[:, None]], dim=1)
 
 
 class PatchDiscriminator(nn.Sequential):
@@ -268,7 +297,7 @@ class PatchDiscriminator(nn.Sequential):
     """
 
     def __init__(self, planes: int, channels: int) -> None:
-        _check_channels(channels)
+        _check_size("channels", channels)
         active = ACTIVATIONS["leaky_relu"]
         super().__init__(
             nn.PixelUnshuffle(2),  # (N, 4 planes, 16, 16)
@@ -282,9 +311,9 @@ class PatchDiscriminator(nn.Sequential):
         )
 
 
-def _check_channels(channels: int) -> None:
-    if channels < 1:
-        raise UserError(f"model.discriminator.channels={channels}: must be at least 1.")
+def _check_size(key: str, size: int) -> None:
+    if size < 1:
+        raise UserError(f"model.discriminator.{key}={size}: must be at least 1.")
 
 
 def _halving(planes: int, channels: int, active: Callable[[], nn.Module]) -> nn.Sequential:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.callbacks import Callback
+from sklearn.metrics import confusion_matrix
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -141,6 +143,7 @@ class Translation(L.LightningModule):
         self.warmup, self.decay_from, self.ema_decay = warmup, decay_from, ema_decay
         self._made: list[tuple[Tensor, Tensor, Tensor]] = []  # translations, their counterparts, labels
         self._known_of_b: Tensor | None = None  # features, once they are asked for
+        self.becomes = np.zeros((NUM_CLASSES, NUM_CLASSES), int)  # a row an input's digit, a column what it was read as
 
     def start_from(self, classifier: L.LightningModule) -> None:
         """Takes the classifier of B, by which translations are read."""
@@ -235,26 +238,30 @@ class Translation(L.LightningModule):
         self._log("val", *self._looked_at())
 
     def on_test_epoch_end(self) -> None:
-        """Logs `test/*`, and as `floor/*` what the counterparts themselves get."""
+        """Logs `test/*`, which digit each one mostly becomes too, and as `floor/*` what the counterparts get."""
         made, wanted, labels = self._looked_at()
         self._log("floor", wanted, wanted, labels)
-        self._log("test", made, wanted, labels)
+        digits = self._log("test", made, wanted, labels)
+        self.becomes = confusion_matrix(labels.cpu(), digits.cpu(), labels=range(NUM_CLASSES))
+        mostly = {f"test/becomes_{digit}": float(read) for digit, read in enumerate(self.becomes.argmax(axis=1))}
+        self.log_dict(mostly, logger=False)
 
     def _looked_at(self) -> list[Tensor]:
         """Translations, their counterparts and labels of the whole pass."""
         made, self._made = self._made, []
         return [torch.cat(part) for part in zip(*made, strict=True)]
 
-    def _log(self, split: str, made: Tensor, wanted: Tensor, labels: Tensor) -> None:
+    def _log(self, split: str, made: Tensor, wanted: Tensor, labels: Tensor) -> Tensor:
         """Realism by other images of B, so that it says nothing of whose counterpart a translation is; then that.
 
-        Where there are no true counterparts, the digit that is read is all.
+        Where there are no true counterparts, the digit that is read is all. Returns the digits.
         """
         features, digits = fidelity.read(self.reader, made)
         found = {"fid": fidelity.fid(features, self._features_of_b())}
         corresponding = fidelity.correspondence(digits, labels, made, wanted)
         found |= corresponding if self._data.true_counterparts else {"correspondence": corresponding["correspondence"]}
         self.log_dict({f"{split}/{name}": value for name, value in found.items()}, logger=False)
+        return digits
 
     def _features_of_b(self) -> Tensor:
         if self._known_of_b is None:
@@ -289,12 +296,16 @@ class DrawTranslation(Callback):
             writer.add_image("translated", rows, epochs_done(trainer))
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """As figures/translation.png."""
+        """As figures/translation.png; and becomes.png, which digits are read in the translations of each digit."""
         if trainer.is_global_zero:
+            assert isinstance(pl_module, Translation)
             rows, data = _rows(trainer, pl_module), trainer.datamodule  # type: ignore[attr-defined]
+            folder = run_folder(trainer) / "figures"
             names = ("input", "output", "truth" if data.true_counterparts else "of its class")
             picture = figures.grid(rows, NUM_CLASSES, "Test images translated", names, "0123456789")
-            figures.save(picture, run_folder(trainer) / "figures" / "translation.png")
+            figures.save(picture, folder / "translation.png")
+            title = "Test images: digit, and what is read in its translation,\nin % of the digit"
+            figures.save(figures.confusion(pl_module.becomes, title, "digit translated"), folder / "becomes.png")
 
 
 def _rows(trainer: L.Trainer, module: L.LightningModule) -> Tensor:
