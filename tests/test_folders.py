@@ -2,8 +2,9 @@ import csv
 import json
 
 import pytest
+from hydra import compose, initialize_config_dir
 
-from mnist_gen.folders import summarise
+from mnist_gen.folders import Folders, summarise
 from tests.conftest import CONF, train_py
 
 
@@ -130,3 +131,22 @@ def test_swept_experiments_take_keys_that_only_they_have(tmp_path):
         "error: data.labels=9: must be from 10, one a digit, to 55000.",
         "error: data.labels=25: balanced digits need a multiple of 10, or data.balanced=false.",
     ]
+
+
+def run_folder(folder, *words) -> str:
+    """Where a run goes whose configuration says `folder`."""
+    with initialize_config_dir(CONF, version_base="1.3"):
+        cfg = compose("train", overrides=["experiment=gan", *words], return_hydra_config=True)
+    if "task=sample" not in words:
+        cfg.hydra.run.dir = f"{folder}/${{hydra:runtime.choices.experiment}}"
+    Folders().on_run_start(cfg)
+    return cfg.hydra.run.dir
+
+
+def test_two_runs_of_the_same_second_have_a_folder_each(tmp_path):
+    now = tmp_path / "gan"
+    assert [run_folder(tmp_path) for _ in range(3)] == [str(now), f"{now}-2", f"{now}-3"]
+    assert run_folder(tmp_path, f"hydra.run.dir={now}") == str(now)  # named: the same run goes on there
+    assert run_folder(tmp_path, "task=sample") == "."  # it has no folder of its own
+    (tmp_path / "file").touch()
+    assert run_folder(tmp_path / "file") == f"{tmp_path}/file/gan"  # what is wrong with it is said later

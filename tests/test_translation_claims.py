@@ -90,7 +90,7 @@ def test_verdicts(leave, tmp_path):
         leave("conditional GAN", "unpaired", seed, 0.1 + wobble, retrieval=0.1 + wobble, fid=20 + wobble)
         leave("CycleGAN", "unpaired", seed, 0.95, retrieval=0.8 + wobble)
         leave("CycleGAN", "paired", seed, 0.95 + wobble, retrieval=0.6 + wobble)
-    which = "makes of another is up to the seed, on"
+    which = "which digit a GAN-like network makes of another is up to the seed, on"
     real = "a GAN-like network's images on"
     assert verdicts(tmp_path) == {
         "a GAN-like network works on paired, loose and unpaired data": DEPENDS,  # they look right and read wrong
@@ -101,9 +101,7 @@ def test_verdicts(leave, tmp_path):
         "conditional GAN gains from upgrading its data from unpaired to paired": HOLDS,
         "CycleGAN gains from upgrading its data from unpaired to paired": DEPENDS,
         "CycleGAN works less well on paired data than on unpaired": DEPENDS,  # retrieval says so, what is read does not
-        **{f"which digit a GAN-like network {which} {pairing} data": FAILS
-           for pairing in ("paired", "loose", "unpaired")},
-        **{f"which digit CycleGAN {which} {pairing} data": FAILS for pairing in ("paired", "unpaired")},
+        **{f"{which} {pairing} data": FAILS for pairing in ("paired", "loose", "unpaired")},
         **{f"{real} {pairing} data are as real as CycleGAN's": HOLDS for pairing in ("paired", "unpaired")},
         **{f"{real} {pairing} data are as real as a conditional GAN's on pairs": HOLDS
            for pairing in ("paired", "loose", "unpaired")},
@@ -119,8 +117,6 @@ def test_what_fails_and_what_is_noise(leave, tmp_path):
         "a conditional GAN without L1 fails on unpaired data": FAILS,
         "CycleGAN works on unpaired data": FAILS,
         "CycleGAN works less well on loose data than on unpaired": NOISE,
-        "which digit CycleGAN makes of another is up to the seed, on loose data": FAILS,
-        "which digit CycleGAN makes of another is up to the seed, on unpaired data": FAILS,
     }
 
 
@@ -134,8 +130,7 @@ def test_what_seeds_and_realism_decide(leave, tmp_path):
     claim = "which digit a GAN-like network makes of another is up to the seed, on unpaired data"
     assert found[claim] == (
         HOLDS,
-        "the input's digit is read in 0.0% to 60.0% of the outputs of 3 runs; 2 of 10 digits become another one by "
-        "another seed (3: 8, 3, 3; 9: 0, 1, 2)",
+        "the input's digit is read in 0.0% to 60.0% of the outputs of 3 runs; 3 becomes 8, 3, 3; 9 becomes 0, 1, 2",
     )
     claim = "a GAN-like network's images on unpaired data are as real as a conditional GAN's on pairs"
     assert found[claim] == (HOLDS, "0.9 to 1.0 times its FID")

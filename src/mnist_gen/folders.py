@@ -1,16 +1,18 @@
 """Where runs and sweeps write, and what a sweep adds up to. Hydra imports this before each job: it imports no torch."""
 
+import copy
 import csv
 import hashlib
 import json
 import re
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
@@ -37,10 +39,17 @@ class Folders(Callback):
         self.fixed: list[str] = []
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """A run that goes on from a checkpoint goes on in its folder, `<run>/checkpoints/<name>.ckpt`."""
+        """A run that goes on from a checkpoint goes on in its folder, `<run>/checkpoints/<name>.ckpt`.
+
+        A folder named after the time is taken: two runs may start in the same second.
+        """
+        named = any(str(word).startswith("hydra.run.dir=") for word in config.hydra.overrides.hydra)
         if config.task == "fit" and config.ckpt is not None:
             config.hydra.run.dir = str(Path(config.ckpt).absolute().parents[1])
             config.hydra.output_subdir = None  # the run's own .hydra stays
+        elif not named and config.hydra.output_subdir is not None:
+            HydraConfig.instance().set_config(copy.deepcopy(config))  # the name says which experiment was chosen
+            config.hydra.run.dir = str(_taken(Path(config.hydra.run.dir)))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Names the sweep after its experiments and the fixed overrides, and each job after the swept ones.
@@ -66,6 +75,20 @@ class Folders(Callback):
         """After each job of a sweep: its summary.csv, .md and .png over all jobs so far."""
         if config.hydra.mode and config.hydra.mode.name == "MULTIRUN":
             summarise(Path(config.hydra.sweep.dir), self.swept, self.fixed)
+
+
+def _taken(folder: Path) -> Path:
+    """The folder, made now, or one numbered from 2 on if somebody else made it."""
+    for number in count(1):
+        own = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        try:
+            own.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError:
+            break  # Hydra cannot make it either, and it is said then
+        return own
+    return folder
 
 
 def _quiet(name: str) -> str:
