@@ -3,6 +3,7 @@ import json
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 
 from mnist_gen.folders import Folders, summarise
 from tests.conftest import CONF, train_py
@@ -134,10 +135,11 @@ def test_swept_experiments_take_keys_that_only_they_have(tmp_path):
 
 
 def run_folder(folder, *words) -> str:
-    """Where a run goes whose configuration says `folder`."""
+    """Where a run goes whose configuration says `folder`, as the first in its process."""
+    HydraConfig.instance().cfg = None
     with initialize_config_dir(CONF, version_base="1.3"):
         cfg = compose("train", overrides=["experiment=gan", *words], return_hydra_config=True)
-    if "task=sample" not in words:
+    if words == ():
         cfg.hydra.run.dir = f"{folder}/${{hydra:runtime.choices.experiment}}"
     Folders().on_run_start(cfg)
     return cfg.hydra.run.dir
@@ -146,7 +148,9 @@ def run_folder(folder, *words) -> str:
 def test_two_runs_of_the_same_second_have_a_folder_each(tmp_path):
     now = tmp_path / "gan"
     assert [run_folder(tmp_path) for _ in range(3)] == [str(now), f"{now}-2", f"{now}-3"]
-    assert run_folder(tmp_path, f"hydra.run.dir={now}") == str(now)  # named: the same run goes on there
+    for sign in ("", "++"):
+        assert run_folder(tmp_path, f"{sign}hydra.run.dir={now}") == str(now)  # named: the same run goes on there
     assert run_folder(tmp_path, "task=sample") == "."  # it has no folder of its own
+    assert run_folder(tmp_path, f"ckpt={now}/checkpoints/last.ckpt") == str(now)
     (tmp_path / "file").touch()
     assert run_folder(tmp_path / "file") == f"{tmp_path}/file/gan"  # what is wrong with it is said later

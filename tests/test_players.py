@@ -12,8 +12,8 @@ from mnist_gen.players import (
     CodeGenerator,
     Discriminator,
     Generator,
-    GroupDeviation,
     Mapping,
+    MinibatchDeviation,
     PatchDiscriminator,
     StackDiscriminator,
     label_code,
@@ -197,11 +197,14 @@ def test_a_patch_discriminator_looks_at_patches():
 
 def test_a_group_of_images_that_are_alike_gives_itself_away():
     features = torch.tensor([[0.0, 4.0], [2.0, 4.0], [5.0, 5.0], [5.0, 5.0]])
-    shown = GroupDeviation(2)(features)
+    shown = MinibatchDeviation(2)(features)
     assert torch.equal(shown[:, :2], features)
     assert shown[:, 2].tolist() == pytest.approx([WEIGHT_OF_DEVIATION * 0.5] * 2 + [0.0] * 2, abs=1e-3)
+    features = torch.ones(2, 2, requires_grad=True)
+    MinibatchDeviation(2)(features).sum().backward()
+    assert features.grad.isfinite().all()
     with pytest.raises(UserError, match="model.discriminator.group=3: must be a divisor of data.batch_size"):
-        GroupDeviation(3)(features)
+        MinibatchDeviation(3)(features)
 
 
 def test_a_stack_discriminator_looks_at_groups_if_it_is_asked_to():

@@ -41,15 +41,15 @@ class Folders(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """A run that goes on from a checkpoint goes on in its folder, `<run>/checkpoints/<name>.ckpt`.
 
-        A folder named after the time is taken: two runs may start in the same second.
+        A folder named after the time is made at once, under another name if it is there: two runs may start in the
+        same second.
         """
-        named = any(str(word).startswith("hydra.run.dir=") for word in config.hydra.overrides.hydra)
         if config.task == "fit" and config.ckpt is not None:
             config.hydra.run.dir = str(Path(config.ckpt).absolute().parents[1])
             config.hydra.output_subdir = None  # the run's own .hydra stays
-        elif not named and config.hydra.output_subdir is not None:
+        elif not _named(config, "hydra.run.dir") and config.hydra.output_subdir is not None:
             HydraConfig.instance().set_config(copy.deepcopy(config))  # the name says which experiment was chosen
-            config.hydra.run.dir = str(_taken(Path(config.hydra.run.dir)))
+            config.hydra.run.dir = str(_made(Path(config.hydra.run.dir)))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Names the sweep after its experiments and the fixed overrides, and each job after the swept ones.
@@ -67,7 +67,7 @@ class Folders(Callback):
         name = "_".join([experiments, *(words[o.key_or_group] for o in fixed if o.key_or_group != "experiment")])
         folder = Path(config.root).resolve() / "outputs" / "sweeps" / _quiet(name)
         config.hydra.overrides.hydra.append(f"hydra.job.config.override_dirname.exclude_keys=[{','.join(self.fixed)}]")
-        if not any(str(word).startswith("hydra.sweep.dir=") for word in config.hydra.overrides.hydra):
+        if not _named(config, "hydra.sweep.dir"):
             config.hydra.sweep.dir = str(folder)
             config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{folder}'")
 
@@ -77,8 +77,13 @@ class Folders(Callback):
             summarise(Path(config.hydra.sweep.dir), self.swept, self.fixed)
 
 
-def _taken(folder: Path) -> Path:
-    """The folder, made now, or one numbered from 2 on if somebody else made it."""
+def _named(config: DictConfig, key: str) -> bool:
+    """Whether the command line says where to write."""
+    return any(str(word).lstrip("+").startswith(f"{key}=") for word in config.hydra.overrides.hydra)
+
+
+def _made(folder: Path) -> Path:
+    """The folder, made now, or one numbered from 2 on where another run made it."""
     for number in count(1):
         own = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
         try:

@@ -1,4 +1,4 @@
-"""Encoders, decoders and classifiers. They know nothing of training; images are (N, 1, 32, 32)."""
+"""Encoders, decoders, classifiers and translators. They know nothing of training; images are (N, 1, 32, 32)."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mnist_gen.data import CHUNK, NUM_CLASSES, to_signed
+from mnist_gen.data import CHUNK, NUM_CLASSES, to_signed, to_unit
 from mnist_gen.errors import UserError
 
 Norm = Callable[[int], nn.Module]  # makes a normalisation of so many channels
@@ -167,8 +167,8 @@ def _doubled(channels: int, out_channels: int, norm: Norm = nn.BatchNorm2d) -> l
 class UNet(nn.Module):
     """Images in [-1, 1] -> images in [-1, 1], (N, 1, 32, 32), at two scales (Ronneberger et al. 2015).
 
-    It hands each pixel on to where it came from. Each image is normalised by itself (Ulyanov et al. 2016): in a cycle
-    the network also sees images of the class it makes, and a batch's statistics would be of both.
+    A skip connection hands each pixel on to where it came from. Each image is normalised by itself (Ulyanov et al.
+    2016): in a cycle the network also sees images of the class it makes, and a batch's statistics would be of both.
 
     Args:
         channels: width at half resolution; double that at a quarter.
@@ -180,7 +180,7 @@ class UNet(nn.Module):
 
     def __init__(self, channels: int, blocks: int) -> None:
         super().__init__()
-        _at_least(channels=(channels, 1), blocks=(blocks, 0))
+        _check_sizes(channels=(channels, 1), blocks=(blocks, 0))
         norm = partial(nn.InstanceNorm2d, affine=True)
         self.enter = nn.Sequential(nn.PixelUnshuffle(2), *_normed(4, channels, 3, norm=norm))  # (N, channels, 16, 16)
         self.inner = nn.Sequential(
@@ -201,29 +201,30 @@ class UNet(nn.Module):
 
 
 class EncoderDecoder(nn.Module):
-    """Images in [-1, 1] -> images in [-1, 1], (N, 1, 32, 32), through a code.
+    """Images in [-1, 1] -> images in [-1, 1], (N, 1, 32, 32), through a bottleneck, without skip connections.
 
-    Isola et al. (2017) have it beside the U-Net. What is not in the code is lost, and where a pixel was, too.
+    Isola et al. (2017) compare it with the U-Net. Batches are normalised together, so that it suits one way more than a
+    cycle.
 
     Args:
-        code_dim: length of the code.
+        code_dim: numbers in the bottleneck.
         encoder_channels: width of the encoder at half resolution, see `WideEncoder`.
         decoder_channels: width of the decoder at its lowest resolution, see `PixelShuffleDecoder`.
 
     Raises:
-        UserError: no code, or no channels.
+        UserError: no code, or too few channels.
     """
 
     def __init__(self, code_dim: int, encoder_channels: int, decoder_channels: int) -> None:
         super().__init__()
-        _at_least(code_dim=(code_dim, 1))
-        _at_least(encoder_channels=(encoder_channels, 1), decoder_channels=(decoder_channels, 2))
+        _check_sizes(code_dim=(code_dim, 1))
+        _check_sizes(encoder_channels=(encoder_channels, 1), decoder_channels=(decoder_channels, 2))
         self.encoder = WideEncoder(code_dim, encoder_channels)
-        self.standardize = nn.BatchNorm1d(code_dim, affine=False)  # as the latents that such a decoder takes
+        self.standardize = nn.BatchNorm1d(code_dim, affine=False)  # mean 0 and deviation 1, as a GAN's latents
         self.decoder = PixelShuffleDecoder(code_dim, decoder_channels)
 
     def forward(self, images: Tensor) -> Tensor:
-        return to_signed(self.decoder(self.standardize(self.encoder(images))).sigmoid())
+        return to_signed(self.decoder(self.standardize(self.encoder(to_unit(images)))).sigmoid())
 
 
 class Residual(nn.Module):
@@ -274,8 +275,8 @@ class Probe(nn.Sequential):
         )
 
 
-def _at_least(**sizes: tuple[int, int]) -> None:
-    """Refuses a translator's size below its least."""
+def _check_sizes(**sizes: tuple[int, int]) -> None:
+    """Refuses a translator's size below its least, each a (size, least)."""
     for key, (value, least) in sizes.items():
         if value < least:
             raise UserError(f"model.generator.{key}={value}: must be at least {least}.")

@@ -15,9 +15,9 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 LABELS = ("onehot", "embedding")
 CONCATS = ("before", "after")
 LASTS = ("sigmoid", "conv_tanh")
-SMALLEST_VARIANCE = 1e-8  # a root has no slope at 0
-WEIGHT_OF_DEVIATION = 8  # so that one number among a thousand counts from the start
 STARTS = ("scratch", "pretrained", "pretrained_frozen")
+SMALLEST_VARIANCE = 1e-8  # a root's slope at 0 is infinite
+WEIGHT_OF_DEVIATION = 8  # ours, so that one number among a thousand counts from the start
 
 
 def label_code(label: str | None, embedding_dim: int, count: int) -> nn.Embedding | None:
@@ -245,7 +245,7 @@ class StackDiscriminator(nn.Sequential):
     Args:
         planes: images that are looked at together.
         channels: width of the first convolution; it doubles twice.
-        group: images whose features' deviation each of them is shown, see `GroupDeviation`; 1: none.
+        group: images that are looked at as a batch, see `MinibatchDeviation`; 1: each by itself.
 
     Raises:
         UserError: no channels, or no group.
@@ -256,18 +256,21 @@ class StackDiscriminator(nn.Sequential):
         _check_size("group", group)
         features = channels * 64
         body = _halving(planes, channels, ACTIVATIONS["leaky_relu"])
-        alike = [GroupDeviation(group)] if group > 1 else []
+        alike = [MinibatchDeviation(group)] if group > 1 else []
         super().__init__(body, *alike, nn.Linear(features + len(alike), 1), nn.Flatten(0))
 
 
-class GroupDeviation(nn.Module):
-    """Features (N, F) -> (N, F + 1): beside each, how far those of its group lie apart (Karras et al. 2018).
+class MinibatchDeviation(nn.Module):
+    """Features (N, F) -> (N, F + 1): beside each the mean deviation within its group (Karras et al. 2018).
 
-    Images that are too much alike give themselves away by it. Groups follow each other, so that real and made images
-    of a batch do not mix.
+    Images that are too much alike give themselves away by it. A group is some images one after the other, so that real
+    and made ones do not mix if both are multiples of it. A gradient penalty then looks at the whole group.
 
     Args:
-        group: images in one, a divisor of the batch.
+        group: images in one.
+
+    Raises:
+        UserError: the images do not come in such groups.
     """
 
     def __init__(self, group: int) -> None:

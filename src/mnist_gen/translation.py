@@ -238,12 +238,12 @@ class Translation(L.LightningModule):
         self._log("val", *self._looked_at())
 
     def on_test_epoch_end(self) -> None:
-        """Logs `test/*`, which digit each one mostly becomes too, and as `floor/*` what the counterparts get."""
+        """Logs `test/*`, among them what each digit mostly becomes, and as `floor/*` what the counterparts get."""
         made, wanted, labels = self._looked_at()
         self._log("floor", wanted, wanted, labels)
         digits = self._log("test", made, wanted, labels)
-        self.becomes = confusion_matrix(labels.cpu(), digits.cpu(), labels=range(NUM_CLASSES))
-        mostly = {f"test/becomes_{digit}": float(read) for digit, read in enumerate(self.becomes.argmax(axis=1))}
+        self.becomes = confusion_matrix(labels.tolist(), digits.tolist(), labels=range(NUM_CLASSES))
+        mostly = {f"test/becomes_{digit}": float(self.becomes[digit].argmax()) for digit in labels.unique().tolist()}
         self.log_dict(mostly, logger=False)
 
     def _looked_at(self) -> list[Tensor]:
@@ -287,7 +287,7 @@ def _listed(some: Any) -> list[Any]:
 
 
 class DrawTranslation(Callback):
-    """Test images of each digit, their translations and their counterparts, in three rows."""
+    """Test images of each digit, their translations and their counterparts, in three rows; at the end what is read."""
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """For TensorBoard's slider."""

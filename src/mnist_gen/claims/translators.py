@@ -1,4 +1,4 @@
-"""Translators that were judged, read from what jobs of `translate_*` experiments left, and their table.
+"""Translators that were judged, read from what jobs of `translate_*` and `bottleneck/*` left, and their table.
 
 Jobs that differ in nothing but the seed are one cell of a table.
 """
