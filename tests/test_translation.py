@@ -269,17 +269,22 @@ def test_another_set_is_translated_into_without_counterparts(fit, tmp_path):
     assert (tmp_path / "sweep/translations_MNIST.png").stat().st_size > 1000
 
 
-def test_a_board_shows_what_each_makes_of_the_same_images(fit, tmp_path, reader):
-    for name in ("gan_paired", "gan_loose"):
-        fit(tmp_path / f"sweep/{name}", f"experiment=translate_{name}", f"reader.ckpt={reader}", *TINY, tiny=False)
+def test_boards_show_what_each_makes_of_the_same_images_and_each_seed_of_a_gan(fit, tmp_path, reader):
+    for name, seed in (("gan_paired", 0), ("gan_paired", 1), ("gan_loose", 0)):
+        words = [f"experiment=translate_{name}", f"seed={seed}", f"reader.ckpt={reader}", *TINY]
+        fit(tmp_path / f"sweep/{name}_{seed}", *words, tiny=False)
     jobs = translators.read([str(tmp_path / "sweep")])
     data = instantiate(composed("experiment=gan").data, root=jobs[0].config["data"]["root"], cache=tmp_path)
     data.prepare_data()
     data.setup()
-    (picture,) = pictures(jobs, data).values()
-    (axes,) = picture.axes
-    names = [label.get_text() for label in axes.get_yticklabels()]
-    assert names == ["input", "GAN-like, paired", "GAN-like, loose", "truth"]
+    rows = {
+        name: [label.get_text() for label in picture.axes[0].get_yticklabels()]
+        for name, picture in pictures(jobs, data).items()
+    }
+    assert rows == {
+        "translations_outline_width_1": ["input", "GAN-like, paired", "GAN-like, loose", "truth"],
+        "seeds_outline_width_1_paired": ["input", "seed 0", "seed 1", "truth"],
+    }
     assert pictures(jobs[:1], data) == {}
 
 
