@@ -171,6 +171,8 @@ def test_an_encoder_decoder_knows_an_image_by_its_code_alone():
     made = network(torch.rand(50, 1, 32, 32) * 2 - 1)
     assert made.shape == (50, 1, 32, 32)
     assert -1 < made.min() < made.max() < 1
+    with pytest.raises(UserError, match="data.batch_size=1: an encoder_decoder normalises batches"):
+        network(torch.rand(1, 1, 32, 32))
     with network.standardize.register_forward_hook(lambda _, inputs, output: codes.append(output)):
         network(torch.rand(50, 1, 32, 32))
     assert torch.allclose(codes[0].mean(dim=0), torch.zeros(3), atol=1e-5)

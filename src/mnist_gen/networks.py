@@ -212,7 +212,7 @@ class EncoderDecoder(nn.Module):
         decoder_channels: width of the decoder at its lowest resolution, see `PixelShuffleDecoder`.
 
     Raises:
-        UserError: no code, or too few channels.
+        UserError: no code, or too few channels; or, in training, a batch of one.
     """
 
     def __init__(self, code_dim: int, encoder_channels: int, decoder_channels: int) -> None:
@@ -224,6 +224,8 @@ class EncoderDecoder(nn.Module):
         self.decoder = PixelShuffleDecoder(code_dim, decoder_channels)
 
     def forward(self, images: Tensor) -> Tensor:
+        if self.training and len(images) == 1:
+            raise UserError("data.batch_size=1: an encoder_decoder normalises batches, of at least 2 images.")
         return to_signed(self.decoder(self.standardize(self.encoder(to_unit(images)))).sigmoid())
 
 
