@@ -22,7 +22,7 @@ from mnist_gen.players import StackDiscriminator
 from mnist_gen.renderings import Outline
 from mnist_gen.studies.translation import pictures
 from mnist_gen.translation import Leg, Strategy, Translation
-from tests.conftest import composed, error_line, train_py
+from tests.conftest import composed
 from tests.test_run import events
 
 STRATEGIES = {
@@ -319,9 +319,9 @@ def test_a_reader_of_something_else_is_refused(fit, tmp_path, reader):
         fit(tmp_path / "run", *TINY, words[0], "reader.experiment=transformer_classifier", tiny=False)
 
 
-def test_a_translation_without_a_reader_ends_in_one_line(tmp_path):
-    words = ("experiment=scorer", "model=translation", f"hydra.run.dir={tmp_path}")
-    assert error_line(train_py(*words)) == "error: the model starts from a reader: choose an experiment that has one."
+def test_a_translation_without_a_reader_is_refused(fit, tmp_path):
+    with pytest.raises(UserError, match=r"^the model starts from a reader: choose an experiment that has one\.$"):
+        fit(tmp_path, "experiment=scorer", "model=translation", tiny=False)
 
 
 @pytest.mark.parametrize(
