@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from mnist_gen.networks import Decoder, Encoder, Probe, Scorer, StandardizedEncoder, WhitenedEncoder
+from mnist_gen.errors import UserError
+from mnist_gen.networks import Decoder, Encoder, EncoderDecoder, Probe, Scorer, StandardizedEncoder, WhitenedEncoder
 
 IMAGES, LABELS = torch.rand(6, 1, 32, 32), torch.tensor([0, 1, 2, 3, 9, 9])
 
@@ -46,3 +47,20 @@ def test_whitened_codes_move_alike_in_all_directions():
     spread = moves.T @ moves
     assert torch.allclose(spread / spread[0, 0], torch.eye(3), atol=1e-3)
     assert encoder(IMAGES).square().mean().item() == pytest.approx(1, abs=1e-4)
+
+
+def test_an_encoder_decoder_knows_an_image_by_its_code_alone():
+    torch.manual_seed(0)
+    network, codes = EncoderDecoder(code_dim=3, encoder_channels=2, decoder_channels=4), []
+    made = network(torch.rand(50, 1, 32, 32) * 2 - 1)
+    assert made.shape == (50, 1, 32, 32)
+    assert -1 < made.min() < made.max() < 1
+    with pytest.raises(UserError, match="data.batch_size=1: an encoder_decoder normalises batches"):
+        network(torch.rand(1, 1, 32, 32))
+    with network.standardize.register_forward_hook(lambda _, inputs, output: codes.append(output)):
+        network(torch.rand(50, 1, 32, 32))
+    assert torch.allclose(codes[0].mean(dim=0), torch.zeros(3), atol=1e-5)
+    assert torch.allclose(codes[0].std(dim=0, correction=0), torch.ones(3), atol=1e-2)
+    network.eval()
+    with network.standardize.register_forward_hook(lambda *_: codes[0][:2]):
+        assert torch.equal(network(torch.rand(2, 1, 32, 32)), network(torch.zeros(2, 1, 32, 32)))

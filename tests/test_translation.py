@@ -16,7 +16,7 @@ from mnist_gen.classifier import Classifier
 from mnist_gen.data import ImageSet
 from mnist_gen.errors import UserError
 from mnist_gen.losses import Relativistic
-from mnist_gen.networks import EncoderDecoder, Scorer, UNet
+from mnist_gen.networks import Scorer, UNet
 from mnist_gen.pairs import ImagePairs
 from mnist_gen.players import StackDiscriminator
 from mnist_gen.renderings import Outline
@@ -163,23 +163,6 @@ def test_which_digit_each_one_becomes(monkeypatch):
     model.on_test_epoch_end()
     assert logged == {"test/becomes_3": 8.0, "test/becomes_5": 5.0}
     assert (model.becomes[3, 8], model.becomes[3, 3], model.becomes.sum()) == (2, 1, 5)
-
-
-def test_an_encoder_decoder_knows_an_image_by_its_code_alone():
-    torch.manual_seed(0)
-    network, codes = EncoderDecoder(code_dim=3, encoder_channels=2, decoder_channels=4), []
-    made = network(torch.rand(50, 1, 32, 32) * 2 - 1)
-    assert made.shape == (50, 1, 32, 32)
-    assert -1 < made.min() < made.max() < 1
-    with pytest.raises(UserError, match="data.batch_size=1: an encoder_decoder normalises batches"):
-        network(torch.rand(1, 1, 32, 32))
-    with network.standardize.register_forward_hook(lambda _, inputs, output: codes.append(output)):
-        network(torch.rand(50, 1, 32, 32))
-    assert torch.allclose(codes[0].mean(dim=0), torch.zeros(3), atol=1e-5)
-    assert torch.allclose(codes[0].std(dim=0, correction=0), torch.ones(3), atol=1e-2)
-    network.eval()
-    with network.standardize.register_forward_hook(lambda *_: codes[0][:2]):
-        assert torch.equal(network(torch.rand(2, 1, 32, 32)), network(torch.zeros(2, 1, 32, 32)))
 
 
 def test_correspondence_of_counterparts_and_of_strangers():

@@ -180,7 +180,8 @@ class UNet(nn.Module):
 
     def __init__(self, channels: int, blocks: int) -> None:
         super().__init__()
-        _check_sizes(channels=(channels, 1), blocks=(blocks, 0))
+        _check_sizes(1, channels=channels)
+        _check_sizes(0, blocks=blocks)
         norm = partial(nn.InstanceNorm2d, affine=True)
         self.enter = nn.Sequential(nn.PixelUnshuffle(2), *_normed(4, channels, 3, norm=norm))  # (N, channels, 16, 16)
         self.inner = nn.Sequential(
@@ -217,8 +218,8 @@ class EncoderDecoder(nn.Module):
 
     def __init__(self, code_dim: int, encoder_channels: int, decoder_channels: int) -> None:
         super().__init__()
-        _check_sizes(code_dim=(code_dim, 1))
-        _check_sizes(encoder_channels=(encoder_channels, 1), decoder_channels=(decoder_channels, 2))
+        _check_sizes(1, code_dim=code_dim, encoder_channels=encoder_channels)
+        _check_sizes(2, decoder_channels=decoder_channels)
         self.encoder = WideEncoder(code_dim, encoder_channels)
         self.standardize = nn.BatchNorm1d(code_dim, affine=False)  # mean 0 and deviation 1, as a GAN's latents
         self.decoder = PixelShuffleDecoder(code_dim, decoder_channels)
@@ -277,11 +278,11 @@ class Probe(nn.Sequential):
         )
 
 
-def _check_sizes(**sizes: tuple[int, int]) -> None:
-    """Refuses a translator's size below its least, each a (size, least)."""
-    for key, (value, least) in sizes.items():
-        if value < least:
-            raise UserError(f"model.generator.{key}={value}: must be at least {least}.")
+def _check_sizes(least: int, **sizes: int) -> None:
+    """Refuses a translator's size below the least."""
+    for key, size in sizes.items():
+        if size < least:
+            raise UserError(f"model.generator.{key}={size}: must be at least {least}.")
 
 
 def _normed(
