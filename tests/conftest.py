@@ -59,6 +59,12 @@ def error_line(done: subprocess.CompletedProcess[str]) -> str:
     return lines[0]
 
 
+@pytest.fixture(autouse=True)
+def seeded(request: pytest.FixtureRequest) -> None:
+    """Every test starts from the seed of the whole run, `--randomly-seed`; another one may not change its verdict."""
+    torch.manual_seed(request.config.getoption("randomly_seed", 0))
+
+
 @pytest.fixture(scope="session")
 def real() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """The real MNIST: raw images and labels of its two parts."""
