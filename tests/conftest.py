@@ -111,10 +111,9 @@ def fit(tiny_data: Path, tmp_path: Path) -> Callable[..., float | None]:
     def run(folder: Path, *overrides: str, task: str = "fit", tiny: bool = True) -> float | None:
         from mnist_gen import run as tasks
 
-        words = [*overrides]
-        if not any(word.startswith("ckpt=") for word in overrides):
-            paths = [f"data.root={tiny_data}", f"data.cache={tmp_path / 'cache'}"]
-            words = [*(TINY if tiny else ()), *paths, *overrides]
+        goes_on = any(word.startswith("ckpt=") for word in overrides)
+        paths = [f"data.root={tiny_data}", f"data.cache={tmp_path / 'cache'}"]
+        words = [*(TINY if tiny and not goes_on else ()), *paths, *overrides]
         with initialize_config_dir(CONF, version_base="1.3"):
             cfg = compose("train", overrides=words, return_hydra_config=True)
         cfg.hydra.runtime.output_dir = str(folder)

@@ -140,14 +140,15 @@ class BestCheckpoint(ModelCheckpoint):
             super().on_validation_end(trainer, pl_module)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Remembers the best score also where the run's folder has been moved."""
+        """Takes back the best score alone: Lightning removes what the paths of a checkpoint name.
+
+        The file is that of this run's folder, also where the folder has been moved.
+        """
         assert self.dirpath is not None
-        paths = {path: str(Path(self.dirpath) / Path(path).name) for path in state["best_k_models"]}
-        super().load_state_dict(
-            state
-            | {"dirpath": self.dirpath, "best_k_models": {paths[path]: s for path, s in state["best_k_models"].items()}}
-            | {key: paths.get(state[key], "") for key in ("best_model_path", "kth_best_model_path")}
-        )
+        best, score = str(Path(self.dirpath) / "best.ckpt"), state["best_model_score"]
+        kept = {best: score} if score is not None else {}
+        names = {"best_model_path": best if kept else "", "kth_best_model_path": best if kept else ""}
+        super().load_state_dict(state | {"dirpath": self.dirpath, "best_k_models": kept, **names})
 
 
 class LastCheckpoint(ModelCheckpoint):

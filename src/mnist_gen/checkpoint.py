@@ -1,7 +1,7 @@
 """Reading checkpoints that may come from anywhere: weights and plain values only, and no foreign code."""
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from mnist_gen.config import PLACES
 from mnist_gen.errors import UserError
 
 CONFIG = "config"  # the checkpoint's key for the run's configuration, interpolations unresolved
@@ -42,13 +43,25 @@ def read(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def configuration(content: dict[str, Any], path: str | Path) -> DictConfig:
+def configuration(content: dict[str, Any], path: str | Path, machine: Mapping[str, Any] | None = None) -> DictConfig:
     """The configuration the checkpoint was trained under.
+
+    Args:
+        content: what `read` gave.
+        path: where from, for messages.
+        machine: this machine's places, by dotted key, in place of the checkpoint's; without them those are null.
 
     Raises:
         UserError: it would run foreign code.
     """
-    resolved = OmegaConf.to_container(OmegaConf.create(content[CONFIG]), resolve=True)
+    raw = OmegaConf.create(content[CONFIG])
+    for key in PLACES:
+        if OmegaConf.select(raw, key.rpartition(".")[0] or key, throw_on_resolution_failure=False) is not None:
+            OmegaConf.update(raw, key, (machine or {}).get(key))
+    for key, value in _scalars(OmegaConf.to_container(raw)):
+        if isinstance(value, str) and "${" in value and ":" in value:  # a resolver, such as oc.env
+            raise UserError(f"ckpt={path}: refused, its configuration would look up {key}={value} on this machine.")
+    resolved = OmegaConf.to_container(raw, resolve=True)
     for key, value in _scalars(resolved):
         if key.rpartition(".")[2] == "_target_" and not _trusted(value):
             raise UserError(f"ckpt={path}: refused, its configuration would run {key}={value}, which is not ours.")

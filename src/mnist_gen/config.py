@@ -20,7 +20,11 @@ from omegaconf.errors import OmegaConfBaseException
 from mnist_gen.errors import UserError
 
 CONFIG_NAME = "train"
-FREE_BESIDE_CKPT = {"fit": ("trainer",), "test": ("trainer", "callbacks"), "sample": ("digit", "count", "out", "seed")}
+FREE_BESIDE_CKPT = {
+    "fit": ("trainer", "data.root", "data.cache"),
+    "test": ("trainer", "callbacks", "data.root", "data.cache"),
+    "sample": ("digit", "count", "out", "seed"),
+}
 MACHINE = ("accelerator", "devices", "strategy", "precision")  # keys of `trainer` that `trainer=gpu` chooses
 PLACES = (  # where things lie, not what a run is
     *("root", "data.root", "data.cache"),
@@ -167,7 +171,7 @@ def _check_purpose(loader: ConfigLoader, overrides: Sequence[Override], multirun
     if task == "study":
         raise UserError("ckpt: a study takes its models part by part, such as gan.ckpt=<path>.")
     for key in given:
-        if key.partition(".")[0] not in ("task", "ckpt", *FREE_BESIDE_CKPT[task]):
+        if not {key, key.partition(".")[0]} & {"task", "ckpt", *FREE_BESIDE_CKPT[task]}:
             free = ", ".join(FREE_BESIDE_CKPT[task])
             raise UserError(f"{key} cannot be changed: the checkpoint brings its own configuration; free are {free}.")
     if not Path(str(ckpt)).is_file():

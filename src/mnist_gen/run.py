@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_gen import checkpoint, fidelity, figures, pretraining, records
 from mnist_gen.callbacks import LAST, BestCheckpoint, EmbedConfig, how_to_go_on
 from mnist_gen.claims import adversarial, markdown, transfer, translation, translators
-from mnist_gen.config import MACHINE, plain
+from mnist_gen.config import MACHINE, PLACES, plain
 from mnist_gen.data import ImageData
 from mnist_gen.drawing import Draw
 from mnist_gen.errors import Interrupted, UserError
@@ -208,7 +208,8 @@ def _own_configuration(cfg: DictConfig) -> DictConfig:
     Raises:
         UserError: an override is of a callback's option that the checkpoint's run did not have.
     """
-    own = checkpoint.configuration(checkpoint.read(cfg.ckpt), cfg.ckpt)
+    places = {key: OmegaConf.select(cfg, key) for key in PLACES}  # paths come from this machine alone
+    own = checkpoint.configuration(checkpoint.read(cfg.ckpt), cfg.ckpt, places)
     for key in (argument.partition("=")[0].lstrip("+~") for argument in HydraConfig.get().overrides.task):
         if key == "trainer":  # another machine, not another run
             own.trainer.update({key: cfg.trainer[key] for key in MACHINE})
