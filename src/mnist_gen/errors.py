@@ -5,5 +5,9 @@ class UserError(Exception):
     """Something the user can mend: one line that names the thing and the remedy."""
 
 
+class Refused(BaseException):
+    """A `UserError` where Hydra would swallow an `Exception`: before a run or a sweep has begun."""
+
+
 class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM, answered between two batches; not an `Exception`, so that it ends a whole sweep."""
+    """Ctrl-C, SIGTERM or SIGHUP; not an `Exception`, so that it ends a whole sweep."""
