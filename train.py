@@ -1,23 +1,41 @@
 """The one entry: Hydra composes a configuration, `mnist_gen.run` does the work."""
 
+import logging
 import os
 import sys
 import traceback
 from pathlib import Path
 
-import hydra
-from hydra.errors import HydraException
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
-
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT / "src"))  # runs from a clone as it is, installed or not
 
-from mnist_gen.config import check_arguments, one_line  # noqa: E402
-from mnist_gen.errors import Interrupted, UserError  # noqa: E402
+from mnist_gen import runs, signals  # noqa: E402
+from mnist_gen.errors import Refused, UserError  # noqa: E402
 
+typed = sys.argv[1:]
+
+
+def farewell() -> None:
+    """What a command does last that a signal stops."""
+    print(f"Interrupted. Go on: {runs.command_that_goes_on(typed)}", file=sys.stderr)
+    runs.close_folder()
+
+
+if __name__ == "__main__":
+    signals.listen(farewell)
+
+import hydra  # noqa: E402
+from hydra.errors import HydraException  # noqa: E402
+from omegaconf import DictConfig  # noqa: E402
+from omegaconf.errors import OmegaConfBaseException  # noqa: E402
+
+from mnist_gen.config import check_arguments, one_line  # noqa: E402
+
+USERS = (UserError, HydraException, OmegaConfBaseException)
+full = os.environ.get("HYDRA_FULL_ERROR") == "1"  # the user wants the whole traceback
 os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of Hydra's multi-line report
 os.environ.setdefault("MNIST_GEN_ROOT", str(ROOT))
+logging.raiseExceptions = False  # a full disk is no reason for a traceback of a log
 
 
 failed = False
@@ -26,27 +44,32 @@ failed = False
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> float | None:
     """Runs the task, importing torch only now. A failure is reported at once; a sweep goes on with its other jobs."""
+    logging.captureWarnings(True)
     try:
-        return hydra.utils.get_method(f"mnist_gen.run.{cfg.task}")(cfg)
-    except (UserError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-    except Exception:
-        traceback.print_exc()
+        with runs.job():
+            return hydra.utils.get_method(f"mnist_gen.run.{cfg.task}")(cfg)
+    except Exception as error:
+        report(error)
     global failed
     failed = True
     return None
 
 
+def report(error: BaseException) -> None:
+    """One line for what the user can mend, a traceback for a bug; on the screen and in the run's train.log."""
+    text = f"error: {runs.of_the_system(error, typed) if isinstance(error, OSError) else one_line(error)}"
+    if full or not isinstance(error, (*USERS, Refused, OSError)):
+        text = "".join(traceback.format_exception(error)).rstrip()
+    print(text, file=sys.stderr)
+    runs.note_error(text)
+
+
 if __name__ == "__main__":
     try:
-        sys.argv[1:] = check_arguments(str(ROOT / "conf"), sys.argv[1:])
+        sys.argv[1:] = check_arguments(str(ROOT / "conf"), typed)
         main()
-    except Interrupted as stop:
-        sys.exit(str(stop))
-    except (UserError, HydraException, OmegaConfBaseException) as error:
-        sys.exit(f"error: {one_line(error)}")
-    except (OSError, ValueError) as error:  # the task's own are caught in `main`: this is about the run's folder
-        sys.exit(f"error: {one_line(error)}: choose a folder that can be written, hydra.run.dir=<folder>.")
-    except KeyboardInterrupt:
-        sys.exit("Interrupted before training began.")
+    except (*USERS, Refused, OSError, ValueError) as error:
+        report(error)
+        failed = True
+    runs.close_folder()
     sys.exit(failed)

@@ -3,6 +3,7 @@
 import copy
 import gzip
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and tiny models gain nothing from threads
 
@@ -20,8 +22,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 from torchvision import datasets
 
+from mnist_gen import signals
+from mnist_gen.errors import Interrupted
+
 ROOT = Path(__file__).parents[1]
 CONF = str(ROOT / "conf")
+RECORDS = ("metrics.json", "history.json")
 os.environ["MNIST_GEN_ROOT"] = str(ROOT)
 
 TINY = (
@@ -105,7 +111,22 @@ def tiny_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def fit(tiny_data: Path, tmp_path: Path) -> Callable[..., float | None]:
+def rough_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures that are quick to draw: nobody looks at those of tiny models."""
+    from mnist_gen import figures
+
+    save = figures.save
+
+    def rough(figure: figures.Figure, path: Path) -> Path:
+        figure.set_layout_engine("none")
+        return save(figure, path)
+
+    monkeypatch.setattr(figures, "save", rough)
+    monkeypatch.setattr(figures, "DPI", 20)
+
+
+@pytest.fixture
+def fit(tiny_data: Path, tmp_path: Path, rough_figures: None) -> Callable[..., float | None]:
     """`fit(folder, *overrides)` runs a tiny experiment in the folder, as a Hydra job would."""
 
     def run(folder: Path, *overrides: str, task: str = "fit", tiny: bool = True) -> float | None:
@@ -125,24 +146,49 @@ def fit(tiny_data: Path, tmp_path: Path) -> Callable[..., float | None]:
     return run
 
 
+def same_run(one: Path, other: Path) -> None:
+    """Two runs left the same, to the last bit: weights, metrics, history, figures, and nothing half written."""
+    for name in ("best", "last"):
+        left, right = (torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True) for run in (one, other))
+        assert left["epoch"] == right["epoch"]
+        assert left["state_dict"].keys() == right["state_dict"].keys()
+        for key, value in left["state_dict"].items():
+            assert torch.equal(value, right["state_dict"][key]), key
+    metrics, history = ([json.loads((run / name).read_text()) for run in (one, other)] for name in RECORDS)
+    assert metrics[0]["metrics"] == metrics[1]["metrics"]
+    assert metrics[0]["objective"] == metrics[1]["objective"]
+    assert history[0] == history[1]
+    pictures = [{path.name: path.read_bytes() for path in (run / "figures").iterdir()} for run in (one, other)]
+    assert pictures[0] == pictures[1]
+    assert not list(one.rglob("*.part"))
+
+
+@contextmanager
+def listening() -> Iterator[None]:
+    """Inside, signals stop what runs, as they stop the real command."""
+    signals.listen(lambda: None)
+    try:
+        yield
+    finally:
+        signals.stop_listening()
+
+
 @pytest.fixture
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AbstractContextManager[None]]:
     """`with interrupted(Module, step):` the run inside gets Ctrl-C in that training step, and stops."""
 
     @contextmanager
-    def arrange(module: type, step: int) -> Iterator[None]:
-        from mnist_gen.errors import Interrupted
-
+    def arrange(module: Any, step: int) -> Iterator[None]:
         train = module.training_step
 
-        def press(self, batch, batch_idx):
+        def press(self: Any, batch: Any, batch_idx: int) -> Any:
             if self.global_step == step - 1:
                 os.kill(os.getpid(), signal.SIGINT)
             return train(self, batch, batch_idx)
 
         with monkeypatch.context() as patch:
             patch.setattr(module, "training_step", press)
-            with pytest.raises(Interrupted):
+            with listening(), pytest.raises(Interrupted):
                 yield
 
     return arrange

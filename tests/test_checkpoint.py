@@ -96,10 +96,11 @@ def test_unusable_files_are_told_apart(best, tmp_path):
         "mnist_gen.nothing",
     ],
 )
-@pytest.mark.parametrize("place", ["model__generator___target_", "callbacks__last___target_"])
+@pytest.mark.parametrize("place", ["model__generator___target_", "callbacks__last___target_", "data___target_"])
 def test_foreign_targets_are_refused(best, target, place):
+    path = altered(best, **{place: target})
     with pytest.raises(UserError, match="refused, its configuration would run"):
-        checkpoint.load(altered(best, **{place: target}))
+        checkpoint.configuration(checkpoint.read(path), path)
 
 
 @pytest.mark.parametrize("value", ["${oc.env:HOME}", "${oc.create:'{_target_: os.getcwd}'}", "${${model.label}:HOME}"])

@@ -8,7 +8,6 @@ import pytest
 from mnist_gen.claims import FAILS, HOLDS, NOISE, adversarial, apart, difference, markdown
 from mnist_gen.claims.transfer import Job, judge, read
 from mnist_gen.errors import UserError
-from tests.conftest import train_py
 
 
 def job(head, arm, accuracy, dropout=0.5, losses=None, accuracies=None, f1=None) -> Job:
@@ -117,11 +116,12 @@ def test_hardest_and_easiest_digit():
 def write(folder, labels, dropout):
     folder.mkdir(parents=True)
     model = {"arm": "frozen", "head": {"hidden": 64, "dropout": dropout}}
-    (folder / "metrics.json").write_text(json.dumps({"config": {"model": model, "data": {"labels": labels}}}))
+    record = {"config": {"model": model, "data": {"labels": labels}}, "metrics": {}}
+    (folder / "metrics.json").write_text(json.dumps(record))
     (folder / "draws.json").write_text(json.dumps(job("mlp", "frozen", [0.7, 0.8]).draws))
 
 
-def test_jobs_are_read_from_sweeps_and_judged(tmp_path):
+def test_jobs_are_read_from_sweeps_and_judged(fit, tmp_path, capsys):
     write(tmp_path / "a/one", 50, 0.5)
     write(tmp_path / "a/two", 10, 0.5)
     write(tmp_path / "b/one", 50, 0.0)
@@ -129,11 +129,10 @@ def test_jobs_are_read_from_sweeps_and_judged(tmp_path):
     (tmp_path / "a/unfinished/draws.json").write_text("{}")
     folders = [str(tmp_path / "a"), str(tmp_path / "b")]
     assert [(one.head, one.dropout) for one in read(folders, 50)] == [("mlp", 0.5), ("mlp", 0.0)]
-    done = train_py("task=claims", f"sweep=[{','.join(folders)}]")
-    assert done.returncode == 0, done.stderr
+    fit(tmp_path, "task=claims", f"sweep=[{','.join(folders)}]", task="claims", tiny=False)
     table = (tmp_path / "a/claims.md").read_text()
     assert table == markdown(judge(read(folders, 50)))
-    assert table.strip() in done.stdout
+    assert table.strip() in capsys.readouterr().out
     assert read(folders, 200) == []
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
 
-from mnist_gen.config import check_arguments, differing, flat
+from mnist_gen import ranges
+from mnist_gen.config import check_arguments, differing, flat, plain
 from mnist_gen.errors import UserError
 from tests.conftest import CONF, ROOT, composed, error_line, train_py
 
@@ -19,9 +19,16 @@ MAIN = "experiment=cgan_embed20"
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_composes(name):
+    """And every number has a range, in which it lies."""
     cfg = composed(f"experiment={name}")
     assert (cfg.task == "fit") == ("model" in cfg)
-    OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    config = plain(cfg)
+    free = {"study.digits", "callbacks.draw.at_epochs"}  # lists of more than numbers, checked where they are used
+    for key, value in flat(config):
+        if isinstance(value, int | float | list) and not isinstance(value, bool) and key not in free:
+            assert ranges.range_of(key) is not None, key
+    unfilled = [key for key, value in flat(config) if value is None]  # by the model that it starts from
+    ranges.check(config, apart=unfilled)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from mnist_gen import fidelity
 from mnist_gen.data import to_images
@@ -154,3 +155,22 @@ def test_unusable_scorers(tmp_path):
         fidelity.load_scorer(str(junk), "MNIST")
     with pytest.raises(UserError, match="was trained on MNIST"):
         fidelity.load_scorer(None, "KMNIST")
+
+
+def test_a_damaged_scorer_in_the_package_is_noticed(monkeypatch):
+    assert fidelity.scorer_digest(None) == fidelity.PACKAGED_SCORER
+    monkeypatch.setattr(fidelity, "PACKAGED_SCORER", "0" * 64)
+    with pytest.raises(UserError, match="scorer: the file in the package is damaged; install mnist_gen again"):
+        fidelity.load_scorer(None, "MNIST")
+
+
+def test_a_scorer_with_values_that_are_none_is_refused(tmp_path):
+    weights = {name: value.contiguous() for name, value in fidelity.load_scorer(None, "MNIST").state_dict().items()}
+    name = next(iter(weights))
+    weights[name] = torch.full_like(weights[name], torch.nan)
+    (tmp_path / "scorer").write_bytes(save(weights, {"dataset": "MNIST"}))
+    with pytest.raises(UserError, match=f"{name} holds values that are not finite"):
+        fidelity.load_scorer(str(tmp_path / "scorer"), "MNIST")
+    (tmp_path / "scorer").write_bytes(save(weights))
+    with pytest.raises(UserError, match="not a scorer"):
+        fidelity.load_scorer(str(tmp_path / "scorer"), "MNIST")

@@ -95,6 +95,20 @@ def test_another_process_is_kept_out_and_named_and_a_dead_one_is_not_waited_for(
     files.FolderLock(tmp_path).release()
 
 
+def test_another_process_is_waited_for_where_both_need_the_same(tmp_path):
+    code = (
+        f"import sys, time; sys.path.insert(0, {str(ROOT / 'src')!r})\n"
+        "from pathlib import Path; from mnist_gen.files import FolderLock\n"
+        f"lock = FolderLock(Path({str(tmp_path)!r})); print('in', flush=True); time.sleep(0.5)\n"
+        f"(Path({str(tmp_path)!r}) / 'result').touch(); lock.release()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "in\n"
+        assert not (tmp_path / "result").exists()
+        files.FolderLock(tmp_path, wait=True).release()
+        assert (tmp_path / "result").exists()
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000])
 def test_a_broken_json_file_is_none(tmp_path, content):
     (tmp_path / "file").write_bytes(content)

@@ -5,6 +5,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
+from mnist_gen import runs
+from mnist_gen.errors import Refused
 from mnist_gen.folders import Folders, summarise
 from tests.conftest import CONF, train_py
 
@@ -79,7 +81,7 @@ def sweep(tmp_path_factory):
     """A real sweep in which one of three jobs fails, and the same command again after one job lost its end."""
     root = tmp_path_factory.mktemp("root")
     (root / "conf").symlink_to(CONF)
-    words = ["experiment=transfer_linear_scratch", "data.labels=10,9,20", "data.labels_seed=0", "data.watched=30"]
+    words = ["experiment=transfer_linear_scratch", "data.labels=10,25,20", "data.labels_seed=0", "data.watched=30"]
     words += ["trainer.max_epochs=1", "data.folds=0", f"root={root}", "data.root=data"]
     first = train_py("-m", *words)
     (folder,) = (root / "outputs/sweeps").iterdir()
@@ -92,13 +94,16 @@ def test_sweep_reports_a_failing_job_and_goes_on(sweep):
     folder, first, complete, _ = sweep
     assert first.returncode == 1
     errors = [line for line in first.stderr.splitlines() if line.startswith("error")]
-    assert errors == ["error: data.labels=9: must be from 10, one a digit, to 55000."]
+    assert errors == ["error: data.labels=25: balanced digits need a multiple of 10, or data.balanced=false."]
     assert complete == {"data.labels-10", "data.labels-20"}
     assert folder.name.startswith("transfer_linear_scratch")
     with (folder / "summary.csv").open() as file:
         rows = [(row["data.labels"], row["status"]) for row in csv.DictReader(file)]
-    assert rows == [("9", "failed"), ("10", "complete"), ("20", "complete")]
+    assert rows == [("10", "complete"), ("20", "complete"), ("25", "failed")]
     assert (folder / "summary.png").exists()
+    message = "data.labels=25: balanced digits need a multiple of 10, or data.balanced=false."
+    assert f"| 25 | {message} |" in (folder / "summary.md").read_text()
+    assert f"error: {message}" in (folder / "data.labels-25/train.log").read_text()
 
 
 def test_sweep_started_again_skips_complete_jobs_and_completes_the_others(sweep):
@@ -114,22 +119,30 @@ def test_sweep_started_again_skips_complete_jobs_and_completes_the_others(sweep)
 
 
 def test_experiments_are_swept_too_with_overrides_of_what_they_share(tmp_path):
-    words = ["experiment=cgan_onehot,gan_plain", "model.latent_dim=0", "callbacks.judge.cas=false", f"root={tmp_path}"]
+    words = ["experiment=cgan_onehot,gan_plain", "model.concat=middle", "callbacks.judge.cas=false", f"root={tmp_path}"]
     done = train_py("-m", *words)
-    assert done.stderr.splitlines() == ["error: model: latent_dim=0: must be at least 1."] * 2
+    assert done.stderr.splitlines() == ["error: model: concat=middle: choose one of before, after."] * 2
     (folder,) = (tmp_path / "outputs/sweeps").iterdir()
-    assert folder.name.startswith("cgan_onehot-gan_plain_model.latent_dim-0_callbacks.judge.cas-false")
+    assert folder.name.startswith("cgan_onehot-gan_plain_model.concat-middle_callbacks.judge.cas-false")
+    message = "model: concat=middle: choose one of before, after."
     assert (folder / "summary.md").read_text().splitlines()[2:-2] == [
         "| cgan_onehot | failed |",
         "| gan_plain | failed |",
+        "",
+        "What failed:",
+        "",
+        "| experiment | error |",
+        "| --- | --- |",
+        f"| cgan_onehot | {message} |",
+        f"| gan_plain | {message} |",
     ]
 
 
 def test_swept_experiments_take_keys_that_only_they_have(tmp_path):
-    words = ["experiment=glob(transfer_*_frozen)", "data.labels=9,25", "data.labels_seed=0", "pretrained.folder=x"]
+    words = ["experiment=glob(transfer_*_frozen)", "data.labels=35,25", "data.labels_seed=0", "pretrained.folder=x"]
     done = train_py("-m", *words, f"hydra.sweep.dir={tmp_path}/sweep")
     assert [line.partition(";")[0] for line in done.stderr.splitlines()] == 2 * [
-        "error: data.labels=9: must be from 10, one a digit, to 55000.",
+        "error: data.labels=35: balanced digits need a multiple of 10, or data.balanced=false.",
         "error: data.labels=25: balanced digits need a multiple of 10, or data.balanced=false.",
     ]
 
@@ -141,7 +154,11 @@ def run_folder(folder, *words) -> str:
         cfg = compose("train", overrides=["experiment=gan", *words], return_hydra_config=True)
     if words == ():
         cfg.hydra.run.dir = f"{folder}/${{hydra:runtime.choices.experiment}}"
-    Folders().on_run_start(cfg)
+    try:
+        Folders().on_run_start(cfg)
+        runs.keep_folder()
+    finally:
+        runs.close_folder()
     return cfg.hydra.run.dir
 
 
@@ -153,4 +170,5 @@ def test_two_runs_of_the_same_second_have_a_folder_each(tmp_path):
     assert run_folder(tmp_path, "task=sample") == "."  # it has no folder of its own
     assert run_folder(tmp_path, f"ckpt={now}/checkpoints/last.ckpt") == str(now)
     (tmp_path / "file").touch()
-    assert run_folder(tmp_path / "file") == f"{tmp_path}/file/gan"  # what is wrong with it is said later
+    with pytest.raises(Refused, match=f"{tmp_path}/file/gan: .*hydra.run.dir=<folder>"):
+        run_folder(tmp_path / "file")

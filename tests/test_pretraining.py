@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from mnist_gen import checkpoint, pretraining
 from mnist_gen.config import plain
 from mnist_gen.errors import UserError
-from tests.conftest import CONF, composed, error_line, train_py
+from tests.conftest import CONF, composed
 from tests.test_autoencoder import FEW as QUICK
 from tests.test_transfer import FEW
 
@@ -80,15 +80,6 @@ def test_another_model_is_refused(transfer, tmp_path):
         transfer("b", "pretrained.ckpt=nowhere.ckpt")
 
 
-def test_impossible_labels_and_another_model_end_in_one_line(transfer, tmp_path):
-    transfer("a")
-    ckpt, run = tmp_path / "a/checkpoints/last.ckpt", f"hydra.run.dir={tmp_path / 'b'}"
-    line = error_line(train_py("experiment=transfer_mlp_frozen", f"pretrained.ckpt={ckpt}", run))
-    assert line.startswith(f"error: pretrained.ckpt={ckpt} is a Transfer, not an Autoencoder")
-    line = error_line(train_py("experiment=transfer_semi", "data.labels=60000", run))
-    assert line == "error: data.labels=60000: must be from 10, one a digit, to 55000."
-
-
 @pytest.mark.parametrize("word", ["data.labels=500", "data.labels=25", "data.labels=9"])
 def test_impossible_labels_show_before_an_autoencoder_is_trained(transfer, tmp_path, word):
     with pytest.raises(UserError, match=word):
@@ -120,7 +111,8 @@ def test_a_run_of_its_command_is_found(root):
     for name, seed in (("1", own.seed), ("2", 7)):
         run = root / "outputs/autoencoder" / name
         run.mkdir(parents=True)
-        (run / "metrics.json").write_text(json.dumps({"config": plain(OmegaConf.merge(own, {"seed": seed}))}))
+        record = {"config": plain(OmegaConf.merge(own, {"seed": seed})), "metrics": {}}
+        (run / "metrics.json").write_text(json.dumps(record))
     assert kept.parent == root / "outputs/pretrained"
     assert pretraining.own_run(cfg, "pretrained")[1] == root / "outputs/autoencoder/1"
 

@@ -18,17 +18,14 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if "<run>" not in command])
-def test_commands_are_accepted(command):
-    check_arguments(CONF, shlex.split(command, comments=True)[1:])
-
-
-@pytest.mark.parametrize("command", [command for command in COMMANDS if "<run>" in command])
-def test_commands_with_a_checkpoint_are_accepted(command, tmp_path):
-    (tmp_path / "checkpoints").mkdir()
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_are_accepted(command, tmp_path):
+    run = tmp_path / "outputs/cgan_embed20/now"
+    (run / "checkpoints").mkdir(parents=True)
     for name in ("best", "last"):
-        (tmp_path / f"checkpoints/{name}.ckpt").touch()
-    check_arguments(CONF, shlex.split(command.replace("<run>", str(tmp_path)), comments=True)[1:])
+        (run / f"checkpoints/{name}.ckpt").touch()
+    words = shlex.split(command.replace("<run>", str(run)), comments=True)[1:]
+    check_arguments(CONF, [*words, f"root={tmp_path}"] if "ckpt=last" in words else words)
 
 
 def test_there_are_commands():

@@ -11,13 +11,13 @@ import torch
 from hydra.errors import InstantiationException
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mnist_gen import callbacks, data, run
+from mnist_gen import checkpoints, data, records, run
 from mnist_gen.config import one_line
 from mnist_gen.drawing import Draw
 from mnist_gen.errors import Interrupted, UserError
 from mnist_gen.fidelity import load_scorer
 from mnist_gen.gan import GAN
-from tests.conftest import TINY
+from tests.conftest import TINY, listening
 
 MAIN = "experiment=cgan_embed20"
 
@@ -36,7 +36,7 @@ def at_batch(monkeypatch):
     """`at_batch(n, action)`: later runs do `action` once n batches are done."""
 
     def arrange(batch, action) -> None:
-        class WithAction(callbacks.EmbedConfig):
+        class WithAction(checkpoints.EmbedConfig):
             def on_train_batch_start(self, trainer, module, data, batch_idx) -> None:
                 if trainer.global_step == 2 * batch:
                     action()
@@ -49,7 +49,7 @@ def at_batch(monkeypatch):
 def test_what_a_run_leaves(fit, tmp_path):
     folder = tmp_path / "run"
     objective = fit(folder, MAIN, "trainer.max_epochs=3", "callbacks.draw.at_epochs=[1,3]")
-    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt", "previous.ckpt"}
     assert {path.name for path in (folder / "figures").iterdir()} == {
         "digit_3.png", "digit_3_epochs.png", "digits.png", "epochs.png", "grid.png", "grid_epoch_001.png",
         "grid_epoch_003.png", "losses.png", "requested.png",
@@ -110,14 +110,15 @@ def test_an_interrupted_run_goes_on_to_the_same_end(fit, tmp_path, at_batch):
     options = (MAIN, "trainer.max_epochs=3", "callbacks.draw.at_epochs=[1,3]")
     whole = tmp_path / "whole"
     fit(whole, *options)
-    for stop in (3, 4, 5):  # three batches an epoch: at an epoch's end, and twice inside the next one
+    for stop, steps in ((3, 6), (4, 6), (5, 10)):  # three batches an epoch: in its last, between two, and inside one
         stopped = tmp_path / f"stopped_{stop}"
         at_batch(stop - 1, lambda: os.kill(os.getpid(), signal.SIGINT))
-        with pytest.raises(Interrupted, match="Go on: python train.py ckpt=.*last.ckpt"):
+        with listening(), pytest.raises(Interrupted):
             fit(stopped, *options)
         at_batch(-1, lambda: None)
         assert not (stopped / "metrics.json").exists()
-        assert kept(stopped)["global_step"] == 2 * stop
+        assert kept(stopped)["global_step"] == steps
+        assert not list(stopped.rglob("*.part"))
         fit(stopped, f"ckpt={stopped / 'checkpoints/last.ckpt'}")
         for name in ("last", "best"):
             assert same_weights(whole, stopped, name), (stop, name)
@@ -210,12 +211,9 @@ def test_a_moved_run_remembers_its_best(fit, tmp_path):
     best = kept(tmp_path / "run", "best")
     (tmp_path / "run").rename(tmp_path / "moved")
     fit(tmp_path / "moved", f"ckpt={tmp_path / 'moved/checkpoints/last.ckpt'}", "trainer.max_epochs=3")
-    callback = next(state for name, state in kept(tmp_path / "moved")["callbacks"].items() if "BestCheckpoint" in name)
     assert (
-        callback["best_model_score"]
-        <= best["callbacks"][next(n for n in best["callbacks"] if "BestCheckpoint" in n)]["best_model_score"]
+        kept(tmp_path / "moved")["callbacks"]["BestCheckpoint"]["score"] <= best["callbacks"]["BestCheckpoint"]["score"]
     )
-    assert callback["best_model_path"] == str(tmp_path / "moved/checkpoints/best.ckpt")
 
 
 def test_a_set_without_a_scorer_is_trained_and_not_judged(fit, tmp_path, monkeypatch, caplog):
@@ -233,16 +231,16 @@ def test_a_set_without_a_scorer_is_trained_and_not_judged(fit, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("model.embedding_dim=-3", "embedding_dim=-3: must be at least 1"),
-        ("model.latent_dim=0", "latent_dim=0: must be at least 1"),
-        ("seed=-1", "seed=-1: must be from 0"),
-        ("trainer.max_epochs=0", "trainer.max_epochs=0: must be at least 1"),
-        ("callbacks.draw.digit=12", "digit=12: choose 0 to 9"),
+        ("model.embedding_dim=-3", "model.embedding_dim=-3: must be a whole number from 1 to 4096."),
+        ("model.latent_dim=0", "model.latent_dim=0: must be a whole number from 1 to 4096."),
+        ("seed=-1", "seed=-1: must be a whole number from 0 to 4294967295."),
+        ("trainer.max_epochs=0", "trainer.max_epochs=0: must be a whole number from 1 to 1000000."),
+        ("callbacks.draw.digit=12", "callbacks.draw.digit=12: must be a whole number from 0 to 9."),
         ("callbacks.draw.at_epochs=[20%,101%]", "at_epochs=101%: must be an epoch, 20, or a share of the run, 20%"),
         ("callbacks.draw.at_epochs=[0]", "at_epochs=0: must be an epoch"),
         ("callbacks.draw.at_epochs=20", "at_epochs=20: must be a list or null"),
-        ("callbacks.readings.samples=0", "samples=0: must be at least 1"),
-        ("callbacks.judge.val_samples=0", "val_samples=0: must be more than 5"),
+        ("callbacks.readings.samples=0", "callbacks.readings.samples=0: must be a whole number from 1 to 1000000."),
+        ("callbacks.judge.val_samples=0", "callbacks.judge.val_samples=0: must be a whole number from 6 to 1000000."),
         ("data.batch_size=241", "data.batch_size=241 is larger than the training set"),
     ],
 )
@@ -254,7 +252,7 @@ def test_impossible_settings_are_refused_before_training(fit, tmp_path, option, 
 
 
 def test_options_are_checked_before_the_data_is_touched(fit, tmp_path):
-    with pytest.raises(InstantiationException, match="embedding_dim=0"):
+    with pytest.raises(UserError, match="embedding_dim=0"):
         fit(tmp_path / "run", MAIN, "model.embedding_dim=0", "data.root=/nowhere")
 
 
@@ -311,3 +309,19 @@ def test_gpu_asked_for_where_none_is(fit, tmp_path):
         pytest.skip("there is a GPU")
     with pytest.raises(UserError, match="trainer: .*[Nn]o supported gpu"):
         fit(tmp_path / "run", MAIN, "trainer=gpu")
+
+
+@pytest.mark.parametrize(
+    ("metrics", "said"),
+    [
+        ({"test/coverage": 0.91, "test/worst_diversity": 0.98}, []),
+        ({"test/coverage": 0.003}, ["The samples are a few pictures: coverage 0.003. Look at figures/grid.png."]),
+        (
+            {"test/worst_diversity": 0.1},
+            ["All samples of a digit are one picture: see worst_diversity, and figures/grid.png."],
+        ),
+    ],
+)
+def test_a_collapse_is_said_at_the_end(tmp_path, caplog, metrics, said):
+    records.show(tmp_path, metrics)
+    assert [line.message for line in caplog.records] == said

@@ -114,7 +114,7 @@ def test_what_a_run_leaves(fit, tmp_path, caplog):
     folder = tmp_path / "run"
     caplog.set_level(logging.INFO)
     fit(folder, "experiment=transfer_semi", *FEW, f"pretrained.folder={tmp_path / 'pretrained'}", tiny=False)
-    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"last.ckpt"}
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"last.ckpt", "previous.ckpt"}
     assert sum("training autoencoder first, once" in record.message for record in caplog.records) == 1
     metrics = json.loads((folder / "metrics.json").read_text())["metrics"]
     assert {"test/accuracy", "test/f1_macro", "train/accuracy"} <= metrics.keys()

@@ -4,16 +4,18 @@ import json
 
 import pytest
 import torch
+from hydra.errors import InstantiationException
 
 from mnist_gen import fidelity
 from mnist_gen.claims import DEPENDS, FAILS, HOLDS
 from mnist_gen.claims import interpolation as claims
+from mnist_gen.config import one_line
 from mnist_gen.errors import UserError
 from mnist_gen.findings import Findings, Judgement, Reference, judge, separability
 from mnist_gen.studies import interpolation as study
 from mnist_gen.studies.interpolation import Interpolation
 from mnist_gen.walks import Known, Walker, among, by_label, linear, spherical
-from tests.conftest import TINY, error_line, train_py
+from tests.conftest import TINY
 from tests.test_autoencoder import FEW as QUICK
 from tests.test_gan import gan
 
@@ -215,11 +217,11 @@ def test_impossible_walks(option, message):
         Interpolation(**{"pairs": 10, "steps": 11, "digits": [[1, 0]], "neighbours": 5, "seed": 0, **option})
 
 
-def test_an_impossible_run_is_one_line(tmp_path):
-    words = ["experiment=interpolation", "study.digits=[[3,3]]", f"hydra.run.dir={tmp_path}/run"]
-    line = error_line(train_py(*words, cwd=tmp_path))
-    assert line == (
-        "error: study.digits: [3, 3] must be two different digits from 0 to 9, in a list of such pairs, [[1,0]]."
+def test_an_impossible_study_is_one_line(fit, tmp_path):
+    with pytest.raises(InstantiationException) as error:
+        fit(tmp_path, "experiment=interpolation", "study.digits=[[3,3]]", task="study", tiny=False)
+    assert one_line(error.value) == (
+        "study.digits: [3, 3] must be two different digits from 0 to 9, in a list of such pairs, [[1,0]]."
     )
 
 

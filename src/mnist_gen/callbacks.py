@@ -1,29 +1,27 @@
-"""What to show, to log and to keep. Every curve and picture has the number of finished epochs as its step."""
+"""What to show and to log. Every curve and picture has the number of finished epochs as its step."""
 
 import json
-import re
-import signal
+import logging
 import sys
-import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mnist_gen import figures
-from mnist_gen.checkpoint import CONFIG
-from mnist_gen.errors import Interrupted
+from mnist_gen import figures, files
 
+MOST_POINTS = 10**7  # of all curves
 REDRAW_SECONDS = 10.0  # between two looks at a figure that grows
-LAST = Path("checkpoints", "last.ckpt")  # in the run's folder
+
+log = logging.getLogger(__name__)
 
 
 def run_folder(trainer: L.Trainer) -> Path:
@@ -36,19 +34,46 @@ def epochs_done(trainer: L.Trainer) -> int:
     return trainer.current_epoch + (trainer.state.fn == TrainerFn.FITTING)
 
 
-def how_to_go_on(trainer: L.Trainer) -> str:
-    """The command that continues the run, to be typed as it is."""
-    argument = f"ckpt={run_folder(trainer) / LAST}"
-    if re.search(r"[^\w./=+-]", argument):  # Hydra needs quotes of its own inside the shell's
-        argument = f"\"ckpt='{run_folder(trainer) / LAST}'\""
-    return f"Go on: python train.py {argument}"
+class Events(TensorBoardLogger):
+    """TensorBoard's events of a run, which goes on without them if the disk is full."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, name="", version="", default_hp_metric=False)
+        self.full = False
+
+    def attempt(self, action: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Calls a method of the writer; its first failure is said, and the last one it is asked to do."""
+        if self.full:
+            return None
+        try:
+            return action(*arguments, **options)
+        except OSError as error:
+            self.full = True
+            log.warning("%s: TensorBoard's events end here (%s).", self.log_dir, error.strerror or error)
+            return None
+
+    def log_metrics(self, *arguments: Any, **options: Any) -> None:
+        self.attempt(super().log_metrics, *arguments, **options)
+
+    def finalize(self, status: str) -> None:
+        self.attempt(super().finalize, status)
+
+
+class Writer:
+    """A SummaryWriter whose methods are attempted."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return partial(self._events.attempt, getattr(self._events.experiment, name))
 
 
 def tensorboard(trainer: L.Trainer) -> Any:
     """The run's SummaryWriter, or None where nothing is logged (or by another process)."""
     for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero:
-            return logger.experiment
+        if isinstance(logger, Events) and trainer.is_global_zero:
+            return Writer(logger)
     return None
 
 
@@ -99,13 +124,15 @@ class Curves(Callback):
         for logger in trainer.loggers:
             logger.log_metrics(dict(measured), step=epochs_done(trainer))
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The whole figure, and the file."""
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The whole figure, and the file: also of a run that goes on with nothing left to learn."""
         if trainer.is_global_zero:
             self._draw(trainer)
-            (run_folder(trainer) / "history.json").write_text(json.dumps(self.history))
+            files.write(run_folder(trainer) / "history.json", json.dumps(self.history))
 
     def _draw(self, trainer: L.Trainer) -> None:
+        if self.together[0] not in self.history:
+            return
         epochs = [epoch for epoch, _ in self.history[self.together[0]]]
         shown = {tag.partition("/")[2]: [value for _, value in self.history[tag]] for tag in self.together}
         picture = figures.curves(epochs, shown, "Training losses, epoch means", "loss")
@@ -117,121 +144,16 @@ class Curves(Callback):
         return {"history": self.history, "sums": self._sums, "batches": self._batches}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes them back."""
-        self.history, self._sums, self._batches = state["history"], state["sums"], state["batches"]
-
-
-class BestCheckpoint(ModelCheckpoint):
-    """Keeps `checkpoints/best.ckpt`, judged by a validation metric and never by a GAN's loss."""
-
-    def __init__(self, monitor: str, mode: str) -> None:
-        super().__init__(
-            filename="best",
-            monitor=monitor,
-            mode=mode,
-            auto_insert_metric_name=False,
-            enable_version_counter=False,
-            save_on_train_epoch_end=False,
-        )
-
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Saves if better. Where the metric is not measured (no scorer for the data) the last checkpoint counts."""
-        if self.monitor in trainer.callback_metrics:
-            super().on_validation_end(trainer, pl_module)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes back the best score alone: Lightning removes what the paths of a checkpoint name.
-
-        The file is that of this run's folder, also where the folder has been moved.
-        """
-        assert self.dirpath is not None
-        best, score = str(Path(self.dirpath) / "best.ckpt"), state["best_model_score"]
-        kept = {best: score} if score is not None else {}
-        names = {"best_model_path": best if kept else "", "kth_best_model_path": best if kept else ""}
-        super().load_state_dict(state | {"dirpath": self.dirpath, "best_k_models": kept, **names})
-
-
-class LastCheckpoint(ModelCheckpoint):
-    """Keeps `checkpoints/last.ckpt`, on Ctrl-C after the batch, so that a run resumes exactly.
-
-    The random state goes with it: a resumed run ends as if it had never stopped, bit for bit on a CPU.
-
-    Args:
-        every_epochs: how often; after the last epoch in any case.
-    """
-
-    def __init__(self, every_epochs: int = 1) -> None:
-        super().__init__(filename="last", enable_version_counter=False, save_on_train_epoch_end=True)
-        self.every_epochs = every_epochs
-        self._stop = False
-        self._handlers: dict[int, Any] = {}
-        self._random: dict[str, Any] = {}
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Puts the random state back, now that all that could have drawn from it is built; listens for Ctrl-C."""
-        super().on_train_start(trainer, pl_module)
-        if self._random:
-            torch.set_rng_state(self._random["cpu"])
-        if self._random.get("cuda") and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(self._random["cuda"])
-        if threading.current_thread() is threading.main_thread():
-            names = (signal.SIGINT, signal.SIGTERM)
-            self._handlers = {name: signal.signal(name, self._ask_to_stop) for name in names}
-
-    def _ask_to_stop(self, number: int, frame: object) -> None:
-        self._stop = True
-        self._stop_listening()  # a second Ctrl-C stops at once
-
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Between two batches everything is whole: the place to save and stop. An epoch's last batch ends it first."""
-        if self._stop and not trainer.is_last_batch:
-            trainer.save_checkpoint(run_folder(trainer) / LAST)
-            raise Interrupted(f"Interrupted in epoch {epochs_done(trainer)}. {how_to_go_on(trainer)}")
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Saves if it is time, and stops here if that was asked for since the last batch."""
-        epoch = epochs_done(trainer)
-        if epoch % self.every_epochs == 0 or epoch == trainer.max_epochs or trainer.should_stop or self._stop:
-            trainer.save_checkpoint(run_folder(trainer) / LAST)
-        if self._stop:
-            raise Interrupted(f"Interrupted after epoch {epochs_done(trainer)}. {how_to_go_on(trainer)}")
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stops listening."""
-        super().on_train_end(trainer, pl_module)
-        self._stop_listening()
-
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Stops listening; saves nothing, for the weights may be spoilt."""
-        self._stop_listening()
-
-    def _stop_listening(self) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}
-
-    def state_dict(self) -> dict[str, Any]:
-        """ModelCheckpoint's, and the random state of the CPU and of each GPU."""
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        return {**super().state_dict(), "random": {"cpu": torch.get_rng_state(), "cuda": cuda}}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Keeps the random state until training starts."""
-        super().load_state_dict(state)
-        self._random = state["random"]
-
-
-class EmbedConfig(Callback):
-    """Writes the run's configuration into each checkpoint, which then needs nothing else."""
-
-    def __init__(self, config: Any) -> None:
-        self.config = config
-
-    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Plain values only: the file must load with `weights_only=True`."""
-        checkpoint[CONFIG] = self.config
+        """Takes them back, if they are what a run writes: a picture of the rest would fail hours later."""
+        history, sums, batches = state["history"], state["sums"], state["batches"]
+        points = [point for curve in history.values() for point in curve]
+        if not all(len(point) == 2 and all(isinstance(number, int | float) for number in point) for point in points):
+            raise ValueError("the curves are none")
+        if len({len(history.get(tag, ())) for tag in self.together}) > 1 or len(points) > MOST_POINTS:
+            raise ValueError("the curves do not go together")
+        if not all(isinstance(total, Tensor) and total.numel() == 1 for total in sums.values()):
+            raise ValueError("the sums of an epoch are none")
+        self.history, self._sums, self._batches = history, sums, int(batches)
 
 
 class Progress(Callback):

@@ -1,27 +1,61 @@
-"""Reading checkpoints that may come from anywhere: weights and plain values only, and no foreign code."""
+"""Reading checkpoints that may come from anywhere: nothing in them is trusted, neither code nor paths nor sizes.
 
+A checkpoint holds weights and plain values. What it says of classes is held against a short list, its paths give way
+to those of this machine, and networks are first built without memory, to see whether the weights are theirs.
+"""
+
+import copy
+import logging
 import pickle
+import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import get_class, instantiate
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback, Checkpoint
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from mnist_gen.config import PLACES
+from mnist_gen import ranges, runs
+from mnist_gen.config import PLACES, one_line
 from mnist_gen.errors import UserError
 
-CONFIG = "config"  # the checkpoint's key for the run's configuration, interpolations unresolved
-TRUSTED = ("mnist_gen.", "torch.optim.")
+CONFIG = "config"  # the checkpoint's key for the run's configuration
+OURS, OPTIMIZERS, CALLBACKS = "mnist_gen.", "torch.optim.", "lightning.pytorch.callbacks."
+PLAIN = tuple(f"{OURS}{name}" for name in ("attention", "losses", "renderings", "translation"))  # without weights
+KINDS = {"model": L.LightningModule, "data": L.LightningDataModule}
+DEPTH = 30  # of a configuration
+
+log = logging.getLogger(__name__)
 
 
-def of_run(folder: Path) -> Path:
-    """The checkpoint by which a run is judged: the best one, or the last where no best is kept."""
-    best = folder / "checkpoints" / "best.ckpt"
-    return best if best.exists() else best.with_name("last.ckpt")
+class TornError(UserError):
+    """The file is not there, or not whole."""
+
+
+def usable(path: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The checkpoint and its content; that of the one before if it is torn or lost. None if there is neither.
+
+    Raises:
+        UserError: there are some, and none of them can be used.
+    """
+    previous = path.with_name(runs.PREVIOUS.name)
+    if not path.exists() and not previous.exists():
+        return None
+    try:
+        return path, read(path)
+    except TornError as error:
+        if path.name != runs.LAST.name or not previous.is_file():
+            raise
+        log.warning("%s The one before is used: %s", error, previous)
+        return previous, read(previous)
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -31,60 +65,264 @@ def read(path: str | Path) -> dict[str, Any]:
         UserError: it is missing, damaged, holds code, or was not written by this project.
     """
     if not Path(path).is_file():
-        raise UserError(f"ckpt={path}: no such file.")
+        raise TornError(f"ckpt={path}: no such file.")
+    _check_file(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(f"ckpt={path}: refused, it is no checkpoint or holds code besides weights.") from None
     except Exception:  # damaged bytes make the unpickler fail in many ways
-        raise UserError(f"ckpt={path}: empty, truncated or no checkpoint; use another, such as last.ckpt.") from None
+        raise TornError(
+            f"ckpt={path}: empty, truncated or no checkpoint; use another, such as previous.ckpt."
+        ) from None
     if not isinstance(content, dict) or not {CONFIG, "state_dict"} <= content.keys():
         raise UserError(f"ckpt={path}: not a checkpoint of mnist_gen.")
+    try:
+        _check_content(content)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"ckpt={path}: refused, {error}.") from None
     return content
 
 
-def configuration(content: dict[str, Any], path: str | Path, machine: Mapping[str, Any] | None = None) -> DictConfig:
-    """The configuration the checkpoint was trained under.
+def _check_file(path: str | Path) -> None:
+    """A checkpoint is an archive of stored files with checksums, which torch itself does not compare."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            packed = any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist())
+            damaged = packed or archive.testzip() is not None
+    except Exception:  # a damaged archive fails in many ways
+        damaged, packed = True, False
+    if packed:
+        raise UserError(f"ckpt={path}: refused, it is compressed, which no checkpoint of torch is.")
+    if damaged:
+        raise TornError(f"ckpt={path}: empty, truncated or no checkpoint; use another, such as previous.ckpt.")
+
+
+def _check_content(content: Mapping[Any, Any]) -> None:
+    """Looks at kinds and sizes; raises a ValueError with what is wrong."""
+    if not isinstance(content[CONFIG], dict) or not content[CONFIG]:
+        raise ValueError("its configuration is none")
+    _check_plain(content[CONFIG], CONFIG, 0)
+    weights = content["state_dict"]
+    if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
+        raise ValueError("its weights have no names")
+    for name, tensor in weights.items():
+        if type(tensor) is not Tensor or tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
+            raise ValueError(f"{name} is no plain tensor")
+    for name, tensor in _tensors(content):
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise ValueError(f"{name} claims more values than the file holds")
+    for name, tensor in _tensors({key: content.get(key) for key in ("state_dict", "optimizer_states")}):
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"{name} holds values that are not finite")
+
+
+def _check_plain(value: Any, key: str, depth: int) -> None:
+    """Dicts with text for keys, lists and scalars, not too deep."""
+    if depth > DEPTH:
+        raise ValueError(f"{key} is nested too deep")
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if not isinstance(name, str):
+                raise ValueError(f"{key} has the key {name!r}, which is no text")
+            _check_plain(inner, f"{key}.{name}", depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_plain(inner, key, depth + 1)
+    elif not isinstance(value, str | int | float | bool | None):
+        raise ValueError(f"{key} is a {type(value).__name__}")
+
+
+def _tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Every strided tensor in dicts, lists and tuples, with its dotted name."""
+    if isinstance(value, Tensor):
+        if value.layout == torch.strided and not value.is_quantized:
+            yield name, value
+    elif isinstance(value, dict | list | tuple):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _tensors(inner, f"{name}.{key}" if name else str(key))
+
+
+def configuration(content: Mapping[str, Any], path: str | Path, machine: Mapping[str, Any] | None = None) -> DictConfig:
+    """The configuration the checkpoint was trained under, checked in all its parts.
 
     Args:
         content: what `read` gave.
         path: where from, for messages.
-        machine: this machine's places, by dotted key, in place of the checkpoint's; without them those are null.
+        machine: dotted keys and values of this machine's places, which take the place of the checkpoint's.
 
     Raises:
-        UserError: it would run foreign code.
+        UserError: it would run foreign code, or says something impossible.
     """
-    raw = OmegaConf.create(content[CONFIG])
-    for key in PLACES:
-        if OmegaConf.select(raw, key.rpartition(".")[0] or key, throw_on_resolution_failure=False) is not None:
-            OmegaConf.update(raw, key, (machine or {}).get(key))
-    for key, value in _scalars(OmegaConf.to_container(raw)):
-        if isinstance(value, str) and "${" in value and ":" in value:  # a resolver, such as oc.env
-            raise UserError(f"ckpt={path}: refused, its configuration would look up {key}={value} on this machine.")
-    resolved = OmegaConf.to_container(raw, resolve=True)
-    for key, value in _scalars(resolved):
-        if key.rpartition(".")[2] == "_target_" and not _trusted(value):
-            raise UserError(f"ckpt={path}: refused, its configuration would run {key}={value}, which is not ours.")
-        if isinstance(value, str) and "${" in value:  # an interpolation in disguise would be resolved behind our back
-            raise UserError(f"ckpt={path}: refused, its configuration hides an interpolation in {key}.")
+    resolved = _resolved(content, path, machine or {})
+    for section in (*KINDS, "callbacks", "trainer"):
+        if not isinstance(resolved.get(section), dict):
+            raise UserError(f"ckpt={path}: refused, its {section} is none.")
+    for section in resolved:
+        _check_targets(resolved, section, path)
+    _check_numbers(resolved, path)
     cfg = OmegaConf.create(resolved)  # what runs is what was looked at
     assert isinstance(cfg, DictConfig)
     return cfg
+
+
+def model_configuration(content: Mapping[str, Any], path: str | Path) -> DictConfig:
+    """As `configuration`, of the model alone: the rest is not looked at.
+
+    Raises:
+        UserError: as `configuration`, or there is no model.
+    """
+    resolved = _resolved(content, path, {})
+    model = {"model": resolved.get("model")}
+    _check_targets(model, "model", path)
+    _check_numbers(model, path)
+    return OmegaConf.create(model).model
+
+
+def _resolved(content: Mapping[str, Any], path: str | Path, machine: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with this machine's places and references replaced; nothing of this machine is looked up."""
+    config = copy.deepcopy(content[CONFIG])
+    for key in PLACES:
+        _place(config, key, machine.get(key))
+    if "scorer" in machine:
+        for key in ("scorer", *(f"callbacks.{name}.scorer" for name in ("judge", "readings"))):
+            _place(config, key, machine["scorer"])
+    for key, value in _scalars(config):
+        if isinstance(value, str) and "${" in value and ":" in value:
+            raise UserError(f"ckpt={path}: refused, its configuration would look up {key}={value} on this machine.")
+    try:
+        resolved = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+    except (OmegaConfBaseException, RecursionError) as error:
+        raise UserError(f"ckpt={path}: refused, its configuration cannot be read ({one_line(error)}).") from None
+    for key, value in _scalars(resolved):
+        if isinstance(value, str) and "${" in value:  # resolved behind our back, in a second pass
+            raise UserError(f"ckpt={path}: refused, its configuration hides an interpolation in {key}.")
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}
+
+
+def _place(config: Any, key: str, value: Any) -> None:
+    """Replaces the value of a dotted key, if the key is there."""
+    *parents, last = key.split(".")
+    for parent in parents:
+        config = config.get(parent) if isinstance(config, dict) else None
+    if isinstance(config, dict) and last in config:
+        config[last] = value
+
+
+def _check_targets(config: Mapping[str, Any], section: str, path: str | Path) -> None:
+    """Each class of a section against what may stand there."""
+    for key, value in _scalars(config[section], section):
+        parent, _, name = key.rpartition(".")
+        if name == "_target_":
+            allowed = _found(value)
+            if allowed is None or not _belongs(allowed, parent):
+                raise UserError(f"ckpt={path}: refused, its configuration would run {key}={value}, which is not ours.")
+    if section in KINDS and not (isinstance(config[section], dict) and "_target_" in config[section]):
+        raise UserError(f"ckpt={path}: refused, its {section} is none.")
+
+
+def _found(target: Any) -> type | None:
+    """The class of that name; None if it is no class, or not from where the name says."""
+    if not isinstance(target, str) or not target.startswith((OURS, OPTIMIZERS, CALLBACKS)):
+        return None
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError):
+        return None
+    if not isinstance(found, type):
+        return None  # `mnist_gen.data.zip` also starts well: look at what it really is
+    return found if f"{found.__module__}.".startswith((OURS, OPTIMIZERS, CALLBACKS)) else None
+
+
+def _belongs(found: type, key: str) -> bool:
+    """Whether a class may stand under a key: a module, an optimizer, a callback that writes no file of its choice."""
+    section, _, inner = key.partition(".")
+    if section in KINDS and not inner:
+        return issubclass(found, KINDS[section])
+    if section == "callbacks":
+        ours = found.__module__.startswith(OURS)
+        return issubclass(found, Callback) and (ours or not issubclass(found, Checkpoint))
+    return issubclass(found, nn.Module | torch.optim.Optimizer) or found.__module__ in PLAIN
+
+
+def _check_numbers(config: Mapping[str, Any], path: str | Path) -> None:
+    try:
+        ranges.check(config, apart=PLACES)
+    except UserError as error:
+        raise UserError(f"ckpt={path}: refused, its configuration says {error}") from None
 
 
 def load(path: str | Path) -> L.LightningModule:
     """The trained module in evaluation mode, on the CPU, from its checkpoint alone.
 
     Raises:
-        UserError: as `read`, or the checkpoint would run foreign code.
+        UserError: as `read` and `model_configuration`, or the weights are those of another model.
     """
     content = read(path)
-    model = instantiate(configuration(content, path).model)
-    try:
-        model.load_state_dict(content["state_dict"])
-    except RuntimeError:
-        raise UserError(f"ckpt={path}: its weights do not fit its own configuration.") from None
+    cfg = model_configuration(content, path)
+    check_weights(content, cfg, path)
+    model = instantiate(cfg)
+    take_weights(model, content, path)
     return model.eval().requires_grad_(False)
+
+
+def check_weights(content: Mapping[str, Any], model: DictConfig, path: str | Path) -> None:
+    """Compares the weights' names and shapes with a model that takes no memory.
+
+    Raises:
+        UserError: they differ, or no model can be built.
+    """
+    weights = content["state_dict"]
+    try:
+        with torch.device("meta"), _few_parameters(len(weights) + 1):
+            expected = instantiate(model).state_dict()
+    except _TooManyError:
+        raise UserError(f"ckpt={path}: its weights do not fit its own configuration: they are too few.") from None
+    except Exception as error:  # constructors fail in many ways on impossible options
+        raise UserError(f"ckpt={path}: its model cannot be built ({one_line(error)}).") from error
+    if differ := sorted(expected.keys() ^ weights.keys()):
+        raise UserError(f"ckpt={path}: its weights do not fit its own configuration: {differ[0]} is in one alone.")
+    for name, tensor in expected.items():
+        if tensor.shape != weights[name].shape:
+            shapes = f"{name} is {tuple(weights[name].shape)}, not {tuple(tensor.shape)}"
+            raise UserError(f"ckpt={path}: its weights do not fit its own configuration: {shapes}.")
+
+
+class _TooManyError(Exception):
+    """More parameters are made than a checkpoint holds."""
+
+
+@contextmanager
+def _few_parameters(most: int) -> Iterator[None]:
+    """Inside, networks may have so many parameters, however small: a million layers take time too."""
+    made = 0
+
+    def count(*_: Any) -> None:
+        nonlocal made
+        made += 1
+        if made > 3 * most:  # copies are made of one network
+            raise _TooManyError
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def take_weights(model: L.LightningModule, content: Mapping[str, Any], path: str | Path) -> None:
+    """Gives a model the weights of a checkpoint, and what else of it the model keeps there.
+
+    Raises:
+        UserError: they are not the model's.
+    """
+    try:
+        model.on_load_checkpoint(dict(content))
+        model.load_state_dict(content["state_dict"])
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"ckpt={path}: its weights do not fit its own configuration ({one_line(error)}).") from error
 
 
 def _scalars(config: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -95,13 +333,3 @@ def _scalars(config: Any, key: str = "") -> Iterator[tuple[str, Any]]:
             yield from _scalars(value, f"{key}.{name}" if key else str(name))
     else:
         yield key, config
-
-
-def _trusted(target: Any) -> bool:
-    if not isinstance(target, str) or not target.startswith(TRUSTED):
-        return False
-    try:
-        found = get_class(target)  # `mnist_gen.data.shutil.rmtree` also starts well: look at what it really is
-    except (InstantiationException, ImportError, ValueError):
-        return False
-    return f"{found.__module__}.".startswith(TRUSTED)

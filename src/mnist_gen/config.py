@@ -1,7 +1,6 @@
 """What a configuration may say. Imports no torch, so that a wrong word is answered at once."""
 
 import difflib
-import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,19 +16,21 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mnist_gen import ranges, runs
 from mnist_gen.errors import UserError
 
 CONFIG_NAME = "train"
-FREE_BESIDE_CKPT = {
-    "fit": ("trainer", "data.root", "data.cache"),
-    "test": ("trainer", "callbacks", "data.root", "data.cache"),
-    "sample": ("digit", "count", "out", "seed"),
-}
 MACHINE = ("accelerator", "devices", "strategy", "precision")  # keys of `trainer` that `trainer=gpu` chooses
 PLACES = (  # where things lie, not what a run is
     *("root", "data.root", "data.cache"),
     *("pretrained.folder", "autoencoder.folder", "gan.folder", "cgan.folder", "reader.folder"),
 )
+FREE_BESIDE_CKPT = {  # keys that may be given with a checkpoint, which brings its own configuration
+    "fit": ("trainer", *runs.MACHINE_KEYS),
+    "test": ("trainer", "callbacks", *runs.MACHINE_KEYS),
+    "sample": ("digit", "count", "out", "seed", "root"),
+}
+HABITS = ("callbacks.last.", "callbacks.progress.")  # keys by which no result changes
 # Hydra's flags with which nothing runs
 ASKS_ONLY = ("-h", "--h", "-c", "--cfg", "-i", "--info", "-sc", "--shell", "--version")
 
@@ -51,9 +52,9 @@ def flat(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Dotted keys whose values differ, places apart."""
+    """Dotted keys whose values differ, apart from places, and from when a run saves and what it shows."""
     left, right = dict(flat(one)), dict(flat(other))
-    keys = (left.keys() | right.keys()) - set(PLACES)
+    keys = {key for key in left.keys() | right.keys() if key not in PLACES and not key.startswith(HABITS)}
     return sorted(key for key in keys if left.get(key, KeyError) != right.get(key, KeyError))
 
 
@@ -82,7 +83,8 @@ def composing(config_dir: str) -> Iterator[None]:
 def check_arguments(config_dir: str, arguments: Sequence[str]) -> list[str]:
     """Refuses a wrong command line before anything is made or imported; returns it as Hydra takes it.
 
-    Checks that there is something to run, each group's choice, each key, and each value's type against its default.
+    Checks that there is something to run, each group's choice, each key, each value's type against its default, and
+    its range. `ckpt=last` and `ckpt=<folder>` become the checkpoint's file.
 
     Raises:
         UserError: one line that names the argument and the choices, near matches or type.
@@ -100,10 +102,42 @@ def check_arguments(config_dir: str, arguments: Sequence[str]) -> list[str]:
         defaults = _composed(loader, groups)
         known = [key for key, _ in flat(OmegaConf.to_container(defaults)) if not key.startswith("hydra.")]
         for override in overrides:
-            if override not in groups and override.type == OverrideType.CHANGE:
-                _check_key(override.key_or_group, known)
-                _check_type(override, _default(defaults, override.key_or_group))
-        return list(arguments) if _one_experiment(overrides) else _forced(loader, arguments, overrides, groups)
+            if override not in groups and override.type != OverrideType.DEL:
+                _check_value(override, defaults, known)
+        if not _one_experiment(overrides):
+            return _forced(loader, arguments, overrides, groups)
+        return _with_checkpoint(Path(config_dir).parent, arguments, overrides)
+
+
+def _check_value(override: Override, defaults: DictConfig, known: Sequence[str]) -> None:
+    """Its key, and each of its values; a `+` may bring a key, but no part of the configuration."""
+    key = override.key_or_group
+    if override.type == OverrideType.CHANGE:
+        _check_key(key, known)
+    elif key.partition(".")[0] not in {name.partition(".")[0] for name in known}:
+        _check_key(key.partition(".")[0], [name.partition(".")[0] for name in known])
+    _check_type(override, _default(defaults, key))
+    for value in _values(override):
+        ranges.check_value(key, value)
+        if isinstance(value, dict):
+            ranges.check({f"{key}.{inner}": content for inner, content in flat(value)})
+
+
+def _with_checkpoint(root: Path, arguments: Sequence[str], overrides: Sequence[Override]) -> list[str]:
+    """The arguments with the checkpoint's file in place of `ckpt=last` and the experiment beside it, or of a folder."""
+    given = {o.key_or_group: o for o in overrides}
+    if "ckpt" not in given or given["ckpt"].value() is None:
+        return list(arguments)
+    task, named = (str(given[key].value()) if key in given else "fit" for key in ("task", "ckpt"))
+    experiment = str(given["experiment"].value()) if "experiment" in given else None
+    if "root" in given:
+        root = Path(str(given["root"].value()))
+    path = runs.find_checkpoint(root, task, named, experiment)
+    if task == "fit" and path.absolute().parent.name != runs.CHECKPOINTS:
+        raise UserError(f"ckpt={named}: a run goes on from a file in its own checkpoints folder.")
+    placed = {given["ckpt"].input_line: f"ckpt={runs.quoted(str(path))}"}
+    dropped = given["experiment"].input_line if experiment else None
+    return [placed.get(word, word) for word in arguments if word != dropped]
 
 
 def _composed(loader: ConfigLoader, groups: Sequence[Override]) -> DictConfig:
@@ -170,14 +204,11 @@ def _check_purpose(loader: ConfigLoader, overrides: Sequence[Override], multirun
         return
     if task == "study":
         raise UserError("ckpt: a study takes its models part by part, such as gan.ckpt=<path>.")
+    chosen = ("task", "ckpt", *(["experiment"] if ckpt == "last" else []))
     for key in given:
-        if not {key, key.partition(".")[0]} & {"task", "ckpt", *FREE_BESIDE_CKPT[task]}:
+        if not any(f"{key}.".startswith(f"{free}.") for free in (*chosen, *FREE_BESIDE_CKPT[task])):
             free = ", ".join(FREE_BESIDE_CKPT[task])
             raise UserError(f"{key} cannot be changed: the checkpoint brings its own configuration; free are {free}.")
-    if not Path(str(ckpt)).is_file():
-        raise UserError(f"ckpt={ckpt}: no such file.")
-    if task == "fit" and Path(str(ckpt)).absolute().parent.name != "checkpoints":
-        raise UserError(f"ckpt={ckpt}: a run goes on from a file in its own checkpoints folder.")
     if task == "fit" and multirun:
         raise UserError("ckpt: a sweep cannot go on from one checkpoint; start the sweep's own command again.")
 
@@ -211,7 +242,7 @@ def _check_type(override: Override, default: Any) -> None:
         fits = {
             bool: isinstance(value, bool),
             int: isinstance(value, int) and not isinstance(value, bool),
-            float: isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value),
+            float: isinstance(value, int | float) and not isinstance(value, bool) and ranges.is_finite(value),
             list: isinstance(value, list),
             dict: isinstance(value, dict),
         }.get(type(default), True)

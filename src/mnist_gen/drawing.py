@@ -13,7 +13,7 @@ from torchvision.utils import make_grid
 
 from mnist_gen import fidelity, figures
 from mnist_gen.callbacks import epochs_done, run_folder, tensorboard
-from mnist_gen.data import NUM_CLASSES, ImageData
+from mnist_gen.data import IMAGE_SIZE, NUM_CLASSES, ImageData
 from mnist_gen.errors import UserError
 from mnist_gen.gan import GAN
 
@@ -124,7 +124,11 @@ class Draw(Callback):
         return self.drawn
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes it back."""
+        """Takes it back, if it is what a run draws."""
+        for name, count in (("grids", NUM_CLASSES * self.columns), ("digits", SAME_DIGIT)):
+            for epoch, images in state[name].items():
+                if not isinstance(epoch, int) or images.shape != (count, 1, IMAGE_SIZE, IMAGE_SIZE):
+                    raise ValueError("the pictures are none")
         self.drawn = state
 
 

@@ -5,10 +5,10 @@ import logging
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
-from safetensors.torch import save_model
+from safetensors.torch import save
 from torch import Tensor
 
-from mnist_gen import fidelity
+from mnist_gen import fidelity, files
 from mnist_gen.callbacks import run_folder
 from mnist_gen.classifier import Classifier
 from mnist_gen.data import ImageData, ImageSet, to_images
@@ -108,7 +108,8 @@ class ExportScorer(Callback):
             "dataset": _data(trainer).dataset,
             "test_accuracy": f"{float(trainer.callback_metrics['test/accuracy']):.4f}",
         }
-        save_model(pl_module.network, str(run_folder(trainer) / "scorer.safetensors"), metadata=about)
+        weights = {name: weight.contiguous() for name, weight in pl_module.network.state_dict().items()}
+        files.write(run_folder(trainer) / "scorer.safetensors", save(weights, about))
 
 
 def _data(trainer: L.Trainer) -> ImageData:

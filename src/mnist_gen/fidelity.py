@@ -5,15 +5,17 @@ and coverage are taken; they cannot be compared with figures in Inception featur
 judgement of real training images in place of the samples.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.resources import as_file, files
+from importlib.resources import files
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_model
+from safetensors import SafetensorError
+from safetensors.torch import load
 from torch import Tensor, nn
 from torchmetrics.image import StructuralSimilarityIndexMeasure
 from torchmetrics.image.fid import FrechetInceptionDistance
@@ -25,6 +27,8 @@ from mnist_gen.networks import Probe, Scorer
 CHUNK = 1000  # rows of a distance matrix, or images of the most expensive measures, held at once
 SMALL_CHUNK = 250  # images that pass a network at once: on two CPU cores 1.7 times as fast as a thousand
 NEIGHBOURS = 5  # k of density and coverage
+MOST_BYTES = 2**26  # of a scorer's file
+PACKAGED_SCORER = "259b93bb00b32a8aa0b775e4ae8bd46b3ed0dece672b1a55d0ccd391031445e1"  # SHA-256
 DARK = 1e-6  # sum of squared pixels up to which an image is black
 
 Metrics = dict[str, float]
@@ -42,24 +46,41 @@ def load_scorer(path: str | None, dataset: str) -> Scorer:
     """The scorer at `path`, or the one in the package, frozen.
 
     Raises:
-        UserError: the file is missing, no scorer, or was trained on another data set.
+        UserError: the file is missing, no scorer, damaged, or was trained on another data set.
     """
-    if path is None:
-        with as_file(files("mnist_gen") / "scorer.safetensors") as packaged:
-            return load_scorer(str(packaged), dataset)
-    if not Path(path).is_file():
-        raise UserError(f"scorer={path}: no such file; make one with `python train.py experiment=scorer`.")
+    content = _scorer_file(path)
+    if path is None and hashlib.sha256(content).hexdigest() != PACKAGED_SCORER:
+        raise UserError("scorer: the file in the package is damaged; install mnist_gen again.")
     scorer = Scorer()
     try:
-        with safe_open(path, "pt") as content:
-            trained_on = (content.metadata() or {}).get("dataset")
-        load_model(scorer, path)
-    except (SafetensorError, RuntimeError) as error:
-        raise UserError(f"scorer={path}: not a scorer ({str(error).splitlines()[0]}).") from None
+        weights = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        trained_on = header["__metadata__"]["dataset"]
+        scorer.load_state_dict(weights)
+    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"scorer={path}: not a scorer ({(str(error).splitlines() or [''])[0]}).") from None
+    for name, weight in weights.items():
+        if not weight.isfinite().all():
+            raise UserError(f"scorer={path}: {name} holds values that are not finite.")
     if trained_on != dataset:
         raise UserError(f"scorer={path} was trained on {trained_on}; train one with experiment=scorer on {dataset}.")
     scorer.to(memory_format=torch.channels_last)  # faster
     return scorer.eval().requires_grad_(False)
+
+
+def scorer_digest(path: str | None) -> str:
+    """The SHA-256 of the scorer's file, by which figures are known to be comparable."""
+    return hashlib.sha256(_scorer_file(path)).hexdigest()
+
+
+def _scorer_file(path: str | None) -> bytes:
+    if path is None:
+        return (files("mnist_gen") / "scorer.safetensors").read_bytes()
+    if not Path(path).is_file():
+        raise UserError(f"scorer={path}: no such file; make one with `python train.py experiment=scorer`.")
+    if Path(path).stat().st_size > MOST_BYTES:
+        raise UserError(f"scorer={path}: not a scorer (too large).")
+    return Path(path).read_bytes()
 
 
 def scorer_for(path: str | None, dataset: str) -> Scorer | None:

@@ -1,5 +1,6 @@
 """Tensors and histories -> pictures. Images are (N, 1, 32, 32) in [0, 1]; each function returns a matplotlib figure."""
 
+import io
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.utils import make_grid
 
+from mnist_gen import files
+
 DPI = 110
 CHARTS_IN_A_ROW = 3  # that can be read at the width of a page
 MANY = 6  # names at an axis that are too many to be slanted
@@ -23,8 +26,9 @@ HISTORY = Mapping[str, Sequence[float]]
 
 def save(figure: Figure, path: Path) -> Path:
     """Writes the figure as a PNG, making its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=DPI)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=DPI, format="png")
+    files.write(path, picture.getvalue())
     return path
 
 

@@ -3,7 +3,7 @@
 import copy
 import csv
 import hashlib
-import json
+import io
 import re
 from collections.abc import Iterator
 from itertools import count, groupby
@@ -17,7 +17,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
+from mnist_gen import files, runs
+from mnist_gen.errors import Refused, UserError
 from mnist_gen.tables import markdown
 
 SHOWN = (
@@ -27,6 +30,7 @@ SHOWN = (
     *("test/correspondence", "test/retrieval", "test/l1", "test/ssim", "test/relative_error"),
 )
 PER_DIGIT = "test/class_accuracy_"
+WITH_A_FOLDER = ("fit", "test", "study")  # tasks
 SEEDS = ("seed", "data.labels_seed")
 DEVIATION = "_std"  # behind a metric's name
 
@@ -39,17 +43,23 @@ class Folders(Callback):
         self.fixed: list[str] = []
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """A run that goes on from a checkpoint goes on in its folder, `<run>/checkpoints/<name>.ckpt`.
+        """Names, makes and locks the run's folder; a run that goes on from a checkpoint goes on in its own.
 
-        A folder named after the time is made at once, under another name if it is there: two runs may start in the
-        same second.
+        A folder named after the time is made under another name if it is there: two runs may start in the same second.
         """
+        if config.task not in WITH_A_FOLDER:
+            return
+        HydraConfig.instance().set_config(copy.deepcopy(config))  # the name says which experiment was chosen
         if config.task == "fit" and config.ckpt is not None:
-            config.hydra.run.dir = str(Path(config.ckpt).absolute().parents[1])
+            folder, made = Path(config.ckpt).absolute().parents[1], None
             config.hydra.output_subdir = None  # the run's own .hydra stays
-        elif not _named(config, "hydra.run.dir") and config.hydra.output_subdir is not None:
-            HydraConfig.instance().set_config(copy.deepcopy(config))  # the name says which experiment was chosen
-            config.hydra.run.dir = str(_made(Path(config.hydra.run.dir)))
+        elif _named(config, "hydra.run.dir"):
+            folder = Path(config.hydra.run.dir)
+            made = runs.first_missing(folder)
+        else:
+            folder, made = _made(Path(config.hydra.run.dir))
+        config.hydra.run.dir = str(folder)
+        _open(folder, made)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Names the sweep after its experiments and the fixed overrides, and each job after the swept ones.
@@ -70,6 +80,7 @@ class Folders(Callback):
         if not _named(config, "hydra.sweep.dir"):
             config.hydra.sweep.dir = str(folder)
             config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{folder}'")
+        _open(Path(config.hydra.sweep.dir), made=None)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """After each job of a sweep: its summary.csv, .md and .png over all jobs so far."""
@@ -77,23 +88,31 @@ class Folders(Callback):
             summarise(Path(config.hydra.sweep.dir), self.swept, self.fixed)
 
 
+def _open(folder: Path, made: Path | None) -> None:
+    try:
+        runs.open_folder(folder, made)
+    except UserError as error:
+        raise Refused(str(error)) from None
+
+
 def _named(config: DictConfig, key: str) -> bool:
     """Whether the command line says where to write."""
     return any(str(word).lstrip("+").startswith(f"{key}=") for word in config.hydra.overrides.hydra)
 
 
-def _made(folder: Path) -> Path:
-    """The folder, made now, or one numbered from 2 on where another run made it."""
+def _made(folder: Path) -> tuple[Path, Path | None]:
+    """The folder, made now, or one numbered from 2 on where another run made it; and the outermost that was made."""
     for number in count(1):
         own = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        missing = runs.first_missing(own)
         try:
             own.mkdir(parents=True)
         except FileExistsError:
             continue
         except OSError:
-            break  # Hydra cannot make it either, and it is said then
-        return own
-    return folder
+            break  # it is said when it is locked
+        return own, missing
+    return folder, None
 
 
 def _quiet(name: str) -> str:
@@ -121,23 +140,28 @@ def summarise(folder: Path, swept: list[str], fixed: list[str]) -> None:
     ]
     rows.sort(key=lambda row: [_order(row[key]) for key in sorted(swept, key=SEEDS.__contains__)])
     metrics = sorted({key for row in rows for key in row if "/" in key and key not in swept})
-    with (folder / "summary.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*swept, "status", "seconds", *metrics])
-        writer.writeheader()
-        writer.writerows(rows)
+    table = io.StringIO()
+    writer = csv.DictWriter(table, [*swept, "status", "seconds", *metrics, "error"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    files.write(folder / "summary.csv", table.getvalue())
     shown = [name for name in SHOWN if name in metrics]
     settings = [key for key in swept if key not in SEEDS]
     means = list(_over_seeds(rows, settings, metrics)) if len(settings) < len(swept) else []
     tables = [_markdown(means, [*settings, "status", *shown])] if means else []
     minutes = sum(row.get("seconds", 0.0) for row in rows) / 60
+    failed = [row for row in rows if "error" in row]
+    errors = _markdown(failed, [*swept, "error"]) if failed else ""
     if settings and means:
         swept, rows = settings, means
     else:
         tables.append(_markdown(rows, [*swept, "status", *shown]))
     if digits := [name for name in metrics if name.startswith(PER_DIGIT)]:
         tables.append("Class accuracy of each digit:\n\n" + _markdown(rows, [*swept, *digits]).replace(PER_DIGIT, ""))
+    if errors:
+        tables.append("What failed:\n\n" + errors)
     tables.append(f"Minutes in all: {minutes:.0f}.\n")
-    (folder / "summary.md").write_text("\n".join(tables))
+    files.write(folder / "summary.md", "\n".join(tables))
     if shown and swept:
         from mnist_gen import figures  # here, for it imports torch
 
@@ -163,17 +187,23 @@ def _over_seeds(rows: list[dict[str, Any]], swept: list[str], metrics: list[str]
 
 
 def _settings(overrides: Path) -> dict[str, str]:
-    words = OmegaConf.to_container(OmegaConf.load(overrides))
-    assert isinstance(words, list)
-    return dict(str(word).lstrip("+").split("=", 1) for word in words if "=" in str(word))
+    """The words of a job's command, by key; none if Hydra did not write the file."""
+    try:
+        words = OmegaConf.to_container(OmegaConf.load(overrides))
+    except (OSError, ValueError, YAMLError):
+        return {}
+    found = words if isinstance(words, list) else []
+    return dict(str(word).lstrip("+").split("=", 1) for word in found if "=" in str(word))
 
 
 def _results(job: Path) -> dict[str, Any]:
     """A job's status, seconds and metrics; metrics.json is written last."""
-    if (job / "metrics.json").exists():
-        record = json.loads((job / "metrics.json").read_text())
+    record = runs.read_record(job)
+    if record is not None:
         return {"status": "complete", "seconds": sum(record["seconds"].values()), **record["metrics"]}
-    return {"status": "unfinished" if (job / "checkpoints" / "last.ckpt").exists() else "failed"}
+    if (job / runs.ERROR).is_file():
+        return {"status": "failed", "error": (job / runs.ERROR).read_text(errors="replace").partition("\n")[0]}
+    return {"status": "unfinished" if (job / runs.LAST).exists() else "failed"}
 
 
 def _order(value: Any) -> tuple[float, str]:

@@ -138,8 +138,6 @@ class GAN(L.LightningModule):
             self.generator_optimizer(self.generator.parameters()),
             self.discriminator_optimizer(self.discriminator.parameters()),
         ]
-        if self.trainer.world_size > 1:
-            raise UserError("trainer.devices: a GAN trains in one process; set trainer.devices=1.")
         batches = self.trainer.estimated_stepping_batches
         return optimizers, [warm_up_and_decay(o, batches, self.warmup, self.decay_from) for o in optimizers]
 

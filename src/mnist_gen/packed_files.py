@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import shutil
 import tempfile
 import zlib
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from torchvision.datasets.utils import download_url
 
 from mnist_gen.errors import UserError
+from mnist_gen.files import FolderLock, forget_waiting, settle, write
 
 
 def download(mirrors: list[str], packed: Path, md5: str) -> None:
@@ -36,6 +36,8 @@ def verify(packed: Path, md5: str) -> None:
     Raises:
         UserError: they differ.
     """
+    if not packed.is_file():
+        raise UserError(f"{packed} is no file: move it away to download it again.")
     found = hashlib.md5(packed.read_bytes(), usedforsecurity=False).hexdigest()
     if found != md5:
         raise UserError(
@@ -55,9 +57,14 @@ def unpack(packed: Path, unpacked: Path) -> None:
     if unpacked.is_file() and unpacked.stat().st_size == size and zlib.crc32(unpacked.read_bytes()) == crc:
         return
     try:
-        unpacked.parent.mkdir(parents=True, exist_ok=True)
-        with gzip.open(packed) as content, tempfile.NamedTemporaryFile(dir=unpacked.parent, delete=False) as target:
-            shutil.copyfileobj(content, target)
-        Path(target.name).replace(unpacked)
+        lock = FolderLock(unpacked.parent, wait=True)  # another process may just unpack it
+        try:
+            with gzip.open(packed) as content:
+                write(unpacked, content.read())
+            settle()
+        finally:
+            forget_waiting()
+            lock.release()
     except OSError as error:
-        raise UserError(f"{unpacked.parent} cannot be written ({error}): set data.cache=<folder>.") from None
+        reason = error.strerror or error
+        raise UserError(f"{unpacked.parent} cannot be written ({reason}): set data.cache=<folder>.") from None

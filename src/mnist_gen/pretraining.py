@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_gen import checkpoint
+from mnist_gen import checkpoint, runs
 from mnist_gen.config import CONFIG_NAME, MACHINE, check_arguments, composing, flat, plain, shaping
 from mnist_gen.errors import UserError
 
@@ -128,8 +128,9 @@ def own_run(cfg: DictConfig, part: str) -> tuple[DictConfig, Path]:
     if "judge" in own.get("callbacks", {}):
         own.scorer = cfg.scorer
     settings = shaping(plain(complete(own)), SHAPING)
-    for record in sorted(root.glob(f"outputs/{wanted.experiment}/*/metrics.json"), reverse=True):
-        if shaping(json.loads(record.read_text())["config"], SHAPING) == settings:
-            return own, record.parent
+    for path in sorted(root.glob(f"outputs/{wanted.experiment}/*/{runs.METRICS}"), reverse=True):
+        record = runs.read_record(path.parent)
+        if record is not None and shaping(record["config"], SHAPING) == settings:
+            return own, path.parent
     digest = hashlib.sha1(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
     return own, Path(wanted.folder).resolve() / f"{wanted.experiment}-{digest}".replace("/", "_")

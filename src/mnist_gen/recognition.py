@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from importlib.resources import files
+from importlib.resources import files as resources
 from typing import Any, Protocol, cast
 
 import lightning as L
@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from sklearn.metrics import classification_report, confusion_matrix
 from torch import Tensor
 
-from mnist_gen import figures
+from mnist_gen import figures, files
 from mnist_gen.callbacks import epochs_done, run_folder, tensorboard
 from mnist_gen.data import CHUNK, NUM_CLASSES, to_images
 from mnist_gen.errors import UserError
@@ -33,7 +33,7 @@ def published(name: str | None) -> Mapping[str, Mapping[str, Any]]:
     """
     if name is None:
         return {}
-    rows = OmegaConf.to_container(OmegaConf.create((files("mnist_gen") / "report.yaml").read_text()))
+    rows = OmegaConf.to_container(OmegaConf.create((resources("mnist_gen") / "report.yaml").read_text()))
     assert isinstance(rows, dict)
     if name not in rows["test"]:
         raise UserError(f"callbacks.recognition.reported={name}: choose one of {', '.join(rows['test'])}, or null.")
@@ -115,8 +115,8 @@ class Recognition(Callback):
             split: table(f"{split} images", per_digit(*pair), self.reported.get(split))
             for split, pair in self.digits.items()
         }
-        (folder / "report.txt").write_text("\n".join(texts.values()))
-        (folder / "draws.json").write_text(json.dumps(self.draws, indent=1))
+        files.write(folder / "report.txt", "\n".join(texts.values()))
+        files.write(folder / "draws.json", json.dumps(self.draws, indent=1))
         print("\n" + "\n".join(texts.values()))
         watched = "validation images" if _data(trainer).watched else "test images"
         for name, picture in self._pictures(watched).items():

@@ -1,10 +1,11 @@
 """What a run leaves of its figures: metrics.json, a row in TensorBoard's HPARAMS, a table on the screen."""
 
 import json
+import logging
 import platform
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -12,28 +13,38 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig
 from torch.utils.tensorboard.summary import hparams
 
-from mnist_gen import checkpoint
+from mnist_gen import checkpoint, files, runs
+from mnist_gen.callbacks import Events
 from mnist_gen.config import PLACES, differing, flat, plain
 from mnist_gen.errors import UserError
 
-METRICS = "metrics.json"
+log = logging.getLogger(__name__)
+
 OF_A_DIGIT = re.compile(r"_\d$")  # such as f1_7
+COLLAPSED = 0.05  # coverage below which there are but a few pictures
+ALIKE = 0.2  # diversity below which all samples of a digit are one picture
 
 
-def complete(folder: Path, cfg: DictConfig, ckpt: Path, may_differ: bool) -> dict[str, Any] | None:
+def complete(folder: Path, cfg: DictConfig, kept: Mapping[str, Any] | None, may_differ: bool) -> dict[str, Any] | None:
     """metrics.json of the run in the folder, if that run is complete and has this configuration.
+
+    Args:
+        folder: the run's.
+        cfg: the configuration.
+        kept: the content of its checkpoint, if it has one.
+        may_differ: whether a run of another configuration is no error.
 
     Raises:
         UserError: the run in the folder, complete or not, has another one and may not differ.
     """
-    record = json.loads((folder / METRICS).read_text()) if (folder / METRICS).exists() else None
-    if record is None and (may_differ or not ckpt.exists()):
+    record = runs.read_record(folder)
+    record = record if record and record["config"] else None
+    if record is None and (may_differ or kept is None):
         return None
-    there = record["config"] if record else plain(checkpoint.configuration(checkpoint.read(ckpt), ckpt))
+    there = record["config"] if record else plain(checkpoint.configuration(kept or {}, folder / runs.LAST))
     keys = differing(there, plain(cfg))
     if keys and not may_differ:
         raise UserError(f"{folder} holds a run with another {', '.join(keys)}; move it away to run this one.")
@@ -64,9 +75,9 @@ def write(folder: Path, cfg: DictConfig, results: dict[str, Any]) -> None:
         "threads": torch.get_num_threads(),
         "config": plain(cfg),
     }
-    draft = folder / f".{METRICS}"
-    draft.write_text(json.dumps(record, indent=2))
-    draft.replace(folder / METRICS)
+    files.settle()  # where metrics.json is, everything is
+    files.write(folder / runs.METRICS, json.dumps(record, indent=2))
+    files.settle()
 
 
 def log_hparams(trainer: L.Trainer, cfg: DictConfig, metrics: Mapping[str, float]) -> None:
@@ -83,11 +94,11 @@ def log_hparams(trainer: L.Trainer, cfg: DictConfig, metrics: Mapping[str, float
     }
     if not results:
         return
-    assert isinstance(trainer.logger, TensorBoardLogger)
+    assert isinstance(trainer.logger, Events)
     trainer.logger.log_metrics(results)
     _experiment, start, end = hparams(settings, results)
     for summary in (start, end):
-        trainer.logger.experiment.file_writer.add_summary(summary)
+        trainer.logger.attempt(trainer.logger.experiment.file_writer.add_summary, summary)
     trainer.logger.finalize("success")
 
 
@@ -112,5 +123,15 @@ def show(folder: Path, metrics: Mapping[str, float]) -> None:
         if group == "test" and not OF_A_DIGIT.search(metric):
             floor = metrics.get(f"floor/{metric}")
             print(f"{metric:<18}{value:>10.4f}" + ("" if floor is None else f"{floor:>13.4f}"))
-    left = [name for name in ("figures", METRICS, "checkpoints/best.ckpt") if (folder / name).exists()]
+    for warning in _collapse(metrics):
+        log.warning(warning)
+    left = [name for name in ("figures", runs.METRICS, str(runs.BEST)) if (folder / name).exists()]
     print(f"\n{folder}\n  {'  '.join(left)}\n  tensorboard --logdir {folder.parent}")
+
+
+def _collapse(metrics: Mapping[str, float]) -> Iterator[str]:
+    """What a generator's table does not say loudly enough."""
+    if metrics.get("test/coverage", 1.0) < COLLAPSED:
+        yield f"The samples are a few pictures: coverage {metrics['test/coverage']:.3f}. Look at figures/grid.png."
+    if metrics.get("test/worst_diversity", 1.0) < ALIKE:
+        yield "All samples of a digit are one picture: see worst_diversity, and figures/grid.png."

@@ -1,9 +1,11 @@
 """The tasks. Each takes the composed configuration and leaves its work in files."""
 
+import io
 import logging
 import math
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +13,22 @@ import lightning as L
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.loggers import TensorBoardLogger
 from numpy import savez_compressed
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_gen import checkpoint, fidelity, figures, pretraining, records
-from mnist_gen.callbacks import LAST, BestCheckpoint, EmbedConfig, how_to_go_on
+from mnist_gen import checkpoint, fidelity, figures, files, pretraining, ranges, records, runs
+from mnist_gen.checkpoints import BestCheckpoint, EmbedConfig, LastCheckpoint
 from mnist_gen.claims import adversarial, markdown, transfer, translation, translators
-from mnist_gen.config import MACHINE, PLACES, plain
+from mnist_gen.config import MACHINE, PLACES, one_line, plain
 from mnist_gen.data import ImageData
 from mnist_gen.drawing import Draw
-from mnist_gen.errors import Interrupted, UserError
+from mnist_gen.errors import UserError
 from mnist_gen.gan import GAN
 from mnist_gen.studies.adversarial import pictures as pictures_of_gans
 from mnist_gen.studies.translation import pictures as pictures_of_translations
+from mnist_gen.trainers import plain_trainer, trainer_for
+
+Kept = tuple[Path, dict[str, Any]]  # a checkpoint, and what it holds
 
 log = logging.getLogger(__name__)
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no devices, tips, file names
@@ -43,19 +46,24 @@ def fit(cfg: DictConfig) -> float | None:
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
     if cfg.ckpt is not None:
-        return _fit(_own_configuration(cfg), folder, Path(cfg.ckpt), going_on=True)
+        found = checkpoint.usable(Path(cfg.ckpt))
+        if found is None:
+            raise UserError(f"ckpt={cfg.ckpt}: no such file.")
+        return _fit(_own_configuration(cfg, *found), folder, found, going_on=True)
     if cfg.scorer is not None:
         cfg.scorer = str(Path(cfg.scorer).absolute())  # a resumed run may start elsewhere
-    return _fit(pretraining.complete(cfg), folder, folder / LAST)
+    return _fit(pretraining.complete(cfg), folder, checkpoint.usable(folder / runs.LAST))
 
 
-def _fit(cfg: DictConfig, folder: Path, ckpt: Path, going_on: bool = False) -> float | None:
-    complete = records.complete(folder, cfg, ckpt, may_differ=going_on)
+def _fit(cfg: DictConfig, folder: Path, kept: Kept | None, going_on: bool = False) -> float | None:
+    complete = records.complete(folder, cfg, kept and kept[1], may_differ=going_on)
     if complete is not None:
         log.info("%s is complete: nothing to do.", folder)
-        return complete["objective"]
+        return complete.get("objective")
     data, model, trainer = _assemble(cfg, folder)
-    if isinstance(model, pretraining.Starter) and model.starts_from is not None and not ckpt.exists():
+    if kept is not None:
+        checkpoint.check_weights(kept[1], cfg.model, kept[0])
+    elif isinstance(model, pretraining.Starter) and model.starts_from is not None:
         if cfg.get(model.starts_from) is None:
             raise UserError(f"the model starts from a {model.starts_from}: choose an experiment that has one.")
         data.prepare_data()
@@ -63,22 +71,42 @@ def _fit(cfg: DictConfig, folder: Path, ckpt: Path, going_on: bool = False) -> f
         model.start_from(_trained(cfg, model.starts_from))
         L.seed_everything(cfg.seed, verbose=False)  # as if that had not happened
     start = time.monotonic()
-    trainer.fit(model, data, ckpt_path=ckpt if ckpt.exists() else None, weights_only=True)
+    _train(trainer, model, data, kept)
     trained = time.monotonic()
-    best = next((callback for callback in trainer.checkpoint_callbacks if isinstance(callback, BestCheckpoint)), None)
-    tested = (best and best.best_model_path) or folder / LAST
-    try:
-        trainer.test(model, data, ckpt_path=tested, verbose=False, weights_only=True)
-    except SystemExit:  # Lightning's answer to Ctrl-C
-        raise Interrupted(f"Interrupted while testing. {how_to_go_on(trainer)}") from None
+    files.settle()  # what is tested has to be there
+    path = runs.checkpoint_of(folder)
+    checkpoint.take_weights(model, checkpoint.read(path), path)
+    trainer.test(model, data, verbose=False)
     seconds = {"fit": round(trained - start, 1), "test": round(time.monotonic() - trained, 1)}
-    objective = None if best is None or best.best_model_score is None else float(best.best_model_score)
+    best = next((callback for callback in trainer.checkpoint_callbacks if isinstance(callback, BestCheckpoint)), None)
+    objective = None if best is None else best.score
     if trainer.is_global_zero:
         metrics = records.numbers(trainer.callback_metrics)
         records.log_hparams(trainer, cfg, metrics)
-        records.write(folder, cfg, {"metrics": metrics, "objective": objective, "seconds": seconds})
+        records.write(
+            folder, cfg, {"metrics": metrics, "objective": objective, "seconds": seconds, **_conditions(cfg, trainer)}
+        )
         records.show(folder, metrics)
     return objective
+
+
+def _train(trainer: L.Trainer, model: L.LightningModule, data: L.LightningDataModule, kept: Kept | None) -> None:
+    """Trains, from a checkpoint on if there is one, whose optimizers and counters only a run itself can check.
+
+    Raises:
+        UserError: they do not fit.
+    """
+    try:
+        trainer.fit(model, data, ckpt_path=kept and kept[0], weights_only=True)
+    except UserError:
+        raise
+    except Exception as error:
+        last = next(callback for callback in trainer.checkpoint_callbacks if isinstance(callback, LastCheckpoint))
+        if kept is None or last.has_trained:
+            raise
+        raise UserError(
+            f"ckpt={kept[0]}: no run can go on from it ({type(error).__name__}: {one_line(error)})."
+        ) from error
 
 
 def _trained(cfg: DictConfig, part: str) -> L.LightningModule:
@@ -87,10 +115,16 @@ def _trained(cfg: DictConfig, part: str) -> L.LightningModule:
     if wanted.ckpt is not None:
         return checkpoint.load(wanted.ckpt)
     own, folder = pretraining.own_run(cfg, part)
-    if not (folder / records.METRICS).exists():
-        log.info("No %s.ckpt is named: training %s first, once, in %s", part, wanted.experiment, folder)
-        _fit(own, folder, folder / LAST)
-    ckpt = checkpoint.of_run(folder)
+    if runs.read_record(folder) is None:
+        lock = files.FolderLock(folder, wait=True) if files.is_first_process() else None
+        try:  # another process may just have trained it
+            if runs.read_record(folder) is None:
+                log.info("No %s.ckpt is named: training %s first, once, in %s", part, wanted.experiment, folder)
+                _fit(own, folder, checkpoint.usable(folder / runs.LAST))
+        finally:
+            if lock is not None:
+                lock.release()
+    ckpt = runs.checkpoint_of(folder)
     log.info("%s: %s", part, ckpt)
     return checkpoint.load(ckpt)
 
@@ -102,14 +136,18 @@ def test(cfg: DictConfig) -> None:
         UserError: the checkpoint cannot be used.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
-    ckpt, machine, cfg = cfg.ckpt, cfg.trainer, _own_configuration(cfg)
+    path, content = Path(cfg.ckpt), checkpoint.read(cfg.ckpt)
+    machine, cfg = cfg.trainer, _own_configuration(cfg, path, content)
     cfg.trainer.update({key: machine[key] for key in MACHINE})  # a GPU's checkpoint is tested on any machine
+    checkpoint.check_weights(content, cfg.model, path)
     data, model, trainer = _assemble(cfg, folder)
+    checkpoint.take_weights(model, content, path)
     start = time.monotonic()
-    trainer.test(model, data, ckpt_path=ckpt, verbose=False, weights_only=True)
+    trainer.test(model, data, verbose=False)
     if trainer.is_global_zero:
         metrics = records.numbers(trainer.callback_metrics)
-        records.write(folder, cfg, {"metrics": metrics, "seconds": {"test": round(time.monotonic() - start, 1)}})
+        seconds = {"test": round(time.monotonic() - start, 1)}
+        records.write(folder, cfg, {"metrics": metrics, "seconds": seconds, **_conditions(cfg, trainer)})
         records.show(folder, metrics)
 
 
@@ -119,6 +157,7 @@ def sample(cfg: DictConfig) -> None:
     Raises:
         UserError: the checkpoint, digit, count or file cannot be used.
     """
+    ranges.check(plain(cfg))
     out = Path(cfg.out)
     if out.suffix not in (".png", ".npz"):
         raise UserError(f"out={out}: must end in .png or .npz.")
@@ -130,11 +169,13 @@ def sample(cfg: DictConfig) -> None:
     digits = unasked if cfg.digit is None else f"digit {cfg.digit}"
     columns = 10 if cfg.digit is None else min(10, math.ceil(math.sqrt(cfg.count)))
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix == ".npz":
-            savez_compressed(out, images=images.numpy())
+            arrays = io.BytesIO()
+            savez_compressed(arrays, images=images.numpy())
+            files.write(out, arrays.getvalue())
         else:
             figures.save(figures.grid(images, columns, f"{cfg.count} samples, {digits}"), out)
+        files.settle()
     except OSError as error:
         raise UserError(f"out={out}: cannot be written ({error.strerror}).") from None
     print(f"{len(images)} samples in {out}")
@@ -153,10 +194,11 @@ def study(cfg: DictConfig) -> None:
     wanted = {part: pretraining.model_configuration(cfg, part) for part in look.parts}
     if cfg.scorer is not None:
         cfg.scorer = str(Path(cfg.scorer).absolute())
-    if records.complete(folder, cfg, folder / LAST, may_differ=False) is not None:
+    ranges.check(plain(cfg))
+    if records.complete(folder, cfg, None, may_differ=False) is not None:
         log.info("%s is complete: nothing to do.", folder)
         return
-    device = _trainer(cfg, logger=False, enable_checkpointing=False).strategy.root_device
+    device = plain_trainer(plain(cfg.trainer), folder, logger=False, enable_checkpointing=False).strategy.root_device
     data = _loaded(cfg)
     scorer = fidelity.load_scorer(cfg.scorer, data.dataset).to(device)
     look.check(data, wanted)
@@ -164,8 +206,16 @@ def study(cfg: DictConfig) -> None:
     start = time.monotonic()
     L.seed_everything(cfg.seed, verbose=False)
     metrics = look(folder, data, scorer, **models)
-    records.write(folder, cfg, {"metrics": metrics, "seconds": {"all": round(time.monotonic() - start, 1)}})
-    print(f"{folder}\n  {'  '.join(sorted(path.name for path in folder.glob('*.md')))}  figures  {records.METRICS}")
+    seconds = {"all": round(time.monotonic() - start, 1)}
+    records.write(folder, cfg, {"metrics": metrics, "seconds": seconds, "scorer": fidelity.scorer_digest(cfg.scorer)})
+    print(f"{folder}\n  {'  '.join(sorted(path.name for path in folder.glob('*.md')))}  figures  {runs.METRICS}")
+
+
+def _conditions(cfg: DictConfig, trainer: L.Trainer) -> dict[str, Any]:
+    """Under which figures came about: the precision, and the SHA-256 of the scorer that judged."""
+    judged = "judge" in cfg.callbacks and (cfg.scorer is not None or cfg.data.dataset == "MNIST")
+    scorer = {"scorer": fidelity.scorer_digest(cfg.scorer)} if judged else {}
+    return {"precision": str(trainer.precision), **scorer}
 
 
 def _loaded(cfg: DictConfig) -> ImageData:
@@ -196,20 +246,23 @@ def claims(cfg: DictConfig) -> None:
     if translations:
         table = f"{translators.table(translations)}\n{table}"
         drawn |= pictures_of_translations(translations, _loaded(cfg))
-    (Path(folders[0]) / "claims.md").write_text(table)
+    files.write(Path(folders[0]) / "claims.md", table)
     for name, picture in drawn.items():
         figures.save(picture, Path(folders[0]) / f"{name}.png")
     print(table)
 
 
-def _own_configuration(cfg: DictConfig) -> DictConfig:
-    """The configuration inside the checkpoint `cfg.ckpt`, with this command's `trainer` and `callbacks` overrides.
+def _own_configuration(cfg: DictConfig, path: Path, content: Mapping[str, Any]) -> DictConfig:
+    """The configuration inside a checkpoint, with this command's places and its `trainer` and `callbacks` overrides.
 
     Raises:
-        UserError: an override is of a callback's option that the checkpoint's run did not have.
+        UserError: an override is of a callback's option that the checkpoint's run did not have, or the run had a
+            scorer of its own and none is named.
     """
-    places = {key: OmegaConf.select(cfg, key) for key in PLACES}  # paths come from this machine alone
-    own = checkpoint.configuration(checkpoint.read(cfg.ckpt), cfg.ckpt, places)
+    if content[checkpoint.CONFIG].get("scorer") is not None and cfg.scorer is None:
+        raise UserError(f"ckpt={path}: its run had a scorer of its own; name it again, scorer=<path>.")
+    places = {key: OmegaConf.select(cfg, key) for key in (*PLACES, "scorer")}
+    own = checkpoint.configuration(content, path, places)
     for key in (argument.partition("=")[0].lstrip("+~") for argument in HydraConfig.get().overrides.task):
         if key == "trainer":  # another machine, not another run
             own.trainer.update({key: cfg.trainer[key] for key in MACHINE})
@@ -217,33 +270,22 @@ def _own_configuration(cfg: DictConfig) -> DictConfig:
             OmegaConf.update(own, key, OmegaConf.select(cfg, key), force_add=True)
         elif key.startswith("callbacks"):  # of a test: how it measures
             if "." not in key or OmegaConf.select(own, key, default=KeyError) is KeyError:
-                raise UserError(f"{key}: the run of ckpt={cfg.ckpt} has no such option.")
+                raise UserError(f"{key}: the run of ckpt={path} has no such option.")
             OmegaConf.update(own, key, OmegaConf.select(cfg, key))
     return own
 
 
 def _assemble(cfg: DictConfig, folder: Path) -> tuple[L.LightningDataModule, L.LightningModule, L.Trainer]:
-    if not 0 <= cfg.seed < 2**32:
-        raise UserError(f"seed={cfg.seed}: must be from 0 to {2**32 - 1}.")
-    if cfg.trainer.max_epochs < 1:
-        raise UserError(f"trainer.max_epochs={cfg.trainer.max_epochs}: must be at least 1.")
+    ranges.check(plain(cfg), apart=PLACES)
     L.seed_everything(cfg.seed, verbose=False)
     model = instantiate(cfg.model)  # first: it checks its options without touching the data
     data = instantiate(cfg.data)
     callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
-    callbacks.append(EmbedConfig(OmegaConf.to_container(cfg)))
-    logger = TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
-    trainer = _trainer(cfg, default_root_dir=folder, logger=logger, callbacks=callbacks)
+    callbacks.append(EmbedConfig(plain(cfg)))
+    trainer = trainer_for(cfg, folder, model, callbacks)
     for callback in callbacks:
         if isinstance(callback, Draw):
             callback.check(cfg.trainer.max_epochs)
     if trainer.world_size > 1 and HydraConfig.get().mode == RunMode.MULTIRUN:
         raise UserError("trainer.devices: a sweep runs each job in one process; set trainer.devices=1.")
     return data, model, trainer
-
-
-def _trainer(cfg: DictConfig, **options: Any) -> L.Trainer:
-    try:
-        return L.Trainer(**options, **plain(cfg.trainer))
-    except (MisconfigurationException, ValueError, TypeError) as error:
-        raise UserError(f"trainer: {error}") from None

@@ -139,14 +139,17 @@ class SemiSupervised(L.LightningModule):
         schedule = warm_up_and_decay(optimizer, self.trainer.estimated_stepping_batches, self.warmup, decay_from=0.0)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_train_start(self) -> None:
+        """Brings what a checkpoint held to the device."""
+        if self.targets is not None and self.weights is not None:
+            self.targets, self.weights = self.targets.to(self.device), self.weights.to(self.device)
+
     def on_train_epoch_start(self) -> None:
         """Spreads the labels, every few epochs."""
         if self.current_epoch >= self.next_spread:
             self.targets, certainty = self._spread()
             self.weights = certainty / certainty.mean()
             self.next_spread = self.current_epoch + self.every
-        elif self.targets is not None and self.weights is not None:  # a checkpoint's are on the CPU
-            self.targets, self.weights = self.targets.to(self.device), self.weights.to(self.device)
 
     @torch.no_grad()
     def _spread(self) -> tuple[Tensor, Tensor]:

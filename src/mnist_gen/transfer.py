@@ -121,7 +121,7 @@ class Transfer(L.LightningModule):
         self.averaged = nn.ModuleList(averages).requires_grad_(False)
         self.kept = nn.ModuleList(self.best).requires_grad_(False)
         self.to(memory_format=torch.channels_last)  # faster on a CPU
-        self.register_buffer("best_loss", torch.full((draws,), torch.inf))
+        self.register_buffer("best_loss", torch.full((draws,), torch.finfo(torch.float).max))
         self.register_buffer("best_epoch", torch.zeros(draws, dtype=torch.long))
         self.register_buffer("done", torch.zeros(draws, dtype=torch.bool))
         self.left_out = [[*range(folds)] for _ in range(draws)]  # of each draw the folds that have images
@@ -180,7 +180,11 @@ class Transfer(L.LightningModule):
 
     @torch.no_grad()
     def on_train_start(self) -> None:
-        """Finds the folds that are there; a frozen encoder sees each labelled image once, in all its views."""
+        """Finds the folds that are there; a frozen encoder sees each labelled image once, in all its views.
+
+        A run that goes on with all draws done has nothing left to learn.
+        """
+        self.trainer.should_stop = bool(self.done.all())
         self.left_out = [folds[folds >= 0].unique().tolist() for folds in self._data().labelled.folds]
         if self.encoder is not None:
             raw = self._data().labelled.images.to(self.device)

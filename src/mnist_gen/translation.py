@@ -164,8 +164,6 @@ class Translation(L.LightningModule):
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
         """One optimizer for the generators, one for the discriminators if there are any."""
-        if self.trainer.world_size > 1:
-            raise UserError("trainer.devices: a translation trains in one process; set trainer.devices=1.")
         generators = nn.ModuleList(way.generator for way in self.ways)
         discriminators = nn.ModuleList(way.discriminator for way in self.ways if way.discriminator is not None)
         optimizers = [self.generator_optimizer(generators.parameters())]

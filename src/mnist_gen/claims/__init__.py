@@ -3,14 +3,21 @@
 A difference holds or fails when 0 lies outside its 95 % confidence interval (Student's t), else it is noise.
 """
 
+import logging
 import statistics
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
 
 from scipy.stats import t, ttest_ind
 
-from mnist_gen import tables
+from mnist_gen import runs, tables
+
+Job = TypeVar("Job")
+
+log = logging.getLogger(__name__)
 
 HOLDS, FAILS, NOISE, DEPENDS = "holds", "fails", "noise", "depends"
 CONFIDENCE = 0.95
@@ -25,6 +32,25 @@ class Verdict:
     claim: str
     verdict: str
     figures: str
+
+
+def jobs_in(folders: Sequence[str], parse: Callable[[dict[str, Any], Path], Job | None]) -> list[Job]:
+    """What `parse` makes of each complete run in folders, from its metrics.json and folder; warns of foreign files.
+
+    Args:
+        folders: looked through to any depth.
+        parse: gives None for a run of another kind.
+    """
+    found = []
+    for path in sorted(path for folder in folders for path in Path(folder).rglob(runs.METRICS)):
+        record = runs.read_record(path.parent)
+        try:
+            job = parse(record, path.parent) if record is not None else None
+        except (KeyError, TypeError, ValueError, AttributeError):
+            log.warning("%s is ignored: it is not what a run writes.", path)
+            continue
+        found += [] if job is None else [job]
+    return found
 
 
 def difference(

@@ -4,7 +4,6 @@ Reads what their jobs left: metrics.json and history.json. Two settings are comp
 seed included; recipes are judged apart, for losses of different kinds cannot be compared.
 """
 
-import json
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +14,8 @@ from typing import Any
 
 from scipy.stats import spearmanr
 
-from mnist_gen.claims import CONFIDENCE, FAILS, HOLDS, Verdict, difference, together
+from mnist_gen import runs
+from mnist_gen.claims import CONFIDENCE, FAILS, HOLDS, Verdict, difference, jobs_in, together
 from mnist_gen.config import shaping
 from mnist_gen.data import NUM_CLASSES
 
@@ -98,18 +98,15 @@ class Job:
 
 def read(folders: Sequence[str]) -> list[Job]:
     """The complete jobs of GANs in folders, those that were judged."""
-    paths = sorted(path for folder in folders for path in Path(folder).rglob("history.json"))
-    records = {path: path.with_name("metrics.json") for path in paths}
-    jobs = (_job(json.loads(record.read_text()), path) for path, record in records.items() if record.exists())
-    return [job for job in jobs if job is not None]
+    return jobs_in(folders, _job)
 
 
-def _job(record: dict[str, Any], history: Path) -> Job | None:
+def _job(record: dict[str, Any], folder: Path) -> Job | None:
     model = record["config"]["model"]
     if model["_target_"] != "mnist_gen.gan.GAN" or "test/fid" not in record["metrics"]:
         return None
-    curves = {name: dict(curve) for name, curve in json.loads(history.read_text()).items()}
-    return Job(history.parent, record["config"], record["metrics"], curves)
+    curves = {name: dict(curve) for name, curve in runs.read_part(folder, "history.json", dict).items()}
+    return Job(folder, record["config"], record["metrics"], curves)
 
 
 def judge(jobs: Sequence[Job]) -> list[Verdict]:

@@ -3,14 +3,14 @@
 Reads what jobs of `transfer_*` experiments left: metrics.json and draws.json.
 """
 
-import json
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mnist_gen.claims import FAILS, HOLDS, NOISE, Verdict, difference
+from mnist_gen import runs
+from mnist_gen.claims import FAILS, HOLDS, NOISE, Verdict, difference, jobs_in
 
 PATIENCE = 20  # epochs, the report's
 RISE_FROM, FLAT_FROM = 25, 40  # epochs, the report's
@@ -38,16 +38,16 @@ class Job:
 
 def read(folders: Sequence[str], labels: int) -> list[Job]:
     """The complete jobs in folders, those with that many labels."""
-    jobs = []
-    for path in sorted(path for folder in folders for path in Path(folder).rglob("draws.json")):
-        record = path.with_name("metrics.json")
-        config = json.loads(record.read_text())["config"] if record.exists() else {}
-        if "arm" in config.get("model", {}) and config["data"]["labels"] == labels:
-            head = config["model"]["head"]
-            name = "mlp" if "hidden" in head else "linear"
-            draws = json.loads(path.read_text())
-            jobs.append(Job(name, config["model"]["arm"], head.get("dropout", 0.0), labels, draws))
-    return jobs
+    return jobs_in(folders, lambda record, folder: _job(record, folder, labels))
+
+
+def _job(record: dict[str, Any], folder: Path, labels: int) -> Job | None:
+    config = record["config"]
+    if "arm" not in config.get("model", {}) or config["data"]["labels"] != labels:
+        return None
+    head = config["model"]["head"]
+    name, draws = "mlp" if "hidden" in head else "linear", runs.read_part(folder, "draws.json", dict)
+    return Job(name, config["model"]["arm"], head.get("dropout", 0.0), labels, draws) if draws else None
 
 
 def judge(jobs: Sequence[Job]) -> list[Verdict]:

@@ -3,7 +3,6 @@
 Jobs that differ in nothing but the seed are one cell of a table.
 """
 
-import json
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_gen import tables
+from mnist_gen.claims import jobs_in
 from mnist_gen.config import shaping
 from mnist_gen.pairs import PAIRINGS
 
@@ -85,19 +85,22 @@ class Job:
 def read(folders: Sequence[str]) -> list[Job]:
     """The complete jobs of translators in folders; of two alike, seed and all, the first."""
     jobs: dict[Setting, Job] = {}
-    for path in sorted(path for folder in folders for path in Path(folder).rglob("metrics.json")):
-        record = json.loads(path.read_text())
-        if record["config"].get("model", {}).get("_target_") == "mnist_gen.translation.Translation":
-            test, floor = (
-                {name.removeprefix(group): value for name, value in record["metrics"].items() if name.startswith(group)}
-                for group in ("test/", "floor/")
-            )
-            job = Job(path.parent, record["config"], test, floor)
-            jobs.setdefault(frozenset({**job.setting, "data.seed": str(job.seed)}.items()), job)
+    for job in jobs_in(folders, _job):
+        jobs.setdefault(frozenset({**job.setting, "data.seed": str(job.seed)}.items()), job)
     return sorted(
         jobs.values(),
         key=lambda job: (job.rendering, STRATEGIES.index(job.strategy), PAIRINGS.index(job.pairing), job.seed),
     )
+
+
+def _job(record: dict[str, Any], folder: Path) -> Job | None:
+    if record["config"].get("model", {}).get("_target_") != "mnist_gen.translation.Translation":
+        return None
+    test, floor = (
+        {name.removeprefix(group): value for name, value in record["metrics"].items() if name.startswith(group)}
+        for group in ("test/", "floor/")
+    )
+    return Job(folder, record["config"], test, floor)
 
 
 def table(jobs: Sequence[Job]) -> str:

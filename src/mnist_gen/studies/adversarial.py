@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from mnist_gen import checkpoint, figures
+from mnist_gen import checkpoint, figures, runs
 from mnist_gen.claims.adversarial import Job, both, pairs, rank_correlations
 from mnist_gen.data import NUM_CLASSES
 from mnist_gen.gan import GAN
@@ -97,6 +97,6 @@ def _before_and_after(before: Job, after: Job) -> figures.Figure:
 
 
 def _model(job: Job) -> GAN:
-    model = checkpoint.load(checkpoint.of_run(job.folder))
+    model = checkpoint.load(runs.checkpoint_of(job.folder))
     assert isinstance(model, GAN)
     return model

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from mnist_gen import fidelity, figures
+from mnist_gen import fidelity, figures, files
 from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.data import ImageData, to_images
 from mnist_gen.errors import UserError
@@ -76,7 +76,7 @@ class Comparison(Study):
         }
 
     def _show(self, folder: Path, text: str, made: dict[str, Tensor]) -> None:
-        (folder / "comparison.md").write_text(text)
+        files.write(folder / "comparison.md", text)
         print(text)
         shown = torch.cat([images[:SHOWN] for images in made.values()])
         picture = figures.grid(shown, SHOWN, "Samples of each generator", list(made))

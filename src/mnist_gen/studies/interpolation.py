@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from mnist_gen import fidelity, figures
+from mnist_gen import fidelity, figures, files
 from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.claims import interpolation as claims
 from mnist_gen.claims import markdown
@@ -93,7 +93,7 @@ class Interpolation(Study):
         verdicts = claims.judge(findings)
         tables = [table(findings), _table_of_chosen(findings), markdown(verdicts)]
         text = "\n".join([f"{claims.answer(findings, verdicts)}\n", *tables])
-        (folder / "answer.md").write_text(text)
+        files.write(folder / "answer.md", text)
         print(text)
         pictures = _strips(found, plan) | {
             "along": _along(findings, plan.steps),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from mnist_gen import fidelity, figures
+from mnist_gen import fidelity, figures, files
 from mnist_gen.claims import DEPENDS, FAILS, HOLDS, Verdict
 from mnist_gen.claims import markdown as claimed
 from mnist_gen.claims.attention import holds, least_error, one_head, order_and_place, relative_error, two_heads
@@ -79,7 +79,7 @@ class _Mimicry(Study, ABC):
                 claimed(found.verdicts),
             ]
         )
-        (folder / f"{self.name}.md").write_text(text)
+        files.write(folder / f"{self.name}.md", text)
         print(text)
         with SummaryWriter(str(folder)) as writer:
             writer.add_text(self.name, text)

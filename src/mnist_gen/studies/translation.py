@@ -7,7 +7,7 @@ import torch
 from hydra.utils import instantiate
 from torch import Tensor
 
-from mnist_gen import checkpoint, figures
+from mnist_gen import checkpoint, figures, runs
 from mnist_gen.claims.translators import GAN, Job, boards
 from mnist_gen.data import NUM_CLASSES, ImageData, to_images
 from mnist_gen.pairs import first_of_each
@@ -40,10 +40,10 @@ def _board(name: str, jobs: Mapping[str, Job], data: ImageData) -> figures.Figur
     images = to_images(first_of_each(data.test).images)
     made: list[Tensor] = []
     for job in jobs.values():
-        model = checkpoint.load(checkpoint.of_run(job.folder))
+        model = checkpoint.load(runs.checkpoint_of(job.folder))
         assert isinstance(model, Translation)
         made.append(model.translate(images))
-    path, names = checkpoint.of_run(next(iter(jobs.values())).folder), [*jobs]
+    path, names = runs.checkpoint_of(next(iter(jobs.values())).folder), [*jobs]
     rendering = checkpoint.configuration(checkpoint.read(path), path).data.get("rendering")
     if rendering is not None:  # another set holds no true counterparts
         names, made = [*names, "truth"], [*made, instantiate(rendering)(images)]

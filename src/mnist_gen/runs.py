@@ -1,0 +1,250 @@
+"""Runs as folders: who writes there, where the checkpoint lies, which command goes on. Imports no torch."""
+
+import logging
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mnist_gen.errors import UserError
+from mnist_gen.files import LOCK, NO_ROOM, OWNER, FolderLock, forget_waiting, is_first_process, read_json
+
+METRICS = "metrics.json"  # written last: where it is, the run is complete
+ERROR = "error.txt"  # of a sweep's job that failed
+CHECKPOINTS = "checkpoints"
+BEST, LAST, PREVIOUS = (Path(CHECKPOINTS, f"{name}.ckpt") for name in ("best", "last", "previous"))
+MACHINE_KEYS = ("root", "data.root", "data.cache", "scorer")  # paths that a checkpoint does not bring
+WORTHLESS = (".hydra", "train.log", LOCK, OWNER, "hparams.yaml")  # what a command leaves that did nothing yet
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Opened:
+    """The folder of this command's run or sweep."""
+
+    folder: Path
+    lock: FolderLock | None
+    made: Path | None  # by this command: the folder, or the outermost one around it
+    used: bool = False  # for more than what is `WORTHLESS`
+
+
+_opened: Opened | None = None
+_job: Path | None = None  # the folder of a sweep's job
+
+
+def first_missing(folder: Path) -> Path | None:
+    """The outermost of a folder and those around it that is not there; None if all are."""
+    missing = [path for path in (folder.absolute(), *folder.absolute().parents) if not path.exists()]
+    return missing[-1] if missing else None
+
+
+def open_folder(folder: Path, made: Path | None) -> None:
+    """Locks the folder of this command's run or sweep.
+
+    Args:
+        folder: where it writes.
+        made: the outermost folder that this command makes for it.
+
+    Raises:
+        UserError: another process writes there, or it cannot be written.
+    """
+    global _opened
+    try:
+        _opened = Opened(folder, FolderLock(folder) if is_first_process() else None, made)
+    except OSError as error:
+        raise unwritable(folder, error) from None
+
+
+def unwritable(folder: Path, error: OSError) -> UserError:
+    """What to say of a run's folder that cannot be written."""
+    return UserError(
+        f"{folder}: {error.strerror or error}: choose a folder that can be written, hydra.run.dir=<folder>."
+    )
+
+
+def keep_folder() -> None:
+    """The run has begun: from now on its folder stays, whatever comes."""
+    if _opened is not None:
+        _opened.used = True
+
+
+def close_folder() -> None:
+    """Lets others in. A folder that this command made, and for nothing, is removed."""
+    global _opened
+    opened, _opened = _opened, None
+    if opened is None:
+        return
+    if opened.lock is not None:
+        opened.lock.release()
+    if opened.made is not None and not opened.used:
+        with suppress(OSError):  # something else is in it, or was quicker
+            _remove_worthless(opened.folder.absolute(), opened.made)
+
+
+def _remove_worthless(folder: Path, outermost: Path) -> None:
+    """Removes the folder, and those around it, if it holds nothing but what a command leaves that did nothing yet."""
+    found = list(folder.iterdir()) if folder.is_dir() else []
+    if not all(path.name in WORTHLESS or path.name.startswith("events.out.tfevents.") for path in found):
+        return
+    for path in found:
+        for inner in path.glob("*.yaml") if path.is_dir() else ():
+            inner.unlink()
+        path.rmdir() if path.is_dir() else path.unlink()
+    for path in (folder, *folder.parents):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+        if path in (outermost, path.parent):
+            break
+
+
+@contextmanager
+def job() -> Iterator[None]:
+    """A job of a sweep keeps other processes out of its folder, and leaves its error there."""
+    from hydra.core.hydra_config import HydraConfig  # here, for signals are listened to before it is imported
+    from hydra.types import RunMode
+
+    global _job
+    config = HydraConfig.get()
+    if config.mode != RunMode.MULTIRUN:
+        yield
+        return
+    _job = Path(config.runtime.output_dir)
+    lock = FolderLock(_job) if is_first_process() else None
+    try:
+        (_job / ERROR).unlink(missing_ok=True)
+        yield
+    finally:
+        forget_waiting()
+        if lock is not None:
+            lock.release()
+
+
+def note_error(text: str) -> None:
+    """Writes an error into train.log, and its last line into the folder of a sweep's job."""
+    record = logging.LogRecord("mnist_gen", logging.ERROR, __file__, 0, text, None, None)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)
+    if _job is not None and _job.is_dir():
+        with suppress(OSError):
+            (_job / ERROR).write_text(f"{text.splitlines()[-1].removeprefix('error: ')}\n")
+
+
+def of_the_system(error: OSError, words: Sequence[str]) -> str:
+    """What the operating system refused, and on a full disk how to go on."""
+    text = f"{error.filename}: {error.strerror or error}" if error.filename else str(error)
+    if error.errno in NO_ROOM:
+        return f"{text}. Free some space. Go on: {command_that_goes_on(words)}"
+    if _opened is not None and str(error.filename or "").startswith(str(_opened.folder)):
+        return f"{text}: choose a folder that can be written, hydra.run.dir=<folder>."
+    return f"{text}."
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """metrics.json of a complete run; None without one. One that no run wrote is left alone, with a warning."""
+    path = folder / METRICS
+    if not path.exists():
+        return None
+    record = read_json(path)
+    if _is_record(record):
+        return {"config": {}, "seconds": {}, **record}
+    log.warning("%s is ignored: it is not what a run writes.", path)
+    return None
+
+
+def _is_record(record: Any) -> bool:
+    """Whether it has the parts that are read, each of its kind."""
+    if not isinstance(record, dict) or not isinstance(record.get("config", {}), dict) or "metrics" not in record:
+        return False
+    parts = (record["metrics"], record.get("seconds", {}))
+    return all(isinstance(part, dict) and all(map(_is_number, part.values())) for part in parts)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def read_part(record: Path, name: str, kind: type) -> Any:
+    """A file beside a run's metrics.json, or an empty `kind` with a warning if no run wrote it."""
+    content = read_json(record / name)
+    if isinstance(content, kind):
+        return content
+    log.warning("%s is ignored: it is not what a run writes.", record / name)
+    return kind()
+
+
+def checkpoint_of(folder: Path) -> Path:
+    """The checkpoint by which a run is judged: the best one, or the last where no best is kept."""
+    return folder / BEST if (folder / BEST).exists() else folder / LAST
+
+
+def find_checkpoint(root: Path, task: str, named: str, experiment: str | None) -> Path:
+    """The file that `ckpt=<file or run's folder>` or `ckpt=last` means.
+
+    Args:
+        root: the project's folder.
+        task: a run goes on from its last checkpoint; the other tasks take the best one.
+        named: what the user named.
+        experiment: among whose runs `last` looks; None: among all.
+
+    Raises:
+        UserError: there is none.
+    """
+    if named == "last":
+        folder = _newest(root, experiment, unfinished=task == "fit")
+        print(f"ckpt=last: {folder}")
+    else:
+        folder = Path(named)
+    if not folder.is_dir():
+        if folder.is_file() or (folder.name == LAST.name and folder.with_name(PREVIOUS.name).is_file()):
+            return folder
+        raise UserError(f"ckpt={named}: no such file or folder.")
+    path = folder / LAST if task == "fit" else checkpoint_of(folder)
+    if not path.is_file() and not (folder / PREVIOUS).is_file():
+        raise UserError(f"ckpt={named}: the folder holds no {LAST}; name a run's folder or a checkpoint.")
+    return path
+
+
+def _newest(root: Path, experiment: str | None, unfinished: bool) -> Path:
+    """The run whose checkpoint is the newest, sweeps apart."""
+    found: dict[Path, float] = {}
+    for path in (root / "outputs").glob(f"{experiment or '**'}/*/{CHECKPOINTS}/*.ckpt"):
+        folder = path.parents[1]
+        if "sweeps" in folder.parts or "pretrained" in folder.parts or (unfinished and read_record(folder) is not None):
+            continue
+        found[folder] = max(found.get(folder, 0.0), path.stat().st_mtime)
+    if not found:
+        what = f"{'unfinished ' * unfinished}run of experiment={experiment}" if experiment else "unfinished run"
+        raise UserError(f"ckpt=last: there is no {what} in {root / 'outputs'}.")
+    return max(found, key=found.__getitem__)
+
+
+def command_that_goes_on(words: Sequence[str]) -> str:
+    """What the user types to go on with what a signal or a full disk stopped.
+
+    A single run with a checkpoint is named by its folder; any other command is repeated: a sweep skips what is
+    complete, and a model that is trained first is found.
+
+    Args:
+        words: the command's arguments.
+    """
+    folder = _opened.folder if _opened is not None else None
+    multirun = {"-m", "--multirun"} & {*words}
+    if folder is not None and not multirun and any((folder / name).exists() for name in (LAST, PREVIOUS)):
+        free = MACHINE_KEYS if not any(word.startswith("ckpt=") for word in words) else ("trainer", *MACHINE_KEYS)
+        kept = [word for word in words if any(f"{_key(word)}.".startswith(f"{key}.") for key in free)]
+        words = [f"ckpt={quoted(str(folder.absolute()))}", *kept]
+    return f"python {shlex.join([sys.argv[0], *words])}"
+
+
+def _key(word: str) -> str:
+    return word.lstrip("+").partition("=")[0]
+
+
+def quoted(path: str) -> str:
+    """As Hydra takes it: with quotes of its own where a path has more than plain characters."""
+    return path if all(c.isalnum() or c in "_./-" for c in path) else f"'{path}'"
