@@ -1,0 +1,37 @@
+"""What became of one kind of fault."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass
+class Outcome:
+    """How often a fault was tried and survived, and what was wrong where it was not.
+
+    Args:
+        fault: its name, for the table.
+        measured: what `worst` is, such as seconds.
+        worst: the largest value of it.
+        note: why it was not tried.
+    """
+
+    fault: str
+    measured: str = ""
+    worst: float = 0.0
+    note: str = ""
+    tried: int = 0
+    survived: int = 0
+    complaints: list[str] = field(default_factory=list)
+
+    def add(self, complaint: str | None, value: float = 0.0) -> None:
+        """One more try: what was wrong with it, if anything was, and what was measured."""
+        self.tried += 1
+        self.worst = round(max(self.worst, value), 1)
+        if complaint is None:
+            self.survived += 1
+        else:
+            self.complaints.append(complaint)
+
+    def record(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
