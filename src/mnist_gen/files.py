@@ -23,7 +23,7 @@ RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # by which launchers number proc
 
 log = logging.getLogger(__name__)
 
-_waiting: dict[Path, tuple[bytes, Path | None]] = {}  # what a full disk did not take
+_waiting: dict[Path, tuple[bytes | str, Path | None]] = {}  # what a full disk did not take
 
 
 def write(path: Path, content: bytes | str, keep: Path | None = None) -> None:
@@ -41,7 +41,7 @@ def write(path: Path, content: bytes | str, keep: Path | None = None) -> None:
         OSError: it cannot be written, for another reason.
     """
     waited = bool(_waiting)
-    _waiting[path] = (content.encode() if isinstance(content, str) else content, keep)
+    _waiting[path] = (content, keep)
     try:
         settle()
     except OSError as error:
@@ -59,7 +59,7 @@ def settle() -> None:
     """
     for path, (content, keep) in list(_waiting.items()):
         try:
-            _write(path, content, keep)
+            write_now(path, content, keep)
         except OSError as error:
             if error.errno not in NO_ROOM:
                 del _waiting[path]
@@ -72,13 +72,18 @@ def forget_waiting() -> None:
     _waiting.clear()
 
 
-def _write(path: Path, content: bytes, keep: Path | None) -> None:
+def write_now(path: Path, content: bytes | str, keep: Path | None = None) -> None:
+    """As `write`, but a full disk is an error.
+
+    Raises:
+        OSError: the file cannot be written; nothing of it is left.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
     try:
         with signals.held():
             with part.open("wb") as file:
-                file.write(content)
+                file.write(content.encode() if isinstance(content, str) else content)
                 file.flush()
                 os.fsync(file.fileno())
             if keep is not None and path.is_file():

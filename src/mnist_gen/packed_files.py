@@ -9,7 +9,7 @@ from pathlib import Path
 from torchvision.datasets.utils import download_url
 
 from mnist_gen.errors import UserError
-from mnist_gen.files import FolderLock, forget_waiting, settle, write
+from mnist_gen.files import FolderLock, write_now
 
 
 def download(mirrors: list[str], packed: Path, md5: str) -> None:
@@ -60,10 +60,8 @@ def unpack(packed: Path, unpacked: Path) -> None:
         lock = FolderLock(unpacked.parent, wait=True)  # another process may just unpack it
         try:
             with gzip.open(packed) as content:
-                write(unpacked, content.read())
-            settle()
+                write_now(unpacked, content.read())
         finally:
-            forget_waiting()
             lock.release()
     except OSError as error:
         reason = error.strerror or error

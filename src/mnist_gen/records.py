@@ -76,8 +76,7 @@ def write(folder: Path, cfg: DictConfig, results: dict[str, Any]) -> None:
         "config": plain(cfg),
     }
     files.settle()  # where metrics.json is, everything is
-    files.write(folder / runs.METRICS, json.dumps(record, indent=2))
-    files.settle()
+    files.write_now(folder / runs.METRICS, json.dumps(record, indent=2))
 
 
 def log_hparams(trainer: L.Trainer, cfg: DictConfig, metrics: Mapping[str, float]) -> None:

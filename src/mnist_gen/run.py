@@ -172,7 +172,7 @@ def sample(cfg: DictConfig) -> None:
         if out.suffix == ".npz":
             arrays = io.BytesIO()
             savez_compressed(arrays, images=images.numpy())
-            files.write(out, arrays.getvalue())
+            files.write_now(out, arrays.getvalue())
         else:
             figures.save(figures.grid(images, columns, f"{cfg.count} samples, {digits}"), out)
         files.settle()
@@ -246,7 +246,7 @@ def claims(cfg: DictConfig) -> None:
     if translations:
         table = f"{translators.table(translations)}\n{table}"
         drawn |= pictures_of_translations(translations, _loaded(cfg))
-    files.write(Path(folders[0]) / "claims.md", table)
+    files.write_now(Path(folders[0]) / "claims.md", table)
     for name, picture in drawn.items():
         figures.save(picture, Path(folders[0]) / f"{name}.png")
     print(table)

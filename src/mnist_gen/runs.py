@@ -218,7 +218,7 @@ def _newest(root: Path, experiment: str | None, unfinished: bool) -> Path:
             continue
         found[folder] = max(found.get(folder, 0.0), path.stat().st_mtime)
     if not found:
-        what = f"{'unfinished ' * unfinished}run of experiment={experiment}" if experiment else "unfinished run"
+        what = f"{'unfinished ' * unfinished}run{f' of experiment={experiment}' if experiment else ''}"
         raise UserError(f"ckpt=last: there is no {what} in {root / 'outputs'}.")
     return max(found, key=found.__getitem__)
 
