@@ -94,7 +94,7 @@ def check_arguments(config_dir: str, arguments: Sequence[str]) -> list[str]:
         loader = GlobalHydra.instance().config_loader()
         overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
         overrides = [o for o in overrides if not o.is_hydra_override()]
-        groups = [o for o in overrides if _choices(loader, o.key_or_group)]
+        groups = [o for o in overrides if "." not in o.key_or_group and _choices(loader, o.key_or_group)]
         for override in groups:
             _check_choice(loader, override)
         if not any(word.startswith(ASKS_ONLY) for word in arguments):
