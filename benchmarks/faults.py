@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: two runs side by 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT), str(Path(__file__).parent)]
 
-from outcome import Outcome  # noqa: E402
+from outcome import HEAD, Outcome  # noqa: E402
 
 RECORD = Path(__file__).parent / "records" / "faults.json"
 Section = Callable[[Path], Iterator[Outcome]]
@@ -50,14 +50,13 @@ def main() -> None:
         sys.exit(f"{', '.join(unknown)}: choose from {', '.join(known)}.")
     kept = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     survived = True
-    print("| fault | tried | survived | measured |\n| --- | --- | --- | --- |", flush=True)
+    print(HEAD, flush=True)
     for name in chosen:
         start = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="faults_") as folder:
             found = list(known[name](Path(folder)))
         for outcome in found:
-            measured = f"{outcome.worst} {outcome.measured}" if outcome.measured else outcome.note
-            print(f"| {outcome.fault} | {outcome.tried} | {outcome.survived} | {measured} |", flush=True)
+            print(outcome.row, flush=True)
             for complaint in outcome.complaints[:5]:
                 print(f"    {complaint}", file=sys.stderr)
         survived = survived and all(outcome.tried == outcome.survived for outcome in found)

@@ -1,7 +1,10 @@
-"""What became of one kind of fault."""
+"""What became of each kind of fault, and the table of all."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+HEAD = "| fault | tried | survived | measured |\n| --- | --- | --- | --- |"
 
 
 @dataclass
@@ -32,6 +35,18 @@ class Outcome:
         else:
             self.complaints.append(complaint)
 
+    @property
+    def row(self) -> str:
+        """A line of the table."""
+        measured = f"{self.worst} {self.measured}" if self.measured else self.note
+        return f"| {self.fault} | {self.tried} | {self.survived} | {measured} |"
+
     def record(self) -> dict[str, Any]:
         """As plain values."""
         return asdict(self)
+
+
+def table(record: Mapping[str, Any]) -> str:
+    """What was tried, as `docs/reliability.md` shows it."""
+    rows = [Outcome(**outcome).row for section in record.values() for outcome in section["outcomes"]]
+    return "\n".join([HEAD, *rows])

@@ -28,7 +28,7 @@ SMALL = (  # a main job of seconds, with checkpoints several times in an epoch
 )
 OFTEN = "callbacks.last.every_seconds=0.3"
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-PATIENCE = 180  # seconds that a run may take
+PATIENCE = 420  # seconds that a run may take
 LOST, STOPPED = "seconds of training lost at most", "seconds to stop at most"
 MOST_LOST = 60  # seconds
 LIMIT = 5.0  # seconds in which a signal must stop a run
@@ -302,9 +302,8 @@ def phases(place: Path, number: int) -> Iterator[Phase]:
         words = (*SMALL, *words, f"hydra.run.dir={run}")
         return Phase(name, words, (run / ready).exists, after, goes_on, run)
 
-    long = ("trainer.limit_train_batches=null", "trainer.max_epochs=1")
     yield single("start", ".", 3.0, False)
-    yield single("training", "checkpoints/last.ckpt", 1.0, True, OFTEN, *long)
+    yield single("training", "checkpoints/last.ckpt", 1.0, True, OFTEN, "trainer.limit_train_batches=1000")
     yield single("validation", "checkpoints/last.ckpt", 0.3, True, "callbacks.judge.val_samples=50000")
     yield single("test", "history.json", 1.0, True, "callbacks.judge.test_samples=20000")
     yield single("CAS", "history.json", 14.0, True, "callbacks.judge.cas=true")

@@ -74,7 +74,7 @@ def composing(config_dir: str) -> Iterator[None]:
     hydra = GlobalHydra.instance()
     running, hydra.hydra = hydra.hydra, None
     try:
-        with initialize_config_dir(config_dir, version_base="1.3"):
+        with initialize_config_dir(config_dir, job_name=CONFIG_NAME, version_base="1.3"):  # it names a job's log
             yield
     finally:
         hydra.hydra = running
