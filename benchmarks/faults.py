@@ -31,7 +31,8 @@ def sections() -> dict[str, Section]:
     """What can be tried, in this order."""
     from crafted_files import crafted_files
     from fuzzed_overrides import fuzzed_overrides
-    from stopped_runs import full_disks, kills, signals
+    from killed_runs import full_disks, kills
+    from signalled_runs import signals
 
     return {
         "files": crafted_files,

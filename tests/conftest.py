@@ -1,6 +1,7 @@
 """Small stand-ins: a data set of a few hundred real images, and runs of a tiny model inside this process."""
 
 import copy
+import errno
 import gzip
 import hashlib
 import json
@@ -22,7 +23,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 from torchvision import datasets
 
-from mnist_gen import signals
+from mnist_gen import files, signals
 from mnist_gen.errors import Interrupted
 
 ROOT = Path(__file__).parents[1]
@@ -161,6 +162,21 @@ def same_run(one: Path, other: Path) -> None:
     pictures = [{path.name: path.read_bytes() for path in (run / "figures").iterdir()} for run in (one, other)]
     assert pictures[0] == pictures[1]
     assert not list(one.rglob("*.part"))
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bool], None]]:
+    """`full_disk(True)`: from now on nothing can be flushed to the disk; `full_disk(False)`: there is room again."""
+    flush = os.fsync
+
+    def arrange(full: bool) -> None:
+        def fail(descriptor: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", fail if full else flush)
+
+    yield arrange
+    files.forget_waiting()
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """What a run keeps, and that it ends as if nothing had happened, whatever happened."""
 
-import errno
-import os
 from pathlib import Path
 
 import pytest
@@ -109,21 +107,6 @@ def test_one_flipped_bit_is_noticed(whole):
     path.write_bytes(content)
     with pytest.raises(UserError, match="empty, truncated or no checkpoint"):
         checkpoint.read(path)
-
-
-@pytest.fixture
-def full_disk(monkeypatch):
-    """`full_disk(True)`: nothing can be flushed to the disk; `full_disk(False)`: there is room again."""
-    flush = os.fsync
-
-    def arrange(full: bool) -> None:
-        def fail(descriptor: int) -> None:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        monkeypatch.setattr(os, "fsync", fail if full else flush)
-
-    yield arrange
-    files.forget_waiting()
 
 
 def test_a_run_outlives_a_disk_that_is_full_for_a_while(fit, tmp_path, whole, full_disk, monkeypatch, caplog):

@@ -1,6 +1,5 @@
 """Files written whole, and folders that one process at a time writes into."""
 
-import errno
 import json
 import os
 import subprocess
@@ -12,21 +11,6 @@ import pytest
 from mnist_gen import files
 from mnist_gen.errors import UserError
 from tests.conftest import ROOT
-
-
-@pytest.fixture
-def full_disk(monkeypatch):
-    """`full_disk(True)`: from now on no file can be flushed; `full_disk(False)`: there is room again."""
-    monkeypatch.setattr(files, "_waiting", {})
-    flush = os.fsync
-
-    def arrange(full: bool) -> None:
-        def fail(descriptor: int) -> None:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        monkeypatch.setattr(os, "fsync", fail if full else flush)
-
-    return arrange
 
 
 def names(folder: Path) -> set[str]:

@@ -1,91 +1,22 @@
-"""Runs that are killed, whose disk is full, or that a signal stops: real processes of the real command."""
+"""Runs that are killed, or whose disk is full: real processes of the real command, then the same command again."""
 
 import json
-import os
 import random
-import shlex
 import shutil
-import signal
 import subprocess
-import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
 from outcome import Outcome
+from processes import OFTEN, SMALL, end, run, start, wait_for
 
-ROOT = Path(__file__).resolve().parents[1]
-SMALL = (  # a main job of seconds, with checkpoints several times in an epoch
-    *("experiment=cgan_embed20", "model.generator.decoder.channels=8", "model.discriminator.channels=4"),
-    *("data.batch_size=16", "trainer.max_epochs=3", "trainer.limit_train_batches=120"),
-    *("callbacks.judge.val_samples=200", "callbacks.judge.test_samples=200", "callbacks.judge.cas=false"),
-    *("callbacks.readings.samples=50", "callbacks.draw.at_epochs=[1,2,3]"),
-)
-OFTEN = "callbacks.last.every_seconds=0.3"
-NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-PATIENCE = 420  # seconds that a run may take
-LOST, STOPPED = "seconds of training lost at most", "seconds to stop at most"
+LOST = "seconds of training lost at most"
 MOST_LOST = 60  # seconds
-LIMIT = 5.0  # seconds in which a signal must stop a run
-
-
-@dataclass
-class Done:
-    """An ended process."""
-
-    status: int
-    text: str
-    seconds: float = 0.0
-
-    @property
-    def last_line(self) -> str:
-        """What it said last."""
-        return (self.text.replace("\r", "\n").strip().splitlines() or [""])[-1]
-
-
-def start(words: Sequence[str], **variables: str) -> subprocess.Popen[str]:
-    """The real command, which listens to all signals whatever its parent ignores."""
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | variables,
-        preexec_fn=lambda: [signal.signal(number, signal.SIG_DFL) for number in NUMBERS],
-    )
-
-
-def end(process: subprocess.Popen[str]) -> Done:
-    """Waits for it."""
-    begun = time.monotonic()
-    try:
-        text, _ = process.communicate(timeout=PATIENCE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        text = f"{process.communicate()[0]}\nstill running after {PATIENCE} s"
-    return Done(process.returncode, text, time.monotonic() - begun)
-
-
-def run(words: Sequence[str]) -> Done:
-    """The real command, to its end."""
-    return end(start(words))
-
-
-def wait_for(process: subprocess.Popen[str], ready: Callable[[], bool], after: float = 0.0) -> bool:
-    """Until something is there, and some seconds more; whether the process is still alive then."""
-    begun = time.monotonic()
-    while not ready():
-        if process.poll() is not None or time.monotonic() - begun > PATIENCE:
-            return False
-        time.sleep(0.0005)
-    time.sleep(after)
-    return process.poll() is None
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -268,92 +199,3 @@ def fill(path: Path, room: int) -> None:
             except OSError:
                 continue
         file.truncate(max(0, file.tell() - room * 1024))
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A moment at which a signal comes.
-
-    Args:
-        name: for the table.
-        words: of the command.
-        ready: whether the moment is near.
-        after: seconds from there.
-        goes_on: whether the run is named by its folder, not repeated.
-        folder: the run's.
-    """
-
-    name: str
-    words: Sequence[str]
-    ready: Callable[[], bool]
-    after: float
-    goes_on: bool
-    folder: Path
-
-
-def phases(place: Path, number: int) -> Iterator[Phase]:
-    """All of them, in folders of their own."""
-
-    def folder(name: str) -> Path:
-        return place / f"{name}_{number}"
-
-    def single(name: str, ready: str, after: float, goes_on: bool = True, *words: str) -> Phase:
-        run = folder(name)
-        words = (*SMALL, *words, f"hydra.run.dir={run}")
-        return Phase(name, words, (run / ready).exists, after, goes_on, run)
-
-    yield single("start", ".", 3.0, False)
-    yield single("training", "checkpoints/last.ckpt", 1.0, True, OFTEN, "trainer.limit_train_batches=1000")
-    yield single("validation", "checkpoints/last.ckpt", 0.3, True, "callbacks.judge.val_samples=50000")
-    yield single("test", "history.json", 1.0, True, "callbacks.judge.test_samples=20000")
-    yield single("CAS", "history.json", 14.0, True, "callbacks.judge.cas=true")
-    first = folder("pretraining")
-    kept = ("pretrained=autoencoder", f"pretrained.folder={first}/kept", "experiment=transfer_linear_frozen")
-    inner = lambda: any(first.glob("kept/*/checkpoints/last.ckpt"))  # noqa: E731
-    quick = "pretrained.overrides=['callbacks.last.every_seconds=1']"
-    yield Phase("pretraining", (*kept, quick, f"hydra.run.dir={first}/run"), inner, 1.0, False, first / "run")
-    study = folder("study")
-    gan = f"gan.ckpt={place}/gan/checkpoints/last.ckpt"
-    models = ("experiment=comparison", f"autoencoder.ckpt={place}/autoencoder/checkpoints/last.ckpt", gan)
-    yield Phase("study", (*models, f"hydra.run.dir={study}"), (study / "train.log").exists, 14.0, False, study)
-    sweep = folder("sweep")
-    jobs = ("-m", *SMALL, "seed=0,1", f"hydra.sweep.dir={sweep}")
-    ready = (sweep / "seed-1/.hydra").exists
-    yield Phase("sweep, between and inside jobs", jobs, ready, 0.5 * number, False, sweep)
-
-
-def signals(place: Path) -> Iterator[Outcome]:
-    """Each signal in each phase: exit status, seconds, and the command that goes on."""
-    few = ("trainer.max_epochs=1", "trainer.limit_train_batches=2")
-    for name, experiment in (("autoencoder", "autoencoder"), ("gan", "gan_plain")):
-        made = run([f"experiment={experiment}", *few, f"hydra.run.dir={place}/{name}"])
-        assert made.status == 0, made.text
-    outcomes: dict[str, Outcome] = {}
-    jobs = [(number, phase) for number in NUMBERS for phase in phases(place, number)]
-    with ThreadPoolExecutor(2) as pool:
-        for (_, phase), (complaint, seconds) in zip(jobs, pool.map(lambda job: signalled(*job), jobs), strict=True):
-            outcome = outcomes.setdefault(phase.name, Outcome(f"Ctrl-C, SIGTERM, SIGHUP: {phase.name}", STOPPED))
-            outcome.add(complaint, seconds)
-    yield from outcomes.values()
-
-
-def signalled(number: int, phase: Phase) -> tuple[str | None, float]:
-    """Sends it, and types the command that is said; returns what was wrong, and the seconds it took to stop."""
-    process = start(phase.words)
-    if not wait_for(process, phase.ready, phase.after):
-        return f"it ended before the signal: {end(process).last_line}", 0.0
-    process.send_signal(number)
-    done = end(process)
-    expected = [f"ckpt={phase.folder}"] if phase.goes_on else [*phase.words]
-    says = f"Interrupted. Go on: python {shlex.join([str(ROOT / 'train.py'), *expected])}"
-    if done.status != 128 + number:
-        return f"status {done.status}: {done.last_line}", done.seconds
-    if done.seconds > LIMIT:
-        return f"it took {done.seconds:.1f} s", done.seconds
-    if done.last_line != says:
-        return f"it said {done.last_line}", done.seconds
-    if number == signal.SIGINT and phase.name != "pretraining":  # the longest; it is resumed like a run
-        again = run(shlex.split(says.partition("Go on: python ")[2])[1:])
-        if again.status:
-            return f"it did not go on: {again.last_line}", done.seconds
-    return None, done.seconds
