@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import threading
 import traceback
 from pathlib import Path
 
@@ -21,8 +22,15 @@ def farewell() -> None:
     runs.close_folder()
 
 
+def quiet(failed: threading.ExceptHookArgs) -> None:
+    """A thread that cannot write (TensorBoard's, on a full disk) is spoken of by those who ask it to."""
+    if not isinstance(failed.exc_value, OSError):
+        threading.__excepthook__(failed)
+
+
 if __name__ == "__main__":
     signals.listen(farewell)
+    threading.excepthook = quiet
 
 import hydra  # noqa: E402
 from hydra.errors import HydraException  # noqa: E402

@@ -90,8 +90,10 @@ def write_now(path: Path, content: bytes | str, keep: Path | None = None) -> Non
                 path.replace(keep)
             part.replace(path)
             _sync(path.parent)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # for a full disk names none
         raise
 
 
