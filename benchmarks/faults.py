@@ -1,4 +1,4 @@
-"""Faults that a run must survive: kills, full disks, signals, crafted files, fuzzed overrides: about an hour.
+"""Faults that a run must survive: kills, full disks, signals, crafted files, fuzzed overrides.
 
 `python benchmarks/faults.py` tries all of them, `python benchmarks/faults.py kills signals` these alone. Prints a table
 and keeps it in `benchmarks/records/faults.json`; exits with 1 if something was not survived. Needs the `dev` extra.
