@@ -4,8 +4,11 @@ import copy
 import errno
 import gzip
 import hashlib
+import io
 import json
 import os
+import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,11 +19,16 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and tiny models gain nothing from threads
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobRuntime
+from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
+from PIL import Image
 from torchvision import datasets
 
 from mnist_gen import files, signals
@@ -72,6 +80,25 @@ def seeded(request: pytest.FixtureRequest) -> None:
     torch.manual_seed(request.config.getoption("randomly_seed", 0))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def composed_once() -> Iterator[None]:
+    """The same words give the same configuration: composing them takes as long as many a tiny run."""
+    compose_anew, known = ConfigLoaderImpl.load_configuration, dict[tuple[Any, ...], bytes]()
+
+    def load(
+        loader: ConfigLoaderImpl, config_name: str, overrides: list[str], run_mode: RunMode, **also: Any
+    ) -> DictConfig:
+        sources = (source.path for source in loader.get_sources())
+        asked = (config_name, *overrides, run_mode, *also.items(), *sources, JobRuntime.instance().get("name"))
+        if asked not in known:
+            known[asked] = pickle.dumps(compose_anew(loader, config_name, overrides, run_mode, **also))
+        return pickle.loads(known[asked])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConfigLoaderImpl, "load_configuration", load)
+        yield
+
+
 @pytest.fixture(scope="session")
 def real() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """The real MNIST: raw images and labels of its two parts."""
@@ -113,17 +140,24 @@ def tiny_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def rough_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures that are quick to draw: nobody looks at those of tiny models."""
+    """Pictures of a few pixels that differ if what is shown does: nobody looks at those of tiny models."""
     from mnist_gen import figures
 
-    save = figures.save
-
     def rough(figure: figures.Figure, path: Path) -> Path:
-        figure.set_layout_engine("none")
-        return save(figure, path)
+        digest = hashlib.sha256()
+        for axes in figure.axes:
+            words = (axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts, *axes.get_xticklabels())
+            digest.update("|".join(text.get_text() for text in words).encode())
+            for image in axes.images:
+                digest.update(np.ascontiguousarray(image.get_array()).tobytes())
+            for line in axes.lines:
+                digest.update(line.get_xydata().tobytes())
+        picture = io.BytesIO()
+        Image.frombytes("L", (8, 4), digest.digest()).save(picture, format="png")
+        files.write(path, picture.getvalue())
+        return path
 
     monkeypatch.setattr(figures, "save", rough)
-    monkeypatch.setattr(figures, "DPI", 20)
 
 
 @pytest.fixture
@@ -134,10 +168,12 @@ def fit(tiny_data: Path, tmp_path: Path, rough_figures: None) -> Callable[..., f
         from mnist_gen import run as tasks
 
         goes_on = any(word.startswith("ckpt=") for word in overrides)
-        paths = [f"data.root={tiny_data}", f"data.cache={tmp_path / 'cache'}"]
-        words = [*(TINY if tiny and not goes_on else ()), *paths, *overrides]
+        words = [*(TINY if tiny and not goes_on else ()), *overrides]
         with initialize_config_dir(CONF, version_base="1.3"):
             cfg = compose("train", overrides=words, return_hydra_config=True)
+        for key, place in (("root", tiny_data), ("cache", tmp_path / "cache")):
+            if not any(word.startswith(f"data.{key}=") for word in words):
+                cfg.data[key] = str(place)
         cfg.hydra.runtime.output_dir = str(folder)
         HydraConfig.instance().set_config(copy.deepcopy(cfg))
         with open_dict(cfg):
@@ -145,6 +181,35 @@ def fit(tiny_data: Path, tmp_path: Path, rough_figures: None) -> Callable[..., f
         return getattr(tasks, task)(cfg)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def made_before(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[tuple[str, ...], Path]]:
+    """Where runs are kept that several tests start from, and which there are."""
+    return tmp_path_factory.mktemp("made"), {}
+
+
+@pytest.fixture
+def made(
+    fit: Callable[..., float | None], made_before: tuple[Path, dict[tuple[str, ...], Path]]
+) -> Callable[..., Path]:
+    """`made(folder, *overrides)`: the folder as `fit` leaves it; the same overrides run once, others get a copy."""
+
+    def copy(folder: Path, *overrides: str, tiny: bool = True) -> Path:
+        place, known = made_before
+        if overrides not in known:
+            fit(place / str(len(known)), *overrides, tiny=tiny)
+            known[overrides] = place / str(len(known))
+        shutil.copytree(known[overrides], folder)
+        return folder
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where tests keep the autoencoders that are trained on the way, if it does not matter which test trains one."""
+    return tmp_path_factory.mktemp("pretrained")
 
 
 def same_run(one: Path, other: Path) -> None:

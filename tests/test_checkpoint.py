@@ -10,10 +10,9 @@ from mnist_gen.errors import UserError
 
 
 @pytest.fixture
-def best(fit, tmp_path) -> Path:
+def best(made, tmp_path) -> Path:
     """A checkpoint of a tiny run."""
-    fit(tmp_path / "run", "experiment=cgan_embed20", "trainer.max_epochs=1")
-    return tmp_path / "run/checkpoints/best.ckpt"
+    return made(tmp_path / "run", "experiment=cgan_embed20", "trainer.max_epochs=1") / "checkpoints/best.ckpt"
 
 
 def altered(path: Path, **changes: str) -> Path:

@@ -40,10 +40,9 @@ def kept(folder: Path, name: str = "last") -> dict:
 
 
 @pytest.fixture
-def whole(fit, tmp_path) -> Path:
+def whole(made, tmp_path) -> Path:
     """A run that nothing happened to."""
-    fit(tmp_path / "whole", *MAIN)
-    return tmp_path / "whole"
+    return made(tmp_path / "whole", *MAIN)
 
 
 def test_a_run_is_complete_wherever_it_was_cut(fit, tmp_path, whole, monkeypatch):
@@ -222,9 +221,8 @@ ADAM = ("optimizer_states", 0, "state", 0)
     ],
 )
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_what_a_foreign_checkpoint_may_not_say(fit, tmp_path, change, message):
-    fit(tmp_path, *MAIN, "trainer.max_epochs=1", "callbacks.draw.at_epochs=[1]")
-    path = altered(tmp_path, change)
+def test_what_a_foreign_checkpoint_may_not_say(fit, tmp_path, whole, change, message):
+    path = altered(whole, change)
     with pytest.raises(UserError, match=message) as error:
-        fit(tmp_path, f"ckpt={path}", "trainer.max_epochs=2")
+        fit(whole, f"ckpt={path}", "trainer.max_epochs=4")
     assert "\n" not in str(error.value)

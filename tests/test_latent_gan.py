@@ -28,12 +28,13 @@ SMALL = {
 
 
 @pytest.fixture
-def play(fit, tmp_path):
+def play(fit, tmp_path, pretrained):
     """`play(name, experiment, *words)` runs a tiny game; the autoencoder is kept in `pretrained`."""
     shared = [word for word in TINY if not word.startswith("model.")]
-    kept = [f"pretrained.folder={tmp_path / 'pretrained'}", "pretrained.overrides=['" + "','".join(QUICK) + "']"]
+    quick = "pretrained.overrides=['" + "','".join(QUICK) + "']"
 
-    def run(name, experiment, *words):
+    def run(name, experiment, *words, folder=pretrained):
+        kept = (quick, f"pretrained.folder={folder}")
         fit(tmp_path / name, f"experiment={experiment}", *SMALL[experiment], *shared, *kept, *words, tiny=False)
         return tmp_path / name
 
@@ -69,14 +70,15 @@ def test_a_game_with_clusters_goes_on_to_the_same_end(play, interrupted, monkeyp
 
 def test_an_epoch_beyond_the_run_is_refused_before_an_autoencoder_is_trained(play, tmp_path):
     with pytest.raises(UserError, match=r"callbacks.draw.at_epochs=\[100\]: the run ends at epoch 2"):
-        play("run", "gan_codes", "callbacks.draw.at_epochs=[100]")
+        play("run", "gan_codes", "callbacks.draw.at_epochs=[100]", folder=tmp_path / "pretrained")
     assert not (tmp_path / "pretrained").exists()
 
 
 @pytest.mark.parametrize("start", ["pretrained", "pretrained_frozen", "scratch"])
 def test_a_game_with_an_autoencoders_decoder(play, tmp_path, start):
-    folder = play("run", "gan_decoder", f"model.generator.start={start}", "trainer.max_epochs=1")
-    assert (tmp_path / "pretrained").exists() == (start != "scratch")
+    words, own = [f"model.generator.start={start}", "trainer.max_epochs=1"], tmp_path / "pretrained"
+    folder = play("run", "gan_decoder", *words, folder=own)
+    assert own.exists() == (start != "scratch")
     decoder = checkpoint.load(folder / "checkpoints/last.ckpt").averaged.decoder
     assert isinstance(decoder, Decoder)
     if start == "pretrained_frozen":

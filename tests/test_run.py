@@ -87,8 +87,9 @@ def test_unconditional_run(fit, tmp_path):
     assert "test/class_accuracy" not in record
 
 
-def test_one_seed_governs_everything(fit, tmp_path):
-    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+def test_one_seed_governs_everything(fit, made, tmp_path):
+    made(tmp_path / "a", MAIN, "trainer.max_epochs=1")
+    for name, seed in (("b", 0), ("c", 1)):
         fit(tmp_path / name, MAIN, f"seed={seed}", "trainer.max_epochs=1")
     a, b, c = (metrics(tmp_path / name)["metrics"] for name in "abc")
     assert a == b
@@ -106,10 +107,9 @@ def same_weights(one: Path, other: Path, name: str = "last") -> bool:
     )
 
 
-def test_an_interrupted_run_goes_on_to_the_same_end(fit, tmp_path, at_batch):
+def test_an_interrupted_run_goes_on_to_the_same_end(fit, made, tmp_path, at_batch):
     options = (MAIN, "trainer.max_epochs=3", "callbacks.draw.at_epochs=[1,3]")
-    whole = tmp_path / "whole"
-    fit(whole, *options)
+    whole = made(tmp_path / "whole", *options)
     for stop, steps in ((3, 6), (4, 6), (5, 10)):  # three batches an epoch: in its last, between two, and inside one
         stopped = tmp_path / f"stopped_{stop}"
         at_batch(stop - 1, lambda: os.kill(os.getpid(), signal.SIGINT))
@@ -130,14 +130,13 @@ def test_an_interrupted_run_goes_on_to_the_same_end(fit, tmp_path, at_batch):
         assert metrics(stopped)["objective"] == metrics(whole)["objective"]
 
 
-def test_a_killed_run_goes_on_from_its_last_epoch(fit, tmp_path, at_batch):
-    options = (MAIN, "trainer.max_epochs=3")
+def test_a_killed_run_goes_on_from_its_last_epoch(fit, made, tmp_path, at_batch):
+    options = (MAIN, "trainer.max_epochs=3", "callbacks.draw.at_epochs=[1,3]")
 
     def die() -> None:
         raise RuntimeError("power cut")
 
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    fit(whole, *options)
+    whole, killed = made(tmp_path / "whole", *options), tmp_path / "killed"
     at_batch(4, die)
     with pytest.raises(RuntimeError, match="power cut"):
         fit(killed, *options)
@@ -147,19 +146,17 @@ def test_a_killed_run_goes_on_from_its_last_epoch(fit, tmp_path, at_batch):
     assert metrics(killed)["metrics"] == metrics(whole)["metrics"]
 
 
-def test_a_longer_run_goes_on_from_a_finished_one(fit, tmp_path):
-    folder = tmp_path / "run"
-    fit(folder, MAIN, "trainer.max_epochs=1")
+def test_a_longer_run_goes_on_from_a_finished_one(fit, made, tmp_path):
+    folder = made(tmp_path / "run", MAIN, "trainer.max_epochs=1")
     fit(folder, f"ckpt={folder / 'checkpoints/last.ckpt'}", "trainer.max_epochs=2")
     assert metrics(folder)["config"]["trainer"]["max_epochs"] == 2
     assert kept(folder)["epoch"] == 1
 
 
-def test_a_complete_run_is_left_alone(fit, tmp_path):
-    folder = tmp_path / "run"
-    objective = fit(folder, MAIN, "trainer.max_epochs=1")
+def test_a_complete_run_is_left_alone(fit, made, tmp_path):
+    folder = made(tmp_path / "run", MAIN, "trainer.max_epochs=1")
     before = (folder / "metrics.json").stat().st_mtime_ns
-    assert fit(folder, MAIN, "trainer.max_epochs=1") == objective
+    assert fit(folder, MAIN, "trainer.max_epochs=1") == metrics(folder)["objective"]
     assert (folder / "metrics.json").stat().st_mtime_ns == before
     with pytest.raises(UserError, match=r"holds a run with another model.embedding_dim"):
         fit(folder, MAIN, "trainer.max_epochs=1", "model.embedding_dim=5")
@@ -177,9 +174,8 @@ def test_not_a_number_keeps_the_last_good_checkpoint(fit, tmp_path, at_batch, mo
     assert all(value.isfinite().all() for value in last["state_dict"].values())
 
 
-def test_test_repeats_the_runs_figures(fit, tmp_path):
-    folder = tmp_path / "run"
-    fit(folder, MAIN, "trainer.max_epochs=1")
+def test_test_repeats_the_runs_figures(fit, made, tmp_path):
+    folder = made(tmp_path / "run", MAIN, "trainer.max_epochs=1")
     again = ("task=test", f"ckpt={folder / 'checkpoints/best.ckpt'}")
     fit(tmp_path / "again", *again, task="test")
     assert metrics(tmp_path / "again")["metrics"] == metrics(folder)["metrics"]
@@ -189,9 +185,8 @@ def test_test_repeats_the_runs_figures(fit, tmp_path):
         fit(tmp_path / "none", *again, "++callbacks.judge.extra=1", task="test")
 
 
-def test_a_gpus_checkpoint_is_tested_on_a_cpu(fit, tmp_path):
-    folder = tmp_path / "run"
-    fit(folder, MAIN, "trainer.max_epochs=1")
+def test_a_gpus_checkpoint_is_tested_on_a_cpu(fit, made, tmp_path):
+    folder = made(tmp_path / "run", MAIN, "trainer.max_epochs=1")
     content = kept(folder, "best")
     content["config"]["trainer"]["accelerator"] = "gpu"
     torch.save(content, tmp_path / "gpu.ckpt")
@@ -199,15 +194,14 @@ def test_a_gpus_checkpoint_is_tested_on_a_cpu(fit, tmp_path):
     assert metrics(tmp_path / "again")["metrics"] == metrics(folder)["metrics"]
 
 
-def test_another_machine_is_not_another_run(fit, tmp_path):
-    folder = tmp_path / "run"
-    fit(folder, MAIN)
+def test_another_machine_is_not_another_run(fit, made, tmp_path):
+    folder = made(tmp_path / "run", MAIN)
     assert fit(folder, f"ckpt={folder / 'checkpoints/last.ckpt'}", "trainer=cpu") == metrics(folder)["objective"]
     assert metrics(folder)["config"]["trainer"]["max_epochs"] == 2
 
 
-def test_a_moved_run_remembers_its_best(fit, tmp_path):
-    fit(tmp_path / "run", MAIN)
+def test_a_moved_run_remembers_its_best(fit, made, tmp_path):
+    made(tmp_path / "run", MAIN)
     best = kept(tmp_path / "run", "best")
     (tmp_path / "run").rename(tmp_path / "moved")
     fit(tmp_path / "moved", f"ckpt={tmp_path / 'moved/checkpoints/last.ckpt'}", "trainer.max_epochs=3")
@@ -263,8 +257,8 @@ def test_a_scorers_schedule_cannot_be_stretched(fit, tmp_path):
         fit(tmp_path / "run", f"ckpt={tmp_path / 'run/checkpoints/last.ckpt'}", "trainer.max_epochs=3")
 
 
-def test_samples_as_picture_and_as_array(fit, tmp_path):
-    fit(tmp_path / "run", MAIN, "trainer.max_epochs=1")
+def test_samples_as_picture_and_as_array(fit, made, tmp_path):
+    made(tmp_path / "run", MAIN, "trainer.max_epochs=1")
     request = ("task=sample", f"ckpt={tmp_path / 'run/checkpoints/best.ckpt'}", "digit=3", "count=7")
     arrays = []
     for name in ("a.npz", "b.npz", "c.png"):

@@ -126,10 +126,9 @@ def test_what_a_run_leaves(fit, tmp_path, caplog):
 
 
 @pytest.mark.parametrize("stop", [3, 6])  # four batches an epoch; labels spread before the first and the third
-def test_an_interrupted_run_goes_on_to_the_same_end(fit, tmp_path, interrupted, stop):
-    words = ["experiment=transfer_semi", *FEW, f"pretrained.folder={tmp_path / 'pretrained'}"]
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    fit(whole, *words, tiny=False)
+def test_an_interrupted_run_goes_on_to_the_same_end(fit, made, tmp_path, pretrained, interrupted, stop):
+    words = ["experiment=transfer_semi", *FEW, f"pretrained.folder={pretrained}"]
+    whole, stopped = made(tmp_path / "whole", *words, tiny=False), tmp_path / "stopped"
     with interrupted(SemiSupervised, stop):
         fit(stopped, *words, tiny=False)
     fit(stopped, *words, tiny=False)
@@ -137,8 +136,8 @@ def test_an_interrupted_run_goes_on_to_the_same_end(fit, tmp_path, interrupted, 
     assert json.loads((whole / "draws.json").read_text()) == json.loads((stopped / "draws.json").read_text())
 
 
-def test_labels_beyond_the_few_are_not_used(fit, tmp_path, monkeypatch):
-    words = ["experiment=transfer_semi", *FEW, f"pretrained.folder={tmp_path / 'pretrained'}", "trainer.max_epochs=1"]
+def test_labels_beyond_the_few_are_not_used(fit, tmp_path, pretrained, monkeypatch):
+    words = ["experiment=transfer_semi", *FEW, f"pretrained.folder={pretrained}", "trainer.max_epochs=1"]
     fit(tmp_path / "run", *words, tiny=False)
     from mnist_gen.labels import PartlyLabelled
 

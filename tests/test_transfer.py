@@ -173,8 +173,8 @@ def test_scratch_encoders_all_differ():
     assert not any(torch.equal(codes[0], other) for other in codes[1:])
 
 
-def test_codes_are_whitened_without_labels(fit, tmp_path):
-    words = ["experiment=transfer_linear_frozen", *FEW, f"pretrained.folder={tmp_path / 'pretrained'}"]
+def test_codes_are_whitened_without_labels(fit, tmp_path, pretrained):
+    words = ["experiment=transfer_linear_frozen", *FEW, f"pretrained.folder={pretrained}"]
     fit(tmp_path / "run", *words, tiny=False)
     model = checkpoint.load(tmp_path / "run/checkpoints/last.ckpt")
     assert model.encoder.mean.abs().max() > 0
@@ -183,11 +183,9 @@ def test_codes_are_whitened_without_labels(fit, tmp_path):
 
 @pytest.mark.parametrize("arm", ARMS)
 @pytest.mark.parametrize("head", ["linear", "mlp"])
-def test_every_arm_runs(fit, tmp_path, head, arm):
-    folder, pretrained = tmp_path / "run", tmp_path / "pretrained"
+def test_every_arm_runs(made, tmp_path, pretrained, head, arm):
     words = [f"experiment=transfer_{head}_{arm}", *FEW, "data.draws=2", f"pretrained.folder={pretrained}"]
-    fit(folder, *words, tiny=False)
-    assert pretrained.exists() == (arm != "scratch")
+    folder = made(tmp_path / "run", *words, tiny=False)
     record = json.loads((folder / "metrics.json").read_text())
     metrics = record["metrics"]
     draws = json.loads((folder / "draws.json").read_text())
@@ -212,10 +210,9 @@ def test_every_arm_runs(fit, tmp_path, head, arm):
 
 @pytest.mark.parametrize("arm", ["frozen", "finetune"])
 @pytest.mark.parametrize("stop", [3, 4])  # two batches an epoch: inside the second one, and at its end
-def test_an_interrupted_run_goes_on_to_the_same_end(fit, tmp_path, interrupted, arm, stop):
-    words = [f"experiment=transfer_mlp_{arm}", *FEW, "data.draws=2", f"pretrained.folder={tmp_path / 'pretrained'}"]
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    fit(whole, *words, tiny=False)
+def test_an_interrupted_run_goes_on_to_the_same_end(fit, made, tmp_path, pretrained, interrupted, arm, stop):
+    words = [f"experiment=transfer_mlp_{arm}", *FEW, "data.draws=2", f"pretrained.folder={pretrained}"]
+    whole, stopped = made(tmp_path / "whole", *words, tiny=False), tmp_path / "stopped"
     with interrupted(Transfer, stop):
         fit(stopped, *words, tiny=False)
     fit(stopped, *words, tiny=False)
