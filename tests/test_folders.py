@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from mnist_gen import runs
 from mnist_gen.errors import Refused
 from mnist_gen.folders import Folders, summarise
-from tests.conftest import CONF, train_py
+from tests.conftest import CONF, ROOT, train_py
 
 
 def job(folder, overrides, metrics):
@@ -82,7 +82,8 @@ def sweep(tmp_path_factory):
     root = tmp_path_factory.mktemp("root")
     (root / "conf").symlink_to(CONF)
     words = ["experiment=transfer_linear_scratch", "data.labels=10,25,20", "data.labels_seed=0", "data.watched=30"]
-    words += ["trainer.max_epochs=1", "data.folds=0", f"root={root}", "data.root=data"]
+    words += ["trainer.max_epochs=1", "trainer.limit_test_batches=1", "data.folds=0", "model.views=1"]
+    words += [f"root={root}", "data.root=data"]
     first = train_py("-m", *words)
     (folder,) = (root / "outputs/sweeps").iterdir()
     complete = {path.parent.name for path in folder.rglob("metrics.json")}
@@ -118,32 +119,24 @@ def test_sweep_started_again_skips_complete_jobs_and_completes_the_others(sweep)
     assert "training: " not in again.stderr  # nothing was left to do but to measure
 
 
-def test_experiments_are_swept_too_with_overrides_of_what_they_share(tmp_path):
-    words = ["experiment=cgan_onehot,gan_plain", "model.concat=middle", "callbacks.judge.cas=false", f"root={tmp_path}"]
-    done = train_py("-m", *words)
-    assert done.stderr.splitlines() == ["error: model: concat=middle: choose one of before, after."] * 2
+def test_experiments_are_swept_too_and_take_keys_that_only_they_have(tmp_path):
+    words = ["experiment=glob(transfer_*_frozen)", "data.labels=25", "data.labels_seed=0", "pretrained.folder=x"]
+    (tmp_path / "conf").symlink_to(CONF)
+    done = train_py("-m", *words, f"root={tmp_path}", f"data.root={ROOT / 'data'}")
+    message = "data.labels=25: balanced digits need a multiple of 10, or data.balanced=false."
+    assert done.stderr.splitlines() == [f"error: {message}"] * 2
     (folder,) = (tmp_path / "outputs/sweeps").iterdir()
-    assert folder.name.startswith("cgan_onehot-gan_plain_model.concat-middle_callbacks.judge.cas-false")
-    message = "model: concat=middle: choose one of before, after."
+    assert folder.name.startswith("glob-transfer_-_frozen-_data.labels-25_data.labels_seed-0_pretrained.folder-x")
     assert (folder / "summary.md").read_text().splitlines()[2:-2] == [
-        "| cgan_onehot | failed |",
-        "| gan_plain | failed |",
+        "| transfer_linear_frozen | failed |",
+        "| transfer_mlp_frozen | failed |",
         "",
         "What failed:",
         "",
         "| experiment | error |",
         "| --- | --- |",
-        f"| cgan_onehot | {message} |",
-        f"| gan_plain | {message} |",
-    ]
-
-
-def test_swept_experiments_take_keys_that_only_they_have(tmp_path):
-    words = ["experiment=glob(transfer_*_frozen)", "data.labels=35,25", "data.labels_seed=0", "pretrained.folder=x"]
-    done = train_py("-m", *words, f"hydra.sweep.dir={tmp_path}/sweep")
-    assert [line.partition(";")[0] for line in done.stderr.splitlines()] == 2 * [
-        "error: data.labels=35: balanced digits need a multiple of 10, or data.balanced=false.",
-        "error: data.labels=25: balanced digits need a multiple of 10, or data.balanced=false.",
+        f"| transfer_linear_frozen | {message} |",
+        f"| transfer_mlp_frozen | {message} |",
     ]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ROOT, TINY, error_line, train_py
 
-QUICK = [*TINY, "trainer.max_epochs=1"]
+QUICK = [*TINY, "trainer.max_epochs=1", "data.train_images=1000"]
 
 
 @pytest.fixture(scope="module")
