@@ -10,16 +10,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT / "src"))  # runs from a clone as it is, installed or not
 
-from mnist_gen import runs, signals  # noqa: E402
-from mnist_gen.errors import Refused, UserError  # noqa: E402
+from mnist_gen import files, runs, signals  # noqa: E402
+from mnist_gen.errors import Interrupted, Refused, UserError  # noqa: E402
 
 typed = sys.argv[1:]
 
 
 def farewell() -> None:
     """What a command does last that a signal stops."""
-    print(f"Interrupted. Go on: {runs.command_that_goes_on(typed)}", file=sys.stderr)
-    runs.close_folder()
+    try:
+        print(f"Interrupted. Go on: {runs.command_that_goes_on(typed)}", file=sys.stderr)
+    finally:  # the terminal may be closed
+        runs.close_folder()
 
 
 def quiet(failed: threading.ExceptHookArgs) -> None:
@@ -57,6 +59,8 @@ def main(cfg: DictConfig) -> float | None:
         with runs.job():
             return hydra.utils.get_method(f"mnist_gen.run.{cfg.task}")(cfg)
     except Exception as error:
+        if signals.asked():  # and what failed is what was still to be written, such as to a closed terminal
+            raise Interrupted from error
         report(error)
     global failed
     failed = True
@@ -68,15 +72,16 @@ def report(error: BaseException) -> None:
     text = f"error: {runs.of_the_system(error, typed) if isinstance(error, OSError) else one_line(error)}"
     if full or not isinstance(error, (*USERS, Refused, OSError)):
         text = "".join(traceback.format_exception(error)).rstrip()
-    print(text, file=sys.stderr)
     runs.note_error(text)
+    print(text, file=sys.stderr)
 
 
 if __name__ == "__main__":
     try:
         sys.argv[1:] = check_arguments(str(ROOT / "conf"), typed)
         main()
-    except (*USERS, Refused, OSError, ValueError) as error:
+        files.settle()
+    except (*USERS, Refused, OSError) as error:
         report(error)
         failed = True
     runs.close_folder()

@@ -25,6 +25,7 @@ TARGETS = (
     *(
         "mnist_gen.gan.GAN.load_from_checkpoint",
         "lightning.pytorch.callbacks.ModelCheckpoint",
+        "lightning.pytorch.callbacks.spike.SpikeDetection",
         "hydra.utils.instantiate",
     ),
 )
@@ -76,6 +77,11 @@ def adam(name: str, value: torch.Tensor) -> Change:
     return change
 
 
+def doubled(depth: int) -> Content:
+    """Texts of which each holds the next twice: the first would be 2 ** depth long."""
+    return {f"t{level}": f"${{model.t{level + 1}}}" * 2 for level in range(depth)} | {f"t{depth}": "x"}
+
+
 def code() -> Iterator[Change]:
     """Classes and look-ups that would run something."""
     for target in TARGETS:
@@ -95,6 +101,10 @@ def paths() -> Iterator[Change]:
         yield put("callbacks.BestCheckpoint", {"score": 1e9, "best_k_models": {place: 1e9}, "best_model_path": place})
     for place in PLACES[:4]:
         yield put("config.hydra", {"run": {"dir": place}, "sweep": {"dir": place}})
+        yield put("config.scorer", place)
+        yield put("config.callbacks.judge.scorer", place)
+        yield put("config.pretrained", {"ckpt": place, "folder": place})
+        yield put("config.data", {"_target_": "mnist_gen.data.ImageData", "_args_": ["MNIST", place, place, 8]})
 
 
 def sizes() -> Iterator[Change]:
@@ -106,6 +116,8 @@ def sizes() -> Iterator[Change]:
     yield first_weight(lambda weight: torch.empty(0))
     yield put("callbacks.Draw", {"grids": {1: torch.zeros(1, dtype=torch.uint8).expand(10**9)}, "digits": {}})
     yield put("optimizer_states", [])
+    yield put("config.trainer", {"max_epochs": 3, "accelerator": "cpu", "devices": 1024, "strategy": "ddp"})
+    yield put("config.model", {"_target_": "mnist_gen.gan.GAN"} | doubled(40))
     yield put("callbacks.Curves.history", {"train/loss_d": [[1, 0.5]] * 100_000})
 
 
@@ -117,7 +129,10 @@ def types() -> Iterator[Change]:
     for key in ("model", "data", "callbacks", "trainer"):
         yield put(f"config.{key}", 5)
     yield put("config.model._target_", "mnist_gen.losses.Hinge")
+    for key in ("model", "data", "callbacks.last"):
+        yield put(f"config.{key}._partial_", True)
     yield put("callbacks.LastCheckpoint", {"random": 5})
+    yield put("callbacks.BestCheckpoint", {"score": "x"})
     yield put("callbacks.Curves", {"history": 5, "sums": [], "batches": "x"})
 
 
@@ -127,6 +142,8 @@ def shapes() -> Iterator[Change]:
     yield first_weight(lambda weight: weight[:1])
     yield first_weight(lambda weight: weight.to_sparse())
     yield first_weight(lambda weight: weight.to(torch.complex64))
+    yield first_weight(lambda weight: weight.to("meta"))
+    yield first_weight(lambda weight: weight.to(torch.float8_e4m3fn))
     yield first_weight(lambda weight: 5)
     yield lambda content: content["state_dict"].pop(next(iter(content["state_dict"])))
     yield lambda content: content["state_dict"].update(more=torch.zeros(1))

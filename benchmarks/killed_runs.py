@@ -107,17 +107,10 @@ def killed(
         What was wrong, and the seconds of work that were lost.
     """
     words = [*SMALL, OFTEN, f"hydra.run.dir={folder}"]
-    process = start(words, **variables)
-    if seconds is None:
-        wait_for(process, lambda: bool(checkpoints(folder)), share * 5)
-        alive = wait_for(process, lambda: any((folder / "checkpoints").glob(".*.part")))
-    else:
-        alive = wait_for(process, lambda: bool(checkpoints(folder)), seconds)
-    process.kill()
-    process.communicate()
-    if not alive and seconds is None:
-        return "it ended before it was killed", 0.0
-    lost = time.time() - max(path.stat().st_mtime for path in checkpoints(folder)) if alive else 0.0
+    while not killed_alive(folder, words, seconds, share, variables):  # it had ended: earlier, then
+        shutil.rmtree(folder)
+        seconds, share = seconds and seconds / 2, share / 2
+    lost = time.time() - max(path.stat().st_mtime for path in checkpoints(folder))
     finishing = (folder / "history.json").exists()  # nothing is left to learn
     if bad := torn(folder):
         return f"torn: {bad}", lost
@@ -129,6 +122,21 @@ def killed(
     complaint = difference(folder, whole)
     shutil.rmtree(folder)
     return complaint, 0.0 if finishing else lost
+
+
+def killed_alive(
+    folder: Path, words: list[str], seconds: float | None, share: float, variables: dict[str, str]
+) -> bool:
+    """Starts a run and kills it, as `killed` says; whether it was still alive then."""
+    process = start(words, **variables)
+    if seconds is None:
+        wait_for(process, lambda: bool(checkpoints(folder)), share * 5)
+        alive = wait_for(process, lambda: any((folder / "checkpoints").glob(".*.part")))
+    else:
+        alive = wait_for(process, lambda: bool(checkpoints(folder)), seconds)
+    process.kill()
+    process.communicate()
+    return alive
 
 
 def full_disks(place: Path) -> Iterator[Outcome]:
@@ -170,7 +178,7 @@ def filled(disk: Path, whole: Path, seconds: float, room: int, freed: bool) -> s
         wait_for(process, lambda: bool(checkpoints(folder)), seconds)
         fill(disk / "filler", room)
         if freed:
-            wait_for(process, lambda: False) if process.poll() is not None else time.sleep(4)
+            time.sleep(4)
             (disk / "filler").unlink()
         done = end(process)
         if "Traceback" in done.text:

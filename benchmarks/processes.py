@@ -19,7 +19,6 @@ SMALL = (  # a main job of seconds, with checkpoints several times in an epoch
 OFTEN = "callbacks.last.every_seconds=0.3"
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE = 420  # seconds that a run may take
-PATIENCE = 420  # seconds that a run may take
 
 
 @dataclass

@@ -67,8 +67,8 @@ def small_run(folder: Path, places: Sequence[str]) -> None:
     run_task("fit", ["experiment=cgan_embed20", *TINY, *places], folder)
 
 
-class HangError(Exception):
-    """It took too long."""
+class HangError(BaseException):
+    """It took too long; no `Exception`, which code under trial may catch."""
 
 
 @contextmanager
@@ -100,8 +100,8 @@ class Watch:
         if self.allowed is None:
             return
         if event in PROCESSES:
-            command = str(arguments[1] if event == "subprocess.Popen" else arguments[:1])
-            if "git" not in command:  # the commit in metrics.json
+            command = arguments[1] if event == "subprocess.Popen" else arguments[:1]
+            if not isinstance(command, list | tuple) or command[0] != "git":  # the commit in metrics.json
                 self.seen.append(f"{event} {command}")
         elif event == "open" and (isinstance(arguments[2], int) and arguments[2] & WRITING):
             self._check(event, arguments[0])

@@ -151,7 +151,7 @@ def rough_figures(monkeypatch: pytest.MonkeyPatch) -> None:
             for image in axes.images:
                 digest.update(np.ascontiguousarray(image.get_array()).tobytes())
             for line in axes.lines:
-                digest.update(line.get_xydata().tobytes())
+                digest.update(np.asarray(line.get_xydata()).tobytes())
         picture = io.BytesIO()
         Image.frombytes("L", (8, 4), digest.digest()).save(picture, format="png")
         files.write(path, picture.getvalue())

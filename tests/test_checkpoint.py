@@ -91,6 +91,8 @@ def test_unusable_files_are_told_apart(best, tmp_path):
         "os.system",
         "mnist_gen.data.shutil.rmtree",  # starts well, is not ours
         "mnist_gen.gan.GAN.load_from_checkpoint",
+        "lightning.pytorch.callbacks.ModelCheckpoint",
+        "lightning.pytorch.callbacks.spike.SpikeDetection",  # a callback that writes a file where it is told to
         "torch.optim.adam.torch.load",
         "mnist_gen.nothing",
     ],
@@ -98,15 +100,16 @@ def test_unusable_files_are_told_apart(best, tmp_path):
 @pytest.mark.parametrize("place", ["model__generator___target_", "callbacks__last___target_", "data___target_"])
 def test_foreign_targets_are_refused(best, target, place):
     path = altered(best, **{place: target})
-    with pytest.raises(UserError, match="refused, its configuration would run"):
+    with pytest.raises(UserError, match="refused, (its configuration would run|this version has no class)"):
         checkpoint.configuration(checkpoint.read(path), path)
 
 
 @pytest.mark.parametrize("value", ["${oc.env:HOME}", "${oc.create:'{_target_: os.getcwd}'}", "${${model.label}:HOME}"])
 def test_nothing_is_looked_up_on_this_machine(best, value):
     for place in ("model__loss", "seed", "trainer__max_epochs"):
+        path = altered(best, **{place: value})
         with pytest.raises(UserError, match="refused, its configuration would look up"):
-            checkpoint.load(altered(best, **{place: value}))
+            checkpoint.configuration(checkpoint.read(path), path)
 
 
 def test_a_resumed_run_removes_no_folder(best, fit, tmp_path):
@@ -126,6 +129,27 @@ def test_a_resumed_run_removes_no_folder(best, fit, tmp_path):
     assert {"best.ckpt", "last.ckpt"} <= {file.name for file in path.parent.iterdir()}
 
 
+@pytest.mark.parametrize("key", ["_args_", "_recursive_", "_convert_"])
+def test_places_cannot_be_given_by_position(best, key):
+    path = altered(best, **{f"data__{key}": ["MNIST", "/x", "/x"]})
+    with pytest.raises(UserError, match=f"config.data has the key {key}, which no run writes"):
+        checkpoint.read(path)
+
+
+def test_this_machines_places_stand_where_a_checkpoint_names_none(best):
+    content = checkpoint.read(best)
+    del content["config"]["data"]["cache"]
+    content["config"]["callbacks"]["other"] = {"scorer": "/x"}
+    cfg = checkpoint.configuration(content, best, {"data.cache": "/here", "scorer": "/mine"})
+    assert (cfg.data.cache, cfg.callbacks.other.scorer, cfg.callbacks.judge.scorer) == ("/here", "/mine", "/mine")
+
+
+def test_a_class_of_another_version_says_so(best):
+    path = altered(best, model___target_="mnist_gen.older.GAN")
+    with pytest.raises(UserError, match="this version has no class model._target_=mnist_gen.older.GAN; train again"):
+        checkpoint.load(path)
+
+
 def test_a_checkpoints_places_give_way(best, fit, tmp_path):
     """Data are looked for and unpacked where this machine's configuration says."""
     elsewhere = tmp_path / "foreign"
@@ -142,7 +166,7 @@ def test_a_checkpoints_places_give_way(best, fit, tmp_path):
     ],
 )
 def test_an_escaped_interpolation_is_refused(best, disguise):
-    with pytest.raises(UserError, match=r"refused, its configuration"):
+    with pytest.raises(UserError, match="refused, its configuration would look up"):
         checkpoint.load(altered(best, model__loss=disguise))
 
 

@@ -13,6 +13,7 @@ from mnist_gen.errors import UserError
 from mnist_gen.evaluation import Judge
 from mnist_gen.gan import GAN
 from tests.conftest import same_run
+from tests.test_autoencoder import FEW
 
 MAIN = ("experiment=cgan_embed20", "trainer.max_epochs=3", "callbacks.draw.at_epochs=[1,3]")
 CALLBACKS = "lightning.pytorch.callbacks"
@@ -82,6 +83,15 @@ def test_a_checkpoint_comes_every_so_many_seconds_inside_an_epoch(fit, tmp_path,
     assert kept(tmp_path)["global_step"] == steps
 
 
+@pytest.mark.parametrize(("seconds", "epochs"), [("1e-9", 2), ("null", 0)])
+def test_epochs_of_one_batch_are_saved_in_time_too(fit, tmp_path, monkeypatch, seconds, epochs):
+    monkeypatch.setattr(GAN, "training_step", fails_at(3, GAN.training_step, PowerCutError()))
+    words = ("trainer.limit_train_batches=1", "callbacks.last.every_epochs=10", "callbacks.draw.at_epochs=null")
+    with pytest.raises(PowerCutError):
+        fit(tmp_path, *MAIN, *words, f"callbacks.last.every_seconds={seconds}")
+    assert (kept(tmp_path)["global_step"] if (tmp_path / "checkpoints/last.ckpt").exists() else 0) == 2 * epochs
+
+
 def test_the_one_before_is_used_if_the_last_is_torn(fit, tmp_path, whole, monkeypatch, caplog):
     folder = tmp_path / "torn"
     with monkeypatch.context() as patch:
@@ -96,6 +106,41 @@ def test_the_one_before_is_used_if_the_last_is_torn(fit, tmp_path, whole, monkey
         f"The one before is used: {last.with_name('previous.ckpt')}"
     ]
     same_run(folder, whole)
+
+
+def test_a_torn_checkpoint_never_takes_the_place_of_a_good_one(fit, tmp_path, monkeypatch):
+    monkeypatch.setattr(GAN, "training_step", fails_at(9, GAN.training_step, PowerCutError()))
+    with pytest.raises(PowerCutError):
+        fit(tmp_path, *MAIN)
+    last, previous = (tmp_path / f"checkpoints/{name}.ckpt" for name in ("last", "previous"))
+    good = previous.read_bytes()
+    last.write_bytes(last.read_bytes()[:-5000])
+    monkeypatch.setattr(GAN, "training_step", fails_at(4, GAN.training_step, PowerCutError()))
+    with pytest.raises(PowerCutError):
+        fit(tmp_path, f"ckpt={last}", "callbacks.last.every_seconds=null")
+    assert previous.read_bytes() == good
+    assert kept(tmp_path)["global_step"] == 2 * 6
+
+
+def test_the_last_one_is_tested_if_the_best_is_torn(fit, tmp_path, whole, caplog):
+    (whole / "metrics.json").unlink()
+    best = whole / "checkpoints/best.ckpt"
+    best.write_bytes(best.read_bytes()[:-5000])
+    fit(whole, *MAIN)
+    assert any("The last one is tested" in line.message for line in caplog.records)
+    assert (whole / "metrics.json").exists()
+
+
+def test_validation_before_training_keeps_nothing(fit, tmp_path):
+    fit(tmp_path / "run", *MAIN, "trainer.num_sanity_val_steps=1")
+    assert kept(tmp_path / "run", "best")["global_step"] > 0
+
+
+def test_any_optimizer_goes_on(fit, tmp_path):
+    words = ("experiment=autoencoder", *FEW, "model.optimizer._target_=torch.optim.NAdam", "~model.optimizer.fused")
+    fit(tmp_path, *words, "trainer.max_epochs=1", tiny=False)
+    fit(tmp_path, f"ckpt={tmp_path / 'checkpoints/last.ckpt'}", "trainer.max_epochs=2", tiny=False)
+    assert kept(tmp_path)["epoch"] == 1
 
 
 def test_one_flipped_bit_is_noticed(whole):
@@ -204,13 +249,20 @@ ADAM = ("optimizer_states", 0, "state", 0)
         (_set("config", "model", "embedding_dim", 10**9), "says model.embedding_dim=1000000000: must be"),
         (_set("config", "model", "embedding_dim", "many"), "says model.embedding_dim=many: must be"),
         (_set("config", "model", "embedding_dim", 21), r"generator.code.weight is \(10, 20\), not \(10, 21\)"),
-        (_set("config", "trainer", 5), "its trainer is none"),
+        (_set("config", "trainer", 5), "its configuration has no trainer"),
+        (_set("config", "trainer", "devices", 1000), "there are .* processor cores here"),
+        (_set("config", "model", "_partial_", True), "its configuration makes no model"),
+        (_set("config", "data", "_partial_", True), "its configuration makes no data"),
+        (_set("config", "callbacks", "last", "_partial_", True), "its configuration makes no callbacks.last"),
         (_set("state_dict", 5), "its weights have no names"),
         (_set("state_dict", {1: torch.zeros(1)}), "its weights have no names"),
         (_set("state_dict", "more", torch.zeros(1)), "more is in one alone"),
         (_first(lambda weight: weight * torch.nan), "holds values that are not finite"),
         (_first(lambda weight: weight.flatten()[:1].expand(10**9)), "claims more values than the file holds"),
         (_first(lambda weight: weight.to_sparse()), "is no plain tensor"),
+        (_first(lambda weight: weight.to("meta")), "has no values"),
+        (_set("callbacks", "BestCheckpoint", {"score": "x"}), "no run can go on from it"),
+        (_set("callbacks", "BestCheckpoint", {"score": -float("inf")}), "no run can go on from it"),
         (_set(*ADAM, "exp_avg", torch.full((1,), torch.inf)), "holds values that are not finite"),
         (_set(*ADAM, "exp_avg", torch.zeros(7)), "has a exp_avg that does not fit its weight"),
         (_set("optimizer_states", 0, "param_groups", 0, "betas", [5, 5]), r"optimizer.betas=\[5, 5\]: must be"),

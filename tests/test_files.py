@@ -68,13 +68,17 @@ def test_another_process_is_kept_out_and_named_and_a_dead_one_is_not_waited_for(
             UserError, match=f"{tmp_path}: process {other.pid} on .* writes there; wait for it, or stop"
         ):
             files.FolderLock(tmp_path)
-        (tmp_path / f".last.ckpt.{other.pid}.part").touch()
+        (tmp_path / f".last.ckpt.{other.pid}{files.PART}").touch()
         (tmp_path / "figures").mkdir()
-        (tmp_path / "figures/.grid.png.1.part").touch()
+        (tmp_path / f"figures/.grid.png.1{files.PART}").touch()
+        others = [tmp_path / ".mine.part", tmp_path / f"deeper/.last.ckpt.1{files.PART}"]
+        for path in others:
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
         other.kill()
     lock = files.FolderLock(tmp_path)
     assert json.loads((tmp_path / ".owner").read_text())["pid"] == os.getpid()
-    assert not list(tmp_path.rglob("*.part"))
+    assert sorted(tmp_path.rglob("*.part")) == sorted(others)  # no run wrote these here
     lock.release()
     files.FolderLock(tmp_path).release()
 

@@ -15,7 +15,8 @@ def job(folder, overrides, metrics):
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra/overrides.yaml").write_text("\n".join(f"- {word}" for word in overrides))
     if metrics is not None:
-        (folder / "metrics.json").write_text(json.dumps({"metrics": metrics, "seconds": {"fit": 50.0, "test": 10.0}}))
+        record = {"config": {"seed": 0}, "metrics": metrics, "seconds": {"fit": 50.0, "test": 10.0}}
+        (folder / "metrics.json").write_text(json.dumps(record))
 
 
 def test_summary_orders_by_number_and_marks_failures(tmp_path):

@@ -32,7 +32,7 @@ def made(root: Path, name: str, age: int, record: str | None = None, checkpoints
 
 
 def test_last_is_the_newest_unfinished_run_of_the_experiment(tmp_path, capsys):
-    done = json.dumps({"metrics": {"test/fid": 1.0}, "seconds": {}, "config": {}})
+    done = json.dumps({"metrics": {"test/fid": 1.0}, "seconds": {}, "config": {"seed": 0}})
     made(tmp_path, "gan/1", age=10)
     newest = made(tmp_path, "gan/2", age=5)
     complete = made(tmp_path, "gan/3", age=1, record=done, checkpoints=("last", "best"))
@@ -61,7 +61,17 @@ def test_a_runs_folder_is_as_good_as_its_checkpoint(tmp_path):
 
 @pytest.mark.parametrize(
     "record",
-    ["", "{", "[]", "{}", '{"metrics": 5}', '{"metrics": {"a": "b"}}', '{"metrics": {}, "seconds": []}'],
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"metrics": {}}',
+        '{"metrics": {}, "config": {}}',
+        '{"metrics": 5}',
+        '{"metrics": {"a": "b"}}',
+        '{"metrics": {}, "seconds": []}',
+    ],
 )
 def test_a_record_that_no_run_wrote_is_ignored_with_a_warning(tmp_path, record, caplog):
     folder = made(tmp_path, "gan/1", age=0, record=record)

@@ -77,6 +77,13 @@ def test_status_and_last_words(number, status):
     assert process.returncode == status
 
 
+def test_the_status_is_right_even_if_nothing_can_be_said():
+    """As where the terminal was closed."""
+    with run("time.sleep(60)", signal.SIGHUP, before="signals.listen(lambda: 1 / 0)") as process:
+        process.communicate(timeout=30)
+    assert process.returncode == 129
+
+
 def test_what_does_not_answer_is_ended_from_outside():
     """A hold that never ends stands for a library that is deep in its own code."""
     start = time.monotonic()

@@ -5,6 +5,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,21 @@ def run_folder(trainer: L.Trainer) -> Path:
 def epochs_done(trainer: L.Trainer) -> int:
     """Finished epochs, the one that is ending included: the step of every curve and picture."""
     return trainer.current_epoch + (trainer.state.fn == TrainerFn.FITTING)
+
+
+def rows_of(history: Any) -> dict[str, list[list[float]]]:
+    """Curves as a checkpoint holds them: of each name its rows of numbers.
+
+    Raises:
+        ValueError: they are something else, or too many.
+    """
+    if not isinstance(history, dict) or not all(isinstance(rows, list) for rows in history.values()):
+        raise ValueError("its curves are not what a run writes")
+    rows = [row for rows in history.values() for row in rows]
+    numbers = (isinstance(row, list | tuple) and all(isinstance(value, int | float) for value in row) for row in rows)
+    if len(rows) > MOST_POINTS or not all(numbers):
+        raise ValueError("its curves are not what a run writes")
+    return history
 
 
 class Events(TensorBoardLogger):
@@ -145,15 +161,15 @@ class Curves(Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes them back, if they are what a run writes: a picture of the rest would fail hours later."""
-        history, sums, batches = state["history"], state["sums"], state["batches"]
-        points = [point for curve in history.values() for point in curve]
-        if not all(len(point) == 2 and all(isinstance(number, int | float) for number in point) for point in points):
-            raise ValueError("the curves are none")
-        if len({len(history.get(tag, ())) for tag in self.together}) > 1 or len(points) > MOST_POINTS:
-            raise ValueError("the curves do not go together")
+        history, sums, batches = rows_of(state["history"]), state["sums"], state["batches"]
+        if not all(len(point) == 2 for points in history.values() for point in points):
+            raise ValueError("its curves are not what a run writes")
+        if len({len(history.get(tag, ())) for tag in self.together}) > 1:
+            raise ValueError("its curves have different lengths")
         if not all(isinstance(total, Tensor) and total.numel() == 1 for total in sums.values()):
-            raise ValueError("the sums of an epoch are none")
-        self.history, self._sums, self._batches = history, sums, int(batches)
+            raise ValueError("its sums of an epoch are not what a run writes")
+        self.history = {name: [(int(epoch), value) for epoch, value in points] for name, points in history.items()}
+        self._sums, self._batches = sums, int(batches)
 
 
 class Progress(Callback):
@@ -202,8 +218,9 @@ class Progress(Callback):
         self._close(trainer)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Leaves the bar where it stopped."""
-        self._close(trainer)
+        """Leaves the bar where it stopped, if the terminal is still there."""
+        with suppress(OSError):
+            self._close(trainer)
 
     def _close(self, trainer: L.Trainer) -> None:
         if self._bar is not None:

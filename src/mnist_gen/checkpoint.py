@@ -17,9 +17,8 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
@@ -30,8 +29,14 @@ from mnist_gen.errors import UserError
 CONFIG = "config"  # the checkpoint's key for the run's configuration
 OURS, OPTIMIZERS, CALLBACKS = "mnist_gen.", "torch.optim.", "lightning.pytorch.callbacks."
 PLAIN = tuple(f"{OURS}{name}" for name in ("attention", "losses", "renderings", "translation"))  # without weights
+HARMLESS = (  # callbacks of Lightning that write no file of their own
+    *("DeviceStatsMonitor", "EarlyStopping", "EMAWeightAveraging", "LearningRateMonitor", "ModelSummary"),
+    *("RichModelSummary", "RichProgressBar", "StochasticWeightAveraging", "Timer", "TQDMProgressBar"),
+)
+UNUSED = ("_args_", "_recursive_", "_convert_")  # keys of Hydra that no run's configuration has
 KINDS = {"model": L.LightningModule, "data": L.LightningDataModule}
 DEPTH = 30  # of a configuration
+TORN = "empty, truncated or no checkpoint; use another, such as previous.ckpt."
 
 log = logging.getLogger(__name__)
 
@@ -72,16 +77,23 @@ def read(path: str | Path) -> dict[str, Any]:
     except pickle.UnpicklingError:
         raise UserError(f"ckpt={path}: refused, it is no checkpoint or holds code besides weights.") from None
     except Exception:  # damaged bytes make the unpickler fail in many ways
-        raise TornError(
-            f"ckpt={path}: empty, truncated or no checkpoint; use another, such as previous.ckpt."
-        ) from None
+        raise TornError(f"ckpt={path}: {TORN}") from None
     if not isinstance(content, dict) or not {CONFIG, "state_dict"} <= content.keys():
         raise UserError(f"ckpt={path}: not a checkpoint of mnist_gen.")
     try:
         _check_content(content)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"ckpt={path}: refused, {error}.") from None
+    except (ValueError, RecursionError, RuntimeError) as error:
+        raise UserError(f"ckpt={path}: refused, {one_line(error)}.") from None
     return content
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file can be read to its end, whatever it holds."""
+    try:
+        _check_file(path)
+    except UserError:
+        return False
+    return True
 
 
 def _check_file(path: str | Path) -> None:
@@ -95,7 +107,7 @@ def _check_file(path: str | Path) -> None:
     if packed:
         raise UserError(f"ckpt={path}: refused, it is compressed, which no checkpoint of torch is.")
     if damaged:
-        raise TornError(f"ckpt={path}: empty, truncated or no checkpoint; use another, such as previous.ckpt.")
+        raise TornError(f"ckpt={path}: {TORN}")
 
 
 def _check_content(content: Mapping[Any, Any]) -> None:
@@ -110,6 +122,8 @@ def _check_content(content: Mapping[Any, Any]) -> None:
         if type(tensor) is not Tensor or tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
             raise ValueError(f"{name} is no plain tensor")
     for name, tensor in _tensors(content):
+        if tensor.device.type != "cpu":
+            raise ValueError(f"{name} has no values")
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise ValueError(f"{name} claims more values than the file holds")
     for name, tensor in _tensors({key: content.get(key) for key in ("state_dict", "optimizer_states")}):
@@ -125,6 +139,8 @@ def _check_plain(value: Any, key: str, depth: int) -> None:
         for name, inner in value.items():
             if not isinstance(name, str):
                 raise ValueError(f"{key} has the key {name!r}, which is no text")
+            if name in UNUSED:
+                raise ValueError(f"{key} has the key {name}, which no run writes")
             _check_plain(inner, f"{key}.{name}", depth + 1)
     elif isinstance(value, list):
         for inner in value:
@@ -154,14 +170,15 @@ def configuration(content: Mapping[str, Any], path: str | Path, machine: Mapping
     Raises:
         UserError: it would run foreign code, or says something impossible.
     """
-    resolved = _resolved(content, path, machine or {})
+    config = copy.deepcopy(content[CONFIG])
     for section in (*KINDS, "callbacks", "trainer"):
-        if not isinstance(resolved.get(section), dict):
-            raise UserError(f"ckpt={path}: refused, its {section} is none.")
-    for section in resolved:
-        _check_targets(resolved, section, path)
-    _check_numbers(resolved, path)
-    cfg = OmegaConf.create(resolved)  # what runs is what was looked at
+        if not isinstance(config.get(section), dict):
+            raise UserError(f"ckpt={path}: refused, its configuration has no {section}.")
+    _place(config, machine or {})
+    for section in config:
+        _check_section(config, section, path)
+    _check_numbers(config, path)
+    cfg = OmegaConf.create(config)  # what runs is what was looked at
     assert isinstance(cfg, DictConfig)
     return cfg
 
@@ -172,54 +189,40 @@ def model_configuration(content: Mapping[str, Any], path: str | Path) -> DictCon
     Raises:
         UserError: as `configuration`, or there is no model.
     """
-    resolved = _resolved(content, path, {})
-    model = {"model": resolved.get("model")}
-    _check_targets(model, "model", path)
+    model = {"model": content[CONFIG].get("model")}
+    _check_section(model, "model", path)
     _check_numbers(model, path)
     return OmegaConf.create(model).model
 
 
-def _resolved(content: Mapping[str, Any], path: str | Path, machine: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration with this machine's places and references replaced; nothing of this machine is looked up."""
-    config = copy.deepcopy(content[CONFIG])
+def _place(config: dict[str, Any], machine: Mapping[str, Any]) -> None:
+    """Sets this machine's places, whether or not the configuration names any, and its scorer wherever there is one."""
     for key in PLACES:
-        _place(config, key, machine.get(key))
-    if "scorer" in machine:
-        for key in ("scorer", *(f"callbacks.{name}.scorer" for name in ("judge", "readings"))):
-            _place(config, key, machine["scorer"])
-    for key, value in _scalars(config):
-        if isinstance(value, str) and "${" in value and ":" in value:
-            raise UserError(f"ckpt={path}: refused, its configuration would look up {key}={value} on this machine.")
-    try:
-        resolved = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
-    except (OmegaConfBaseException, RecursionError) as error:
-        raise UserError(f"ckpt={path}: refused, its configuration cannot be read ({one_line(error)}).") from None
-    for key, value in _scalars(resolved):
-        if isinstance(value, str) and "${" in value:  # resolved behind our back, in a second pass
-            raise UserError(f"ckpt={path}: refused, its configuration hides an interpolation in {key}.")
-    assert isinstance(resolved, dict)
-    return {str(key): value for key, value in resolved.items()}
+        part, _, name = key.rpartition(".")
+        node = config.get(part) if part else config
+        if isinstance(node, dict):
+            node[name] = machine.get(key)
+    for node in (config, *config["callbacks"].values()):
+        if isinstance(node, dict) and "scorer" in node and "scorer" in machine:
+            node["scorer"] = machine["scorer"]
 
 
-def _place(config: Any, key: str, value: Any) -> None:
-    """Replaces the value of a dotted key, if the key is there."""
-    *parents, last = key.split(".")
-    for parent in parents:
-        config = config.get(parent) if isinstance(config, dict) else None
-    if isinstance(config, dict) and last in config:
-        config[last] = value
-
-
-def _check_targets(config: Mapping[str, Any], section: str, path: str | Path) -> None:
-    """Each class of a section against what may stand there."""
+def _check_section(config: Mapping[str, Any], section: str, path: str | Path) -> None:
+    """Each class of a section against what may stand there; nothing of this machine is looked up."""
+    if section in KINDS and not (isinstance(config[section], dict) and "_target_" in config[section]):
+        raise UserError(f"ckpt={path}: refused, its configuration has no {section}.")
     for key, value in _scalars(config[section], section):
         parent, _, name = key.rpartition(".")
+        if isinstance(value, str) and "${" in value:  # a run writes what its references mean
+            raise UserError(f"ckpt={path}: refused, its configuration would look up {key}={value} on this machine.")
         if name == "_target_":
-            allowed = _found(value)
-            if allowed is None or not _belongs(allowed, parent):
+            found = _found(value)
+            if found is None and str(value).startswith(OURS):
+                raise UserError(f"ckpt={path}: refused, this version has no class {key}={value}; train again.")
+            if found is None or not _belongs(found, parent):
                 raise UserError(f"ckpt={path}: refused, its configuration would run {key}={value}, which is not ours.")
-    if section in KINDS and not (isinstance(config[section], dict) and "_target_" in config[section]):
-        raise UserError(f"ckpt={path}: refused, its {section} is none.")
+        if name == "_partial_" and (parent in KINDS or parent.startswith("callbacks.")):
+            raise UserError(f"ckpt={path}: refused, its configuration makes no {parent}.")
 
 
 def _found(target: Any) -> type | None:
@@ -237,13 +240,13 @@ def _found(target: Any) -> type | None:
 
 
 def _belongs(found: type, key: str) -> bool:
-    """Whether a class may stand under a key: a module, an optimizer, a callback that writes no file of its choice."""
+    """Whether a class may stand under a key: a module, an optimizer, a callback of ours or a harmless one."""
     section, _, inner = key.partition(".")
     if section in KINDS and not inner:
         return issubclass(found, KINDS[section])
     if section == "callbacks":
         ours = found.__module__.startswith(OURS)
-        return issubclass(found, Callback) and (ours or not issubclass(found, Checkpoint))
+        return issubclass(found, Callback) and (ours or found.__name__ in HARMLESS)
     return issubclass(found, nn.Module | torch.optim.Optimizer) or found.__module__ in PLAIN
 
 

@@ -16,15 +16,16 @@ from torch.optim import Optimizer
 
 from mnist_gen import files, ranges, runs, signals
 from mnist_gen.callbacks import epochs_done, run_folder, tensorboard
-from mnist_gen.checkpoint import CONFIG
+from mnist_gen.checkpoint import CONFIG, is_whole
 from mnist_gen.errors import UserError
 
 BEFORE_VALIDATION = {"ready": 1, "started": 1, "processed": 0, "completed": 0}  # as inside validation's first batch
+FUSED = ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "sum")  # state of Adam, AdamW and Adagrad
 VALIDATION = "epoch_loop.val_loop.batch_progress"  # where Lightning keeps how far validation is
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes checkpoints whole, beside their place; the last one's predecessor stays as `previous.ckpt`.
+    """Writes checkpoints whole, beside their place; the last one's predecessor stays as `previous.ckpt`, if whole.
 
     Nothing is removed but what this process wrote: a checkpoint that is read may name any path.
     """
@@ -36,17 +37,14 @@ class WholeCheckpoints(TorchCheckpointIO):
         """Serialises in memory, for a full disk must not leave half a file."""
         path, content = Path(path), io.BytesIO()
         torch.save(checkpoint, content)
-        files.write(path, content.getvalue(), keep=path.with_name(runs.PREVIOUS.name) if _is_last(path) else None)
+        worth_keeping = path.name == runs.LAST.name and (path in self.written or is_whole(path))
+        files.write(path, content.getvalue(), keep=path.with_name(runs.PREVIOUS.name) if worth_keeping else None)
         self.written.add(path)
 
     def remove_checkpoint(self, path: Any) -> None:
         """Called by Lightning's own checkpoint callback, if a user adds it."""
         if Path(path) in self.written:
             Path(path).unlink(missing_ok=True)
-
-
-def _is_last(path: Path) -> bool:
-    return path.name == runs.LAST.name
 
 
 class BestCheckpoint(Checkpoint):
@@ -78,7 +76,7 @@ class BestCheckpoint(Checkpoint):
             UserError: other metrics are measured, but not this one.
         """
         measured = [name for name in trainer.callback_metrics if name.startswith("val/")]
-        if trainer.state.fn != TrainerFn.FITTING or not measured:
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not measured:
             return
         if self.monitor not in measured:
             raise UserError(f"callbacks.best.monitor={self.monitor}: choose one of {', '.join(measured)}.")
@@ -95,7 +93,10 @@ class BestCheckpoint(Checkpoint):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes it back, unless the run's folder has lost the checkpoint that it belongs to."""
-        self.score = state["score"] if self._path.is_file() else None
+        score, unbeatable = state["score"], -math.inf if self.mode == "min" else math.inf
+        if score is not None and (not isinstance(score, float) or math.isnan(score) or score == unbeatable):
+            raise ValueError("its best score is not what a run writes")
+        self.score = score if self._path.is_file() else None
 
 
 class LastCheckpoint(Checkpoint):
@@ -106,7 +107,7 @@ class LastCheckpoint(Checkpoint):
 
     Args:
         every_epochs: epochs from one that is saved before validation to the next.
-        every_seconds: time after which the next batch is followed by a checkpoint; None: only epochs count.
+        every_seconds: time after which the next batch or epoch is followed by a checkpoint; None: only epochs count.
     """
 
     def __init__(self, every_epochs: int, every_seconds: float | None) -> None:
@@ -134,6 +135,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Listens for signals here too."""
+        runs.keep_folder()
         signals.listen_alone()
 
     def on_train_batch_start(
@@ -150,8 +152,7 @@ class LastCheckpoint(Checkpoint):
         self._unsaved = self.has_trained = True
         if trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
-        due = self.every_seconds is not None and time.monotonic() - self._saved_at >= self.every_seconds
-        if trainer.strategy.reduce_boolean_decision(due or signals.asked(), all=False):  # all processes save together
+        if self._is_time(trainer):
             self._save(trainer)
             if signals.asked():
                 signals.release_batches()
@@ -161,7 +162,7 @@ class LastCheckpoint(Checkpoint):
         if trainer.state.fn != TrainerFn.FITTING:
             return
         epoch = epochs_done(trainer)
-        if self._unsaved and (epoch % self.every_epochs == 0 or epoch == trainer.max_epochs or signals.asked()):
+        if self._unsaved and (epoch % self.every_epochs == 0 or epoch == trainer.max_epochs or self._is_time(trainer)):
             self._before_validation = trainer.is_last_batch
             self._save(trainer)
             self._before_validation = False
@@ -171,7 +172,7 @@ class LastCheckpoint(Checkpoint):
         """After an epoch without validation, and after the last one, whose validation may have chosen weights."""
         epoch = epochs_done(trainer)
         last = epoch == trainer.max_epochs or trainer.should_stop
-        if last or signals.asked() or (self._unsaved and epoch % self.every_epochs == 0):
+        if last or (self._unsaved and epoch % self.every_epochs == 0) or self._is_time(trainer):
             self._save(trainer)
         signals.release_batches()
 
@@ -184,6 +185,11 @@ class LastCheckpoint(Checkpoint):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Saves nothing, for the weights may be spoilt."""
         signals.release_batches(answer=False)
+
+    def _is_time(self, trainer: L.Trainer) -> bool:
+        """Whether the last checkpoint is old, or the run asked to stop; all processes save together."""
+        old = self.every_seconds is not None and time.monotonic() - self._saved_at >= self.every_seconds
+        return trainer.strategy.reduce_boolean_decision(old or signals.asked(), all=False)
 
     def _save(self, trainer: L.Trainer) -> None:
         trainer.save_checkpoint(run_folder(trainer) / runs.LAST)
@@ -212,6 +218,8 @@ def _check_state(optimizer: Optimizer) -> None:
     """A fused kernel trusts the sizes of its state: with others it would write beyond its memory."""
     for weight, state in optimizer.state.items():
         for name, value in state.items():
+            if name not in FUSED:
+                continue
             wanted = torch.Size() if name == "step" else weight.shape
             if not isinstance(value, Tensor) or value.shape != wanted or not value.is_floating_point():
                 raise UserError(f"The checkpoint's optimizer has a {name} that does not fit its weight.")

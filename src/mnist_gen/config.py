@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ FREE_BESIDE_CKPT = {  # keys that may be given with a checkpoint, which brings i
     "test": ("trainer", "callbacks", *runs.MACHINE_KEYS),
     "sample": ("digit", "count", "out", "seed", "root"),
 }
+MOST_JOBS = 10_000  # of a sweep, over one key
 HABITS = ("callbacks.last.", "callbacks.progress.")  # keys by which no result changes
 # Hydra's flags with which nothing runs
 ASKS_ONLY = ("-h", "--h", "-c", "--cfg", "-i", "--info", "-sc", "--shell", "--version")
@@ -89,11 +91,9 @@ def check_arguments(config_dir: str, arguments: Sequence[str]) -> list[str]:
     Raises:
         UserError: one line that names the argument and the choices, near matches or type.
     """
-    words = [word for word in arguments if "=" in word and not word.startswith("-")]
     with composing(config_dir):
         loader = GlobalHydra.instance().config_loader()
-        overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
-        overrides = [o for o in overrides if not o.is_hydra_override()]
+        overrides = [o for o in _parsed(loader, arguments) if not o.is_hydra_override()]
         groups = [o for o in overrides if "." not in o.key_or_group and _choices(loader, o.key_or_group)]
         for override in groups:
             _check_choice(loader, override)
@@ -107,6 +107,17 @@ def check_arguments(config_dir: str, arguments: Sequence[str]) -> list[str]:
         if not _one_experiment(overrides):
             return _forced(loader, arguments, overrides, groups)
         return _with_checkpoint(Path(config_dir).parent, arguments, overrides)
+
+
+def _parsed(loader: ConfigLoader, arguments: Sequence[str]) -> list[Override]:
+    parser, found = OverridesParser.create(config_loader=loader), []
+    for word in arguments:
+        if "=" in word and not word.startswith("-"):
+            try:
+                found += parser.parse_overrides([word])
+            except (ValueError, RecursionError):  # a number of thousands of digits, a list in thousands of others
+                raise UserError(f"{word[:60]}...: cannot be read, it is too long.") from None
+    return found
 
 
 def _check_value(override: Override, defaults: DictConfig, known: Sequence[str]) -> None:
@@ -263,7 +274,10 @@ def _default(defaults: DictConfig, key: str) -> Any:
 def _values(override: Override) -> list[Any]:
     """All values of a sweep, or the one value."""
     if override.is_sweep_override():
-        return [v.text if isinstance(v, QuotedString) else v for v in override.sweep_iterator()]
+        values = list(islice(override.sweep_iterator(), MOST_JOBS + 1))
+        if len(values) > MOST_JOBS:
+            raise UserError(f"{override.input_line}: a sweep over more than {MOST_JOBS} values.")
+        return [v.text if isinstance(v, QuotedString) else v for v in values]
     return [override.value()]
 
 

@@ -16,7 +16,8 @@ from filelock import FileLock, Timeout
 from mnist_gen import signals
 from mnist_gen.errors import UserError
 
-PART = ".part"  # the end of the name of a file that is being written
+PART = ".mnist_gen.part"  # the end of the name of a file that is being written
+WRITTEN = ("", "checkpoints", "figures")  # folders within a run's into which files are written
 LOCK, OWNER = ".lock", ".owner"
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # by which launchers number processes
@@ -109,9 +110,10 @@ def _sync(folder: Path) -> None:
 
 def clear_parts(folder: Path) -> None:
     """Removes what killed processes left half written in a folder that this process alone writes into."""
-    for part in folder.rglob(f".*{PART}"):
-        if part.is_file():
-            part.unlink(missing_ok=True)
+    for inner in WRITTEN:
+        for part in (folder / inner).glob(f".*{PART}"):
+            if part.is_file():
+                part.unlink(missing_ok=True)
 
 
 def is_first_process() -> bool:

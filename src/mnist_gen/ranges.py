@@ -256,6 +256,7 @@ RANGES: Mapping[str, Any] = {  # the first pattern that fits a key counts
     "study.alphas": Listed(Range(0, 10**6, whole=False, open="low"), least=1),
     # trainer
     "trainer.max_epochs": COUNT,
+    **dict.fromkeys(("trainer.min_epochs", "trainer.min_steps"), Range(0, 10**9, null=True)),
     "trainer.check_val_every_n_epoch": COUNT,
     **dict.fromkeys(("trainer.limit_train_batches", "trainer.limit_val_batches", "trainer.limit_test_batches"), SOME),
     "trainer.accumulate_grad_batches": Range(1, 10**4),

@@ -41,7 +41,6 @@ def complete(folder: Path, cfg: DictConfig, kept: Mapping[str, Any] | None, may_
         UserError: the run in the folder, complete or not, has another one and may not differ.
     """
     record = runs.read_record(folder)
-    record = record if record and record["config"] else None
     if record is None and (may_differ or kept is None):
         return None
     there = record["config"] if record else plain(checkpoint.configuration(kept or {}, folder / runs.LAST))

@@ -60,10 +60,8 @@ def _fit(cfg: DictConfig, folder: Path, kept: Kept | None, going_on: bool = Fals
     if complete is not None:
         log.info("%s is complete: nothing to do.", folder)
         return complete.get("objective")
-    data, model, trainer = _assemble(cfg, folder)
-    if kept is not None:
-        checkpoint.check_weights(kept[1], cfg.model, kept[0])
-    elif isinstance(model, pretraining.Starter) and model.starts_from is not None:
+    data, model, trainer = _assemble(cfg, folder, kept)
+    if kept is None and isinstance(model, pretraining.Starter) and model.starts_from is not None:
         if cfg.get(model.starts_from) is None:
             raise UserError(f"the model starts from a {model.starts_from}: choose an experiment that has one.")
         data.prepare_data()
@@ -74,8 +72,8 @@ def _fit(cfg: DictConfig, folder: Path, kept: Kept | None, going_on: bool = Fals
     _train(trainer, model, data, kept)
     trained = time.monotonic()
     files.settle()  # what is tested has to be there
-    path = runs.checkpoint_of(folder)
-    checkpoint.take_weights(model, checkpoint.read(path), path)
+    path, content = _judged(folder)
+    checkpoint.take_weights(model, content, path)
     trainer.test(model, data, verbose=False)
     seconds = {"fit": round(trained - start, 1), "test": round(time.monotonic() - trained, 1)}
     best = next((callback for callback in trainer.checkpoint_callbacks if isinstance(callback, BestCheckpoint)), None)
@@ -101,12 +99,25 @@ def _train(trainer: L.Trainer, model: L.LightningModule, data: L.LightningDataMo
     except UserError:
         raise
     except Exception as error:
-        last = next(callback for callback in trainer.checkpoint_callbacks if isinstance(callback, LastCheckpoint))
-        if kept is None or last.has_trained:
+        last = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, LastCheckpoint)]
+        if kept is None or any(callback.has_trained for callback in last):
             raise
         raise UserError(
             f"ckpt={kept[0]}: no run can go on from it ({type(error).__name__}: {one_line(error)})."
         ) from error
+
+
+def _judged(folder: Path) -> Kept:
+    """The checkpoint by which a run is judged; the last one if the best is torn."""
+    path = runs.checkpoint_of(folder)
+    try:
+        return path, checkpoint.read(path)
+    except checkpoint.TornError as error:
+        last = checkpoint.usable(folder / runs.LAST)
+        if last is None:
+            raise
+        log.warning("%s The last one is tested: %s", error, last[0])
+        return last
 
 
 def _trained(cfg: DictConfig, part: str) -> L.LightningModule:
@@ -139,8 +150,7 @@ def test(cfg: DictConfig) -> None:
     path, content = Path(cfg.ckpt), checkpoint.read(cfg.ckpt)
     machine, cfg = cfg.trainer, _own_configuration(cfg, path, content)
     cfg.trainer.update({key: machine[key] for key in MACHINE})  # a GPU's checkpoint is tested on any machine
-    checkpoint.check_weights(content, cfg.model, path)
-    data, model, trainer = _assemble(cfg, folder)
+    data, model, trainer = _assemble(cfg, folder, (path, content))
     checkpoint.take_weights(model, content, path)
     start = time.monotonic()
     trainer.test(model, data, verbose=False)
@@ -275,8 +285,13 @@ def _own_configuration(cfg: DictConfig, path: Path, content: Mapping[str, Any]) 
     return own
 
 
-def _assemble(cfg: DictConfig, folder: Path) -> tuple[L.LightningDataModule, L.LightningModule, L.Trainer]:
+def _assemble(
+    cfg: DictConfig, folder: Path, kept: Kept | None
+) -> tuple[L.LightningDataModule, L.LightningModule, L.Trainer]:
+    """All that a run needs; the weights of a checkpoint are looked at before a model takes memory."""
     ranges.check(plain(cfg), apart=PLACES)
+    if kept is not None:
+        checkpoint.check_weights(kept[1], cfg.model, kept[0])
     L.seed_everything(cfg.seed, verbose=False)
     model = instantiate(cfg.model)  # first: it checks its options without touching the data
     data = instantiate(cfg.data)

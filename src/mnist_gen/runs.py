@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_gen.errors import UserError
-from mnist_gen.files import LOCK, NO_ROOM, OWNER, FolderLock, forget_waiting, is_first_process, read_json
+from mnist_gen.files import LOCK, NO_ROOM, OWNER, FolderLock, forget_waiting, is_first_process, read_json, write_now
 
 METRICS = "metrics.json"  # written last: where it is, the run is complete
 ERROR = "error.txt"  # of a sweep's job that failed
@@ -78,11 +78,11 @@ def close_folder() -> None:
     opened, _opened = _opened, None
     if opened is None:
         return
+    if opened.made is not None and not opened.used:
+        with suppress(OSError):  # something else is in it
+            _remove_worthless(opened.folder.absolute(), opened.made)
     if opened.lock is not None:
         opened.lock.release()
-    if opened.made is not None and not opened.used:
-        with suppress(OSError):  # something else is in it, or was quicker
-            _remove_worthless(opened.folder.absolute(), opened.made)
 
 
 def _remove_worthless(folder: Path, outermost: Path) -> None:
@@ -131,7 +131,7 @@ def note_error(text: str) -> None:
             handler.handle(record)
     if _job is not None and _job.is_dir():
         with suppress(OSError):
-            (_job / ERROR).write_text(f"{text.splitlines()[-1].removeprefix('error: ')}\n")
+            write_now(_job / ERROR, f"{text.splitlines()[-1].removeprefix('error: ')}\n")
 
 
 def of_the_system(error: OSError, words: Sequence[str]) -> str:
@@ -151,14 +151,16 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         return None
     record = read_json(path)
     if _is_record(record):
-        return {"config": {}, "seconds": {}, **record}
+        return {"seconds": {}, **record}
     log.warning("%s is ignored: it is not what a run writes.", path)
     return None
 
 
 def _is_record(record: Any) -> bool:
     """Whether it has the parts that are read, each of its kind."""
-    if not isinstance(record, dict) or not isinstance(record.get("config", {}), dict) or "metrics" not in record:
+    if not isinstance(record, dict) or not {"config", "metrics"} <= record.keys():
+        return False
+    if not isinstance(record["config"], dict) or not record["config"]:
         return False
     parts = (record["metrics"], record.get("seconds", {}))
     return all(isinstance(part, dict) and all(map(_is_number, part.values())) for part in parts)
@@ -214,7 +216,8 @@ def _newest(root: Path, experiment: str | None, unfinished: bool) -> Path:
     found: dict[Path, float] = {}
     for path in (root / "outputs").glob(f"{experiment or '**'}/*/{CHECKPOINTS}/*.ckpt"):
         folder = path.parents[1]
-        if "sweeps" in folder.parts or "pretrained" in folder.parts or (unfinished and read_record(folder) is not None):
+        kind = folder.relative_to(root / "outputs").parts[0]
+        if kind in ("sweeps", "pretrained") or (unfinished and read_record(folder) is not None):
             continue
         found[folder] = max(found.get(folder, 0.0), path.stat().st_mtime)
     if not found:

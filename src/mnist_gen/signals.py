@@ -116,8 +116,10 @@ def _end_unless_answered(farewell: Callable[[], None] | None) -> None:
 
 def _end() -> None:
     """Ends the process without waiting for threads of libraries, which may still be at work."""
-    if _farewell is not None:
-        _farewell()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(128 + (_received or signal.SIGINT))
+    try:
+        if _farewell is not None:
+            _farewell()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:  # the terminal may be closed
+        os._exit(128 + (_received or signal.SIGINT))

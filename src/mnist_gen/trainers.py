@@ -1,10 +1,12 @@
 """Lightning's Trainer for a run: which of its options work here, and what to use in place of the others."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from omegaconf import DictConfig
 
@@ -20,6 +22,7 @@ INSTEAD = {  # options that cannot work here
     "fast_dev_run": "it keeps no checkpoint to test; use trainer.max_epochs=1 trainer.limit_train_batches=1",
     "overfit_batches": "it changes the order of the images; use data.train_images=<number>",
     "val_check_interval": "curves count epochs; use trainer.check_val_every_n_epoch",
+    "num_nodes": "a run has one machine",
     **dict.fromkeys(("callbacks", "logger", "plugins", "default_root_dir", "enable_checkpointing", "barebones"), OURS),
 }
 ONE_NETWORK = {  # options that cannot work where networks take turns
@@ -27,7 +30,7 @@ ONE_NETWORK = {  # options that cannot work where networks take turns
     "gradient_clip_val": "lower model.generator_optimizer.lr",
     "max_steps": "it would count each network's steps; use trainer.max_epochs or trainer.limit_train_batches",
 }
-OFF = {"accumulate_grad_batches": 1, "max_steps": -1, "fast_dev_run": False, "overfit_batches": 0}  # else null
+OFF = {"accumulate_grad_batches": 1, "max_steps": -1, "num_nodes": 1, "fast_dev_run": False, "overfit_batches": 0}
 
 
 def trainer_for(cfg: DictConfig, folder: Path, model: L.LightningModule, callbacks: list[L.Callback]) -> L.Trainer:
@@ -54,6 +57,8 @@ def trainer_for(cfg: DictConfig, folder: Path, model: L.LightningModule, callbac
     if options.get("profiler") is not None:
         options["profiler"] = PROFILERS[options["profiler"]](dirpath=folder, filename="profile")
     trainer = plain_trainer(options, folder, logger=Events(folder), plugins=[WholeCheckpoints()], callbacks=callbacks)
+    if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > (os.cpu_count() or 1):
+        raise UserError(f"trainer.devices={trainer.num_devices}: there are {os.cpu_count()} processor cores here.")
     if takes_turns and (trainer.world_size > 1 or options.get("strategy", "auto") != "auto"):
         raise UserError(f"{type(model).__name__} trains in one process: set trainer.devices=1 trainer.strategy=auto.")
     return trainer
