@@ -66,6 +66,35 @@ def train_py(*arguments: str, cwd: Path = ROOT, timeout: float = 120) -> subproc
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
 
 
+@pytest.fixture(scope="session")
+def forks() -> Iterator[subprocess.Popen[str]]:
+    """A process that has imported all and waits for commands; see `forks.py`."""
+    command = [sys.executable, str(ROOT / "tests/forks.py")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+@pytest.fixture(scope="session")
+def quickly(
+    forks: subprocess.Popen[str], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """As `train_py`, without ten seconds of imports each."""
+
+    def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+        place = tmp_path_factory.mktemp("said")
+        said = {"stdout": str(place / "stdout"), "stderr": str(place / "stderr")}
+        assert forks.stdin is not None
+        assert forks.stdout is not None
+        print(json.dumps({"arguments": arguments, "cwd": str(cwd), **said}), file=forks.stdin, flush=True)
+        status = int(forks.stdout.readline())
+        texts = {name: Path(path).read_text() for name, path in said.items()}
+        return subprocess.CompletedProcess(arguments, status, **texts)
+
+    return run
+
+
 def error_line(done: subprocess.CompletedProcess[str]) -> str:
     """What a failed command printed: exactly one line."""
     assert done.returncode != 0, done.stdout

@@ -43,20 +43,13 @@ def test_it_is_trained_once_and_says_so(transfer, tmp_path, caplog):
     assert (tmp_path / "pretrained" / kept / "metrics.json").stat().st_mtime_ns == before
     for one, other in zip(first.encoder.network.parameters(), second.encoder.network.parameters(), strict=True):
         assert torch.equal(one, other)
-
-
-def test_another_autoencoder_has_another_folder(transfer, tmp_path):
-    transfer("a")
+    third = transfer("c")  # whether it was trained on the way changes nothing
+    assert all(torch.equal(value, third.state_dict()[name]) for name, value in first.state_dict().items())
     words = next(word for word in FEW if word.startswith("pretrained.overrides"))
-    model = transfer("b", words[:-1] + ",'model.latent_dim=7']")
+    model = transfer("d", words[:-1] + ",'model.latent_dim=7']")  # another one has another folder
     assert len(folders(tmp_path)) == 2
     assert model.encoder.mean.shape == (7,)
     assert [head.in_features for head in model.best[0].head] == [7]
-
-
-def test_whether_it_was_trained_on_the_way_changes_nothing(transfer):
-    trained, found = transfer("a"), transfer("b")
-    assert all(torch.equal(value, found.state_dict()[name]) for name, value in trained.state_dict().items())
 
 
 def test_a_named_one_brings_its_networks(fit, transfer, tmp_path):
@@ -69,8 +62,8 @@ def test_a_named_one_brings_its_networks(fit, transfer, tmp_path):
     assert torch.allclose(model.encoder.network(images), named.encode(images), atol=1e-6)
 
 
-def test_another_model_is_refused(transfer, tmp_path):
-    transfer("a")
+def test_another_model_is_refused(transfer, made, pretrained, tmp_path):
+    made(tmp_path / "a", FROZEN, *FEW, f"pretrained.folder={pretrained}", tiny=False)
     ckpt = tmp_path / "a/checkpoints/last.ckpt"
     with pytest.raises(UserError, match=r"pretrained.ckpt=.* is a Transfer, not an Autoencoder: name one made by"):
         transfer("b", f"pretrained.ckpt={ckpt}")

@@ -11,11 +11,11 @@ from tests.test_config import EXPERIMENTS
 
 README = (ROOT / "README.md").read_text()
 DOCS = {path: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
-COMMANDS = [
+COMMANDS = dict.fromkeys(
     command
     for text in (README, *DOCS.values())
     for command in re.findall(r"^(?:python|.*\.venv/bin/python) (train\.py .*)$", text, flags=re.MULTILINE)
-]
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -181,8 +181,7 @@ def test_codes_are_whitened_without_labels(fit, tmp_path, pretrained):
     assert not torch.equal(model.encoder.whitening, torch.eye(64))
 
 
-@pytest.mark.parametrize("arm", ARMS)
-@pytest.mark.parametrize("head", ["linear", "mlp"])
+@pytest.mark.parametrize(("head", "arm"), [("linear", "frozen"), ("mlp", "finetune"), ("linear", "scratch")])
 def test_every_arm_runs(made, tmp_path, pretrained, head, arm):
     words = [f"experiment=transfer_{head}_{arm}", *FEW, "data.draws=2", f"pretrained.folder={pretrained}"]
     folder = made(tmp_path / "run", *words, tiny=False)
@@ -208,8 +207,7 @@ def test_every_arm_runs(made, tmp_path, pretrained, head, arm):
     assert moved == "mnist_gen.networks.Encoder"
 
 
-@pytest.mark.parametrize("arm", ["frozen", "finetune"])
-@pytest.mark.parametrize("stop", [3, 4])  # two batches an epoch: inside the second one, and at its end
+@pytest.mark.parametrize(("arm", "stop"), [("frozen", 3), ("finetune", 4)])  # inside an epoch of two, at its end
 def test_an_interrupted_run_goes_on_to_the_same_end(fit, made, tmp_path, pretrained, interrupted, arm, stop):
     words = [f"experiment=transfer_mlp_{arm}", *FEW, "data.draws=2", f"pretrained.folder={pretrained}"]
     whole, stopped = made(tmp_path / "whole", *words, tiny=False), tmp_path / "stopped"
