@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: two runs side by 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT), str(Path(__file__).parent)]
 
-from outcome import HEAD, Outcome  # noqa: E402
+from outcome import HEAD, SECTIONS, Outcome  # noqa: E402
 
 RECORD = Path(__file__).parent / "records" / "faults.json"
 Section = Callable[[Path], Iterator[Outcome]]
@@ -34,13 +34,7 @@ def sections() -> dict[str, Section]:
     from killed_runs import full_disks, kills
     from signalled_runs import signals
 
-    return {
-        "files": crafted_files,
-        "overrides": fuzzed_overrides,
-        "kills": kills,
-        "disks": full_disks,
-        "signals": signals,
-    }
+    return dict(zip(SECTIONS, (crafted_files, fuzzed_overrides, kills, full_disks, signals), strict=True))
 
 
 def main() -> None:
@@ -70,16 +64,20 @@ def main() -> None:
 
 def conditions(section: str) -> dict[str, object]:
     """When, by which code and on what machine something was tried."""
-    commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True)
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":!benchmarks/records")  # by a section before
     return {
         "command": f"python benchmarks/faults.py {section}",
-        "commit": commit.stdout.strip(),
+        "commit": _git("describe", "--always") + ("-dirty" if changed else ""),
         "date": datetime.now(UTC).date().isoformat(),
         "processor": _processor(),
         "cores": os.cpu_count(),
         "versions": {name: version(name) for name in ("torch", "lightning", "hydra-core")}
         | {"python": platform.python_version()},
     }
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
 
 def _processor() -> str:

@@ -10,4 +10,6 @@ def test_the_table_is_the_record():
     record = json.loads((ROOT / "benchmarks/records/faults.json").read_text())
     assert table(record) in (ROOT / "docs/reliability.md").read_text()
     for section in record.values():
+        assert section["commit"]
+        assert not section["commit"].endswith("dirty")
         assert all(outcome["tried"] == outcome["survived"] or outcome["note"] for outcome in section["outcomes"])
