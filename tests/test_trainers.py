@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mnist_gen.errors import UserError
-from tests.conftest import same_run
+from tests.conftest import same_run, train_py
 from tests.test_autoencoder import FEW
 
 GAN = ("experiment=cgan_embed20",)
@@ -65,8 +65,20 @@ def test_half_precision_is_recorded(autoencoder, fit, tmp_path):
     assert record(tmp_path / "gan")["precision"] == "bf16-mixed"
 
 
-def test_a_profile_is_a_file(autoencoder):
-    assert "run_training_batch" in (autoencoder("+trainer.profiler=simple") / "fit-profile.txt").read_text()
+@pytest.mark.parametrize("profiler", ["simple", "advanced", "pytorch"])
+def test_a_profile_is_a_file(autoencoder, profiler):
+    assert "FIT Profiler Report" in (autoencoder(f"+trainer.profiler={profiler}") / "fit-profile.txt").read_text()
+
+
+@pytest.mark.slow
+def test_two_processes_make_one_run(tmp_path):
+    words = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.limit_train_batches=4", "trainer.max_epochs=1"]
+    done = train_py(*AUTOENCODER[:1], *words, "data.batch_size=8", f"hydra.run.dir={tmp_path}/run", timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert steps(tmp_path / "run") == 4
+    assert "test/loss" in record(tmp_path / "run")["metrics"]
+    assert done.stdout.count("tensorboard --logdir") == 1
 
 
 def test_time_runs_out(fit, tmp_path):

@@ -286,7 +286,8 @@ def check_weights(content: Mapping[str, Any], model: DictConfig, path: str | Pat
     except Exception as error:  # constructors fail in many ways on impossible options
         raise UserError(f"ckpt={path}: its model cannot be built ({one_line(error)}).") from error
     if differ := sorted(expected.keys() ^ weights.keys()):
-        raise UserError(f"ckpt={path}: its weights do not fit its own configuration: {differ[0]} is in one alone.")
+        said = f"{differ[0]} is missing" if differ[0] in expected else f"its model has no {differ[0]}"
+        raise UserError(f"ckpt={path}: its weights do not fit its own configuration: {said}.")
     for name, tensor in expected.items():
         if tensor.shape != weights[name].shape:
             shapes = f"{name} is {tuple(weights[name].shape)}, not {tuple(tensor.shape)}"
