@@ -60,7 +60,7 @@ def composed(*overrides: str) -> DictConfig:
         return compose("train", overrides=list(overrides))
 
 
-def train_py(*arguments: str, cwd: Path = ROOT, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def train_py(*arguments: str, cwd: Path = ROOT, timeout: float = 600) -> subprocess.CompletedProcess[str]:
     """The real command."""
     command = [sys.executable, str(ROOT / "train.py"), *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
@@ -275,12 +275,15 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bool], None
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Inside, signals stop what runs, as they stop the real command."""
+    """Inside, signals stop what runs, as they stop the real command; also where the tests themselves ignore them."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in signals.NUMBERS}
     signals.listen(lambda: None)
     try:
         yield
     finally:
         signals.stop_listening()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @pytest.fixture

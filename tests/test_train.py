@@ -71,7 +71,7 @@ def test_ctrl_c_prints_the_command_that_goes_on(tmp_path):
             assert process.poll() is None
             time.sleep(0.2)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=300)
     assert process.returncode == 130
     assert said.strip().splitlines()[-1] == f"Interrupted. Go on: python {ROOT / 'train.py'} ckpt={tmp_path}/run"
 

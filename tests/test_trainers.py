@@ -73,7 +73,7 @@ def test_a_profile_is_a_file(autoencoder, profiler):
 @pytest.mark.slow
 def test_two_processes_make_one_run(tmp_path):
     words = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.limit_train_batches=4", "trainer.max_epochs=1"]
-    done = train_py(*AUTOENCODER[:1], *words, "data.batch_size=8", f"hydra.run.dir={tmp_path}/run", timeout=300)
+    done = train_py(*AUTOENCODER[:1], *words, "data.batch_size=8", f"hydra.run.dir={tmp_path}/run")
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert steps(tmp_path / "run") == 4
