@@ -59,7 +59,7 @@ def main(cfg: DictConfig) -> float | None:
         with runs.job():
             return hydra.utils.get_method(f"mnist_gen.run.{cfg.task}")(cfg)
     except Exception as error:
-        if signals.asked():  # and what failed is what was still to be written, such as to a closed terminal
+        if signals.asked():  # a closed terminal makes writing fail while the command stops
             raise Interrupted from error
         report(error)
     global failed

@@ -17,6 +17,7 @@ from processes import OFTEN, SMALL, end, run, start, wait_for
 
 LOST = "seconds of training lost at most"
 MOST_LOST = 60  # seconds
+TRIES = 5  # to kill a run before it ends
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -107,9 +108,13 @@ def killed(
         What was wrong, and the seconds of work that were lost.
     """
     words = [*SMALL, OFTEN, f"hydra.run.dir={folder}"]
-    while not killed_alive(folder, words, seconds, share, variables):  # it had ended: earlier, then
-        shutil.rmtree(folder)
-        seconds, share = seconds and seconds / 2, share / 2
+    for _ in range(TRIES):
+        if killed_alive(folder, words, seconds, share, variables):
+            break
+        shutil.rmtree(folder, ignore_errors=True)
+        seconds, share = seconds and seconds / 2, share / 2  # it had ended: earlier, then
+    else:
+        return "it ended before it was killed", 0.0
     lost = time.time() - max(path.stat().st_mtime for path in checkpoints(folder))
     finishing = (folder / "history.json").exists()  # nothing is left to learn
     if bad := torn(folder):

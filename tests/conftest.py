@@ -67,32 +67,24 @@ def train_py(*arguments: str, cwd: Path = ROOT, timeout: float = 600) -> subproc
 
 
 @pytest.fixture(scope="session")
-def forks() -> Iterator[subprocess.Popen[str]]:
-    """A process that has imported all and waits for commands; see `forks.py`."""
-    command = [sys.executable, str(ROOT / "tests/forks.py")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield process
-        assert process.stdin is not None
-        process.stdin.close()
-
-
-@pytest.fixture(scope="session")
-def quickly(
-    forks: subprocess.Popen[str], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """As `train_py`, without ten seconds of imports each."""
-
-    def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-        place = tmp_path_factory.mktemp("said")
-        said = {"stdout": str(place / "stdout"), "stderr": str(place / "stderr")}
+def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """As `train_py`, without its ten seconds of imports: see `forks.py`."""
+    place = tmp_path_factory.mktemp("said")
+    said = {name: str(place / name) for name in ("stdout", "stderr")}
+    options: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, str(ROOT / "tests/forks.py")], **options) as forks:
         assert forks.stdin is not None
         assert forks.stdout is not None
-        print(json.dumps({"arguments": arguments, "cwd": str(cwd), **said}), file=forks.stdin, flush=True)
-        status = int(forks.stdout.readline())
-        texts = {name: Path(path).read_text() for name, path in said.items()}
-        return subprocess.CompletedProcess(arguments, status, **texts)
+        asked, answered = forks.stdin, forks.stdout
 
-    return run
+        def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+            print(json.dumps({"arguments": arguments, "cwd": str(cwd), **said}), file=asked, flush=True)
+            status = int(answered.readline())
+            texts = {name: Path(path).read_text() for name, path in said.items()}
+            return subprocess.CompletedProcess(arguments, status, **texts)
+
+        yield run
+        asked.close()
 
 
 def error_line(done: subprocess.CompletedProcess[str]) -> str:
@@ -111,7 +103,7 @@ def seeded(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def composed_once() -> Iterator[None]:
-    """The same words give the same configuration: composing them takes as long as many a tiny run."""
+    """Composing is slow, so that each configuration is composed once; tests get copies."""
     compose_anew, known = ConfigLoaderImpl.load_configuration, dict[tuple[Any, ...], bytes]()
 
     def load(
@@ -224,15 +216,16 @@ def made(
 ) -> Callable[..., Path]:
     """`made(folder, *overrides)`: the folder as `fit` leaves it; the same overrides run once, others get a copy."""
 
-    def copy(folder: Path, *overrides: str, tiny: bool = True) -> Path:
+    def make(folder: Path, *overrides: str, tiny: bool = True) -> Path:
         place, known = made_before
-        if overrides not in known:
+        wanted = (*overrides, str(tiny))
+        if wanted not in known:
             fit(place / str(len(known)), *overrides, tiny=tiny)
-            known[overrides] = place / str(len(known))
-        shutil.copytree(known[overrides], folder)
+            known[wanted] = place / str(len(known))
+        shutil.copytree(known[wanted], folder)
         return folder
 
-    return copy
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The real command, again and again, by a process that has imported what takes ten seconds: a fork of it for each.
+"""Runs `python train.py` in forks of one process that has imported everything, which takes ten seconds.
 
 Reads lines of JSON, `{"arguments", "cwd", "stdout", "stderr"}`; answers each with the exit status.
 """
@@ -6,12 +6,14 @@ Reads lines of JSON, `{"arguments", "cwd", "stdout", "stderr"}`; answers each wi
 import json
 import os
 import runpy
+import signal
 import sys
 import traceback
 from pathlib import Path
 
 import mnist_gen.run  # noqa: F401
 
+MOST_SECONDS = 600  # of a command, which is ended then
 TRAIN = Path(__file__).parents[1] / "train.py"
 
 
@@ -19,6 +21,7 @@ def become(arguments: list[str], cwd: str, stdout: str, stderr: str) -> None:
     """Runs `python train.py ...` in this process, and ends it."""
     for descriptor, path in ((1, stdout), (2, stderr)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    signal.alarm(MOST_SECONDS)
     os.chdir(cwd)
     sys.argv = [str(TRAIN), *arguments]
     status = 1

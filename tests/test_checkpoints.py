@@ -131,9 +131,11 @@ def test_the_last_one_is_tested_if_the_best_is_torn(fit, tmp_path, whole, caplog
     assert (whole / "metrics.json").exists()
 
 
-def test_validation_before_training_keeps_nothing(fit, tmp_path):
-    fit(tmp_path / "run", *MAIN, "trainer.num_sanity_val_steps=1")
-    assert kept(tmp_path / "run", "best")["global_step"] > 0
+def test_validation_before_training_keeps_nothing(fit, tmp_path, monkeypatch):
+    monkeypatch.setattr(GAN, "training_step", fails_at(1, GAN.training_step, PowerCutError()))
+    with pytest.raises(PowerCutError):
+        fit(tmp_path, *MAIN, "trainer.num_sanity_val_steps=1")
+    assert not list(tmp_path.glob("checkpoints/*"))
 
 
 def test_any_optimizer_goes_on(fit, tmp_path):
@@ -250,7 +252,7 @@ ADAM = ("optimizer_states", 0, "state", 0)
         (_set("config", "model", "embedding_dim", "many"), "says model.embedding_dim=many: must be"),
         (_set("config", "model", "embedding_dim", 21), r"generator.code.weight is \(10, 20\), not \(10, 21\)"),
         (_set("config", "trainer", 5), "its configuration has no trainer"),
-        (_set("config", "trainer", "devices", 1000), "there are .* processor cores here"),
+        (_set("config", "trainer", "devices", 1000), "there are .* processor cores; set fewer"),
         (_set("config", "model", "_partial_", True), "its configuration makes no model"),
         (_set("config", "data", "_partial_", True), "its configuration makes no data"),
         (_set("config", "callbacks", "last", "_partial_", True), "its configuration makes no callbacks.last"),

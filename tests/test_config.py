@@ -122,7 +122,7 @@ def test_what_swept_experiments_bring_can_be_chosen():
         (("task=train",), "task=train: choose one of claims, fit, sample, study, test"),
         ((MAIN, f"seed={'9' * 5000}"), "cannot be read, it is too long"),
         ((MAIN, f"seed={'[' * 2000}{']' * 2000}"), "cannot be read, it is too long"),
-        (("-m", MAIN, "seed=range(0,1000000000000)"), "a sweep over more than 10000 values"),
+        (("-m", MAIN, "seed=range(0,1000000000000)"), "a sweep takes at most 10000 values"),
     ],
 )
 def test_wrong_arguments(words, message):

@@ -78,18 +78,18 @@ def test_summary_of_a_single_job_has_nothing_to_draw(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def sweep(tmp_path_factory, quickly):
+def sweep(tmp_path_factory, command):
     """A real sweep in which one of three jobs fails, and the same command again after one job lost its end."""
     root = tmp_path_factory.mktemp("root")
     (root / "conf").symlink_to(CONF)
     words = ["experiment=transfer_linear_scratch", "data.labels=10,25,20", "data.labels_seed=0", "data.watched=30"]
     words += ["trainer.max_epochs=1", "trainer.limit_test_batches=1", "data.folds=0", "model.views=1"]
     words += [f"root={root}", "data.root=data"]
-    first = quickly("-m", *words)
+    first = command("-m", *words)
     (folder,) = (root / "outputs/sweeps").iterdir()
     complete = {path.parent.name for path in folder.rglob("metrics.json")}
     (folder / "data.labels-20/metrics.json").rename(folder / "kept.json")
-    return folder, first, complete, quickly("-m", *words)
+    return folder, first, complete, command("-m", *words)
 
 
 def test_sweep_reports_a_failing_job_and_goes_on(sweep):
@@ -120,10 +120,10 @@ def test_sweep_started_again_skips_complete_jobs_and_completes_the_others(sweep)
     assert "training: " not in again.stderr  # nothing was left to do but to measure
 
 
-def test_experiments_are_swept_too_and_take_keys_that_only_they_have(tmp_path, quickly):
+def test_experiments_are_swept_too_and_take_keys_that_only_they_have(tmp_path, command):
     words = ["experiment=glob(transfer_*_frozen)", "data.labels=25", "data.labels_seed=0", "pretrained.folder=x"]
     (tmp_path / "conf").symlink_to(CONF)
-    done = quickly("-m", *words, f"root={tmp_path}", f"data.root={ROOT / 'data'}")
+    done = command("-m", *words, f"root={tmp_path}", f"data.root={ROOT / 'data'}")
     message = "data.labels=25: balanced digits need a multiple of 10, or data.balanced=false."
     assert done.stderr.splitlines() == [f"error: {message}"] * 2
     (folder,) = (tmp_path / "outputs/sweeps").iterdir()

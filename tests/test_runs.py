@@ -68,9 +68,10 @@ def test_a_runs_folder_is_as_good_as_its_checkpoint(tmp_path):
         "{}",
         '{"metrics": {}}',
         '{"metrics": {}, "config": {}}',
-        '{"metrics": 5}',
-        '{"metrics": {"a": "b"}}',
-        '{"metrics": {}, "seconds": []}',
+        '{"metrics": {}, "config": []}',
+        '{"metrics": 5, "config": {"seed": 0}}',
+        '{"metrics": {"a": "b"}, "config": {"seed": 0}}',
+        '{"metrics": {}, "seconds": [], "config": {"seed": 0}}',
     ],
 )
 def test_a_record_that_no_run_wrote_is_ignored_with_a_warning(tmp_path, record, caplog):

@@ -37,20 +37,20 @@ def test_run_prints_a_table_and_the_paths(run):
     assert (folder / ".hydra/config.yaml").exists()
 
 
-def test_sample_writes_only_what_was_asked(run, quickly, tmp_path):
+def test_sample_writes_only_what_was_asked(run, command, tmp_path):
     folder, _ = run
     before = set(ROOT.glob("outputs/*/*"))
-    done = quickly("task=sample", f"ckpt={folder}/checkpoints/best.ckpt", "digit=3", "out=threes.png", cwd=tmp_path)
+    done = command("task=sample", f"ckpt={folder}/checkpoints/best.ckpt", "digit=3", "out=threes.png", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["threes.png"]
     assert set(ROOT.glob("outputs/*/*")) == before
 
 
-def test_going_on_keeps_the_runs_own_files(run, quickly, tmp_path):
+def test_going_on_keeps_the_runs_own_files(run, command, tmp_path):
     folder = tmp_path / "moved"
     shutil.copytree(run[0], folder)
     before = (folder / ".hydra/config.yaml").read_bytes()
-    done = quickly(f"ckpt={folder}")
+    done = command(f"ckpt={folder}")
     assert done.returncode == 0, done.stderr
     assert (folder / ".hydra/config.yaml").read_bytes() == before
     assert str(folder) in done.stdout
@@ -84,9 +84,9 @@ def test_folder_that_cannot_be_written_is_one_line(tmp_path):
     assert "hydra.run.dir=<folder>" in line
 
 
-def test_a_refused_command_leaves_no_folder(quickly, tmp_path):
+def test_a_refused_command_leaves_no_folder(command, tmp_path):
     """What only a job can find out: until then there is one."""
-    line = error_line(quickly("experiment=gan_plain", "model.concat=middle", f"hydra.run.dir={tmp_path}/new/run"))
+    line = error_line(command("experiment=gan_plain", "model.concat=middle", f"hydra.run.dir={tmp_path}/new/run"))
     assert line == "error: model: concat=middle: choose one of before, after."
     assert not list(tmp_path.iterdir())
 

@@ -35,8 +35,8 @@ def epochs_done(trainer: L.Trainer) -> int:
     return trainer.current_epoch + (trainer.state.fn == TrainerFn.FITTING)
 
 
-def rows_of(history: Any) -> dict[str, list[list[float]]]:
-    """Curves as a checkpoint holds them: of each name its rows of numbers.
+def checked_history(history: Any) -> dict[str, list[list[float]]]:
+    """The curves of a checkpoint, by name, each a list of rows of numbers.
 
     Raises:
         ValueError: they are something else, or too many.
@@ -161,7 +161,7 @@ class Curves(Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes them back, if they are what a run writes: a picture of the rest would fail hours later."""
-        history, sums, batches = rows_of(state["history"]), state["sums"], state["batches"]
+        history, sums, batches = checked_history(state["history"]), state["sums"], state["batches"]
         if not all(len(point) == 2 for points in history.values() for point in points):
             raise ValueError("its curves are not what a run writes")
         if len({len(history.get(tag, ())) for tag in self.together}) > 1:

@@ -33,7 +33,6 @@ HARMLESS = (  # callbacks of Lightning that write no file of their own
     *("DeviceStatsMonitor", "EarlyStopping", "EMAWeightAveraging", "LearningRateMonitor", "ModelSummary"),
     *("RichModelSummary", "RichProgressBar", "StochasticWeightAveraging", "Timer", "TQDMProgressBar"),
 )
-UNUSED = ("_args_", "_recursive_", "_convert_")  # keys of Hydra that no run's configuration has
 KINDS = {"model": L.LightningModule, "data": L.LightningDataModule}
 DEPTH = 30  # of a configuration
 TORN = "empty, truncated or no checkpoint; use another, such as previous.ckpt."
@@ -139,8 +138,6 @@ def _check_plain(value: Any, key: str, depth: int) -> None:
         for name, inner in value.items():
             if not isinstance(name, str):
                 raise ValueError(f"{key} has the key {name!r}, which is no text")
-            if name in UNUSED:
-                raise ValueError(f"{key} has the key {name}, which no run writes")
             _check_plain(inner, f"{key}.{name}", depth + 1)
     elif isinstance(value, list):
         for inner in value:
@@ -213,8 +210,11 @@ def _check_section(config: Mapping[str, Any], section: str, path: str | Path) ->
         raise UserError(f"ckpt={path}: refused, its configuration has no {section}.")
     for key, value in _scalars(config[section], section):
         parent, _, name = key.rpartition(".")
+        if "_args_" in key.split("."):  # it would give a class its places unseen
+            raise UserError(f"ckpt={path}: refused, its configuration has {key}; only named options are taken.")
         if isinstance(value, str) and "${" in value:  # a run writes what its references mean
-            raise UserError(f"ckpt={path}: refused, its configuration would look up {key}={value} on this machine.")
+            what = f"its configuration would look up {key}={value} on this machine"
+            raise UserError(f"ckpt={path}: refused, {what}; if an older version wrote it, train again.")
         if name == "_target_":
             found = _found(value)
             if found is None and str(value).startswith(OURS):

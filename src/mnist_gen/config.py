@@ -276,7 +276,7 @@ def _values(override: Override) -> list[Any]:
     if override.is_sweep_override():
         values = list(islice(override.sweep_iterator(), MOST_JOBS + 1))
         if len(values) > MOST_JOBS:
-            raise UserError(f"{override.input_line}: a sweep over more than {MOST_JOBS} values.")
+            raise UserError(f"{override.input_line}: a sweep takes at most {MOST_JOBS} values.")
         return [v.text if isinstance(v, QuotedString) else v for v in values]
     return [override.value()]
 

@@ -24,7 +24,7 @@ from torch.optim import Optimizer
 
 from mnist_gen.augment import noisy, random_affine
 from mnist_gen.autoencoder import Autoencoder
-from mnist_gen.callbacks import rows_of
+from mnist_gen.callbacks import checked_history
 from mnist_gen.data import CHUNK, Batch, to_images
 from mnist_gen.errors import UserError
 from mnist_gen.labels import PartlyLabelled
@@ -215,4 +215,4 @@ class SemiSupervised(L.LightningModule):
         """Takes them back."""
         saved = checkpoint["spread"]
         self.targets, self.weights, self.next_spread = saved["targets"], saved["weights"], saved["next"]
-        self.history = rows_of(checkpoint["history"])
+        self.history = checked_history(checkpoint["history"])

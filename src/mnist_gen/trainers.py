@@ -57,8 +57,9 @@ def trainer_for(cfg: DictConfig, folder: Path, model: L.LightningModule, callbac
     if options.get("profiler") is not None:
         options["profiler"] = PROFILERS[options["profiler"]](dirpath=folder, filename="profile")
     trainer = plain_trainer(options, folder, logger=Events(folder), plugins=[WholeCheckpoints()], callbacks=callbacks)
-    if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > (os.cpu_count() or 1):
-        raise UserError(f"trainer.devices={trainer.num_devices}: there are {os.cpu_count()} processor cores here.")
+    cores = os.cpu_count() or 1
+    if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > cores:
+        raise UserError(f"trainer.devices={trainer.num_devices}: there are {cores} processor cores; set fewer.")
     if takes_turns and (trainer.world_size > 1 or options.get("strategy", "auto") != "auto"):
         raise UserError(f"{type(model).__name__} trains in one process: set trainer.devices=1 trainer.strategy=auto.")
     return trainer

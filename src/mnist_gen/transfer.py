@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from mnist_gen.augment import drawn_from, noisy, random_affine
 from mnist_gen.autoencoder import Autoencoder
-from mnist_gen.callbacks import rows_of
+from mnist_gen.callbacks import checked_history
 from mnist_gen.data import Batch, to_images
 from mnist_gen.errors import UserError
 from mnist_gen.labels import FewLabels, LabelledBatch
@@ -304,4 +304,4 @@ class Transfer(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes them back."""
-        self.history = rows_of(checkpoint["history"])
+        self.history = checked_history(checkpoint["history"])
