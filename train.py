@@ -10,8 +10,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT / "src"))  # runs from a clone as it is, installed or not
 
-from mnist_gen import files, runs, signals  # noqa: E402
 from mnist_gen.errors import Interrupted, Refused, UserError  # noqa: E402
+from mnist_gen.runs import folders  # noqa: E402
+from mnist_gen.system import files, signals  # noqa: E402
 
 typed = sys.argv[1:]
 
@@ -19,9 +20,9 @@ typed = sys.argv[1:]
 def farewell() -> None:
     """What a command does last that a signal stops."""
     try:
-        print(f"Interrupted. Go on: {runs.command_that_goes_on(typed)}", file=sys.stderr)
+        print(f"Interrupted. Go on: {folders.command_that_goes_on(typed)}", file=sys.stderr)
     finally:  # the terminal may be closed
-        runs.close_folder()
+        folders.close_folder()
 
 
 def quiet(failed: threading.ExceptHookArgs) -> None:
@@ -39,7 +40,7 @@ from hydra.errors import HydraException  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 from omegaconf.errors import OmegaConfBaseException  # noqa: E402
 
-from mnist_gen.config import check_arguments, one_line  # noqa: E402
+from mnist_gen.runs.config import check_arguments, one_line  # noqa: E402
 
 USERS = (UserError, HydraException, OmegaConfBaseException)
 full = os.environ.get("HYDRA_FULL_ERROR") == "1"  # the user wants the whole traceback
@@ -56,7 +57,7 @@ def main(cfg: DictConfig) -> float | None:
     """Runs the task, importing torch only now. A failure is reported at once; a sweep goes on with its other jobs."""
     logging.captureWarnings(True)
     try:
-        with runs.job():
+        with folders.job():
             return hydra.utils.get_method(f"mnist_gen.run.{cfg.task}")(cfg)
     except Exception as error:
         if signals.asked():  # a closed terminal makes writing fail while the command stops
@@ -69,10 +70,10 @@ def main(cfg: DictConfig) -> float | None:
 
 def report(error: BaseException) -> None:
     """One line for what the user can mend, a traceback for a bug; on the screen and in the run's train.log."""
-    text = f"error: {runs.of_the_system(error, typed) if isinstance(error, OSError) else one_line(error)}"
+    text = f"error: {folders.of_the_system(error, typed) if isinstance(error, OSError) else one_line(error)}"
     if full or not isinstance(error, (*USERS, Refused, OSError)):
         text = "".join(traceback.format_exception(error)).rstrip()
-    runs.note_error(text)
+    folders.note_error(text)
     print(text, file=sys.stderr)
 
 
@@ -84,5 +85,5 @@ if __name__ == "__main__":
     except (*USERS, Refused, OSError) as error:
         report(error)
         failed = True
-    runs.close_folder()
+    folders.close_folder()
     sys.exit(failed)

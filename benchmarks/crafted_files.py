@@ -14,14 +14,14 @@ import torch
 from outcome import Outcome
 from small import EXPECTED, HangError, Watch, limited, run_task, small_run, use_small_images
 
-from mnist_gen import checkpoint
 from mnist_gen.gan import GAN
+from mnist_gen.runs import checkpoint
 
 Content = dict[str, Any]
 Change = Callable[[Content], None]
 TARGETS = (
     *("os.system", "pathlib.Path.unlink", "shutil.rmtree", "builtins.eval", "subprocess.Popen", "torch.load"),
-    *("mnist_gen.files.FolderLock", "mnist_gen.data.shutil.rmtree", "mnist_gen.folders.summarise"),
+    *("mnist_gen.system.files.FolderLock", "mnist_gen.data.mnist.shutil.rmtree", "mnist_gen.runs.sweeps.summarise"),
     *(
         "mnist_gen.gan.GAN.load_from_checkpoint",
         "lightning.pytorch.callbacks.ModelCheckpoint",
@@ -104,7 +104,7 @@ def paths() -> Iterator[Change]:
         yield put("config.scorer", place)
         yield put("config.callbacks.judge.scorer", place)
         yield put("config.pretrained", {"ckpt": place, "folder": place})
-        yield put("config.data", {"_target_": "mnist_gen.data.ImageData", "_args_": ["MNIST", place, place, 8]})
+        yield put("config.data", {"_target_": "mnist_gen.data.mnist.ImageData", "_args_": ["MNIST", place, place, 8]})
 
 
 def sizes() -> Iterator[Change]:
@@ -128,7 +128,7 @@ def types() -> Iterator[Change]:
             yield put(key, other)
     for key in ("model", "data", "callbacks", "trainer"):
         yield put(f"config.{key}", 5)
-    yield put("config.model._target_", "mnist_gen.losses.Hinge")
+    yield put("config.model._target_", "mnist_gen.training.adversarial.Hinge")
     for key in ("model", "data", "callbacks.last"):
         yield put(f"config.{key}._partial_", True)
     yield put("callbacks.LastCheckpoint", {"random": 5})

@@ -11,9 +11,9 @@ from omegaconf import OmegaConf
 from outcome import Outcome
 from small import CONF, EXPECTED, HangError, composed, limited, run_task, use_small_images
 
-from mnist_gen import ranges
-from mnist_gen.config import check_arguments, flat
 from mnist_gen.errors import UserError
+from mnist_gen.runs import limits
+from mnist_gen.runs.config import check_arguments, flat
 
 EXPERIMENTS = {  # and what makes each small
     "cgan_embed20": (
@@ -71,7 +71,7 @@ def _try_some(
         word = f"{sign}{key}={_spelt(value)}"
         taken, complaint = _tried(name, word, folder, places)
         outcome.add(complaint and f"{name} {word!r}: {complaint}")
-        allowed = ranges.range_of(key)
+        allowed = limits.range_of(key)
         if allowed is not None and not allowed.allows(value) and "${" not in str(value):
             refused.add(f"{name} {word!r} was taken" if taken else None)
 

@@ -19,8 +19,10 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from torchvision import datasets
 
-from mnist_gen import data, figures, files
+from mnist_gen import plots
+from mnist_gen.data import mnist
 from mnist_gen.errors import Refused, UserError
+from mnist_gen.system import files
 from tests.conftest import TINY, write_idx
 
 CONF = str(Path(__file__).resolve().parents[1] / "conf")
@@ -38,8 +40,8 @@ def use_small_images(root: Path) -> tuple[str, str]:
         images = torch.randint(0, 256, (count, 28, 28), generator=chance)
         resources.append(write_idx(root / f"MNIST/raw/{part}-images-idx3-ubyte.gz", images))
         resources.append(write_idx(root / f"MNIST/raw/{part}-labels-idx1-ubyte.gz", torch.arange(count) % 10))
-    data.DATASETS["MNIST"] = type("MNIST", (datasets.MNIST,), {"resources": resources, "mirrors": []})
-    data.VAL_SIZE, data.ALWAYS_TRAIN, figures.DPI = 60, 100, 20
+    mnist.DATASETS["MNIST"] = type("MNIST", (datasets.MNIST,), {"resources": resources, "mirrors": []})
+    mnist.VAL_SIZE, mnist.ALWAYS_TRAIN, plots.DPI = 60, 100, 20
     return f"data.root={root}", f"data.cache={root / 'cache'}"
 
 

@@ -29,15 +29,19 @@ from hydra.core.utils import JobRuntime
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torchvision import datasets
 
-from mnist_gen import files, signals
 from mnist_gen.errors import Interrupted
+from mnist_gen.system import files, signals
 
 ROOT = Path(__file__).parents[1]
 CONF = str(ROOT / "conf")
 RECORDS = ("metrics.json", "history.json")
 os.environ["MNIST_GEN_ROOT"] = str(ROOT)
+EXPERIMENTS = sorted(
+    str(path.relative_to(ROOT / "conf/experiment").with_suffix("")) for path in ROOT.glob("conf/experiment/**/*.yaml")
+)
 
 TINY = (
     "model.generator.decoder.channels=4",
@@ -123,7 +127,7 @@ def composed_once() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def real() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """The real MNIST: raw images and labels of its two parts."""
-    from mnist_gen.data import ImageData
+    from mnist_gen.data.mnist import ImageData
 
     data = ImageData("MNIST", str(ROOT / "data"), "~/.cache/mnist_gen", batch_size=64)
     data.prepare_data()
@@ -142,7 +146,7 @@ def write_idx(path: Path, values: torch.Tensor) -> tuple[str, str]:
 @pytest.fixture
 def tiny_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with 300 training images, 60 of them for validation, and 100 test images; `MNIST` now means this."""
-    from mnist_gen import data
+    from mnist_gen.data import mnist
 
     root = tmp_path / "data"
     random = torch.Generator().manual_seed(0)
@@ -153,18 +157,18 @@ def tiny_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         resources.append(write_idx(root / f"MNIST/raw/{part}-images-idx3-ubyte.gz", images))
         resources.append(write_idx(root / f"MNIST/raw/{part}-labels-idx1-ubyte.gz", labels))
     tiny = type("MNIST", (datasets.MNIST,), {"resources": resources, "mirrors": []})
-    monkeypatch.setitem(data.DATASETS, "MNIST", tiny)
-    monkeypatch.setattr(data, "VAL_SIZE", 60)
-    monkeypatch.setattr(data, "ALWAYS_TRAIN", 100)
+    monkeypatch.setitem(mnist.DATASETS, "MNIST", tiny)
+    monkeypatch.setattr(mnist, "VAL_SIZE", 60)
+    monkeypatch.setattr(mnist, "ALWAYS_TRAIN", 100)
     return root
 
 
 @pytest.fixture
 def rough_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures of a few pixels that differ if what is shown does: nobody looks at those of tiny models."""
-    from mnist_gen import figures
+    from mnist_gen import plots
 
-    def rough(figure: figures.Figure, path: Path) -> Path:
+    def rough(figure: plots.Figure, path: Path) -> Path:
         digest = hashlib.sha256()
         for axes in figure.axes:
             words = (axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts, *axes.get_xticklabels())
@@ -178,7 +182,7 @@ def rough_figures(monkeypatch: pytest.MonkeyPatch) -> None:
         files.write(path, picture.getvalue())
         return path
 
-    monkeypatch.setattr(figures, "save", rough)
+    monkeypatch.setattr(plots, "save", rough)
 
 
 @pytest.fixture
@@ -234,14 +238,29 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("pretrained")
 
 
+def events(folder: Path) -> EventAccumulator:
+    """What a run left for TensorBoard."""
+    return EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0}).Reload()
+
+
+def kept(folder: Path, name: str = "last") -> dict[str, Any]:
+    """The content of a run's checkpoint."""
+    return torch.load(folder / f"checkpoints/{name}.ckpt", weights_only=True)
+
+
+def same_weights(one: Path, other: Path, name: str = "last") -> bool:
+    """Whether the checkpoints of two runs are of one epoch and have equal weights, to the last bit."""
+    left, right = kept(one, name), kept(other, name)
+    return left["epoch"] == right["epoch"] and all(
+        torch.equal(left["state_dict"][name], right["state_dict"][name]) for name in left["state_dict"]
+    )
+
+
 def same_run(one: Path, other: Path) -> None:
     """Two runs left the same, to the last bit: weights, metrics, history, figures, and nothing half written."""
     for name in ("best", "last"):
-        left, right = (torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True) for run in (one, other))
-        assert left["epoch"] == right["epoch"]
-        assert left["state_dict"].keys() == right["state_dict"].keys()
-        for key, value in left["state_dict"].items():
-            assert torch.equal(value, right["state_dict"][key]), key
+        assert kept(one, name)["state_dict"].keys() == kept(other, name)["state_dict"].keys()
+        assert same_weights(one, other, name)
     metrics, history = ([json.loads((run / name).read_text()) for run in (one, other)] for name in RECORDS)
     assert metrics[0]["metrics"] == metrics[1]["metrics"]
     assert metrics[0]["objective"] == metrics[1]["objective"]

@@ -9,26 +9,23 @@ import numpy as np
 import pytest
 import torch
 from hydra.errors import InstantiationException
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mnist_gen import checkpoints, data, records, run
-from mnist_gen.config import one_line
-from mnist_gen.drawing import Draw
+from mnist_gen import run
+from mnist_gen.data import mnist
 from mnist_gen.errors import Interrupted, UserError
-from mnist_gen.fidelity import load_scorer
+from mnist_gen.evaluation.scorer import load_scorer
 from mnist_gen.gan import GAN
-from tests.conftest import TINY, listening
+from mnist_gen.gan.callbacks import Draw
+from mnist_gen.runs import records
+from mnist_gen.runs.config import one_line
+from mnist_gen.training import checkpoints
+from tests.conftest import TINY, events, kept, listening, same_weights
 
 MAIN = "experiment=cgan_embed20"
 
 
 def metrics(folder: Path) -> dict:
     return json.loads((folder / "metrics.json").read_text())
-
-
-def events(folder: Path) -> EventAccumulator:
-    found = EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0})
-    return found.Reload()
 
 
 @pytest.fixture
@@ -94,17 +91,6 @@ def test_one_seed_governs_everything(fit, made, tmp_path):
     a, b, c = (metrics(tmp_path / name)["metrics"] for name in "abc")
     assert a == b
     assert a["test/fid"] != c["test/fid"]
-
-
-def kept(folder: Path, name: str = "last") -> dict:
-    return torch.load(folder / f"checkpoints/{name}.ckpt", weights_only=True)
-
-
-def same_weights(one: Path, other: Path, name: str = "last") -> bool:
-    left, right = kept(one, name), kept(other, name)
-    return left["epoch"] == right["epoch"] and all(
-        torch.equal(left["state_dict"][name], right["state_dict"][name]) for name in left["state_dict"]
-    )
 
 
 def test_an_interrupted_run_goes_on_to_the_same_end(fit, made, tmp_path, at_batch):
@@ -211,8 +197,8 @@ def test_a_moved_run_remembers_its_best(fit, made, tmp_path):
 
 
 def test_a_set_without_a_scorer_is_trained_and_not_judged(fit, tmp_path, monkeypatch, caplog):
-    tiny = type("KMNIST", (data.DATASETS["MNIST"],), {})
-    monkeypatch.setitem(data.DATASETS, "KMNIST", tiny)
+    tiny = type("KMNIST", (mnist.DATASETS["MNIST"],), {})
+    monkeypatch.setitem(mnist.DATASETS, "KMNIST", tiny)
     (tmp_path / "data/MNIST").rename(tmp_path / "data/KMNIST")
     fit(tmp_path / "run", MAIN, "data=kmnist", f"data.root={tmp_path / 'data'}", f"data.cache={tmp_path / 'cache'}")
     assert [record.message for record in caplog.records if "Fidelity is off" in record.message] == [

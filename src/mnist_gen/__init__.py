@@ -8,6 +8,6 @@ if TYPE_CHECKING:
 
 def load(path: "str | Path") -> Any:
     """The trained module behind a checkpoint, ready to use: `load(path).sample(digit=3, count=25)`."""
-    from mnist_gen import checkpoint  # here, so that `import mnist_gen` does not import torch
+    from mnist_gen.runs import checkpoint  # here, so that `import mnist_gen` does not import torch
 
     return checkpoint.load(path)

@@ -11,3 +11,13 @@ class Refused(BaseException):
 
 class Interrupted(BaseException):
     """Ctrl-C, SIGTERM or SIGHUP; not an `Exception`, so that it ends a whole sweep."""
+
+
+def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+    """Refuses a value that is none of the choices.
+
+    Raises:
+        UserError: it names the key, the value and the choices.
+    """
+    if value not in choices:
+        raise UserError(f"{key}={value}: choose one of {', '.join(choices)}.")

@@ -16,17 +16,18 @@ from hydra.utils import instantiate
 from numpy import savez_compressed
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_gen import checkpoint, fidelity, figures, files, pretraining, ranges, records, runs
-from mnist_gen.checkpoints import BestCheckpoint, EmbedConfig, LastCheckpoint
-from mnist_gen.claims import adversarial, markdown, transfer, translation, translators
-from mnist_gen.config import MACHINE, PLACES, one_line, plain
-from mnist_gen.data import ImageData
-from mnist_gen.drawing import Draw
+from mnist_gen import plots
+from mnist_gen.data.mnist import ImageData
 from mnist_gen.errors import UserError
+from mnist_gen.evaluation.scorer import load_scorer, scorer_digest
 from mnist_gen.gan import GAN
-from mnist_gen.studies.adversarial import pictures as pictures_of_gans
-from mnist_gen.studies.translation import pictures as pictures_of_translations
-from mnist_gen.trainers import plain_trainer, trainer_for
+from mnist_gen.gan.callbacks import Draw
+from mnist_gen.runs import checkpoint, layout, limits, pretrained, records, trust
+from mnist_gen.runs.config import MACHINE, PLACES, one_line, plain
+from mnist_gen.student_report.claims import judge_sweeps
+from mnist_gen.system import files
+from mnist_gen.training.checkpoints import BestCheckpoint, EmbedConfig, LastCheckpoint
+from mnist_gen.training.trainer import plain_trainer, trainer_for
 
 Kept = tuple[Path, dict[str, Any]]  # a checkpoint, and what it holds
 
@@ -52,7 +53,7 @@ def fit(cfg: DictConfig) -> float | None:
         return _fit(_own_configuration(cfg, *found), folder, found, going_on=True)
     if cfg.scorer is not None:
         cfg.scorer = str(Path(cfg.scorer).absolute())  # a resumed run may start elsewhere
-    return _fit(pretraining.complete(cfg), folder, checkpoint.usable(folder / runs.LAST))
+    return _fit(pretrained.complete(cfg), folder, checkpoint.usable(folder / layout.LAST))
 
 
 def _fit(cfg: DictConfig, folder: Path, kept: Kept | None, going_on: bool = False) -> float | None:
@@ -61,7 +62,7 @@ def _fit(cfg: DictConfig, folder: Path, kept: Kept | None, going_on: bool = Fals
         log.info("%s is complete: nothing to do.", folder)
         return complete.get("objective")
     data, model, trainer = _assemble(cfg, folder, kept)
-    if kept is None and isinstance(model, pretraining.Starter) and model.starts_from is not None:
+    if kept is None and isinstance(model, pretrained.Starter) and model.starts_from is not None:
         if cfg.get(model.starts_from) is None:
             raise UserError(f"the model starts from a {model.starts_from}: choose an experiment that has one.")
         data.prepare_data()
@@ -109,11 +110,11 @@ def _train(trainer: L.Trainer, model: L.LightningModule, data: L.LightningDataMo
 
 def _judged(folder: Path) -> Kept:
     """The checkpoint by which a run is judged; the last one if the best is torn."""
-    path = runs.checkpoint_of(folder)
+    path = layout.checkpoint_of(folder)
     try:
         return path, checkpoint.read(path)
     except checkpoint.TornError as error:
-        last = checkpoint.usable(folder / runs.LAST)
+        last = checkpoint.usable(folder / layout.LAST)
         if last is None:
             raise
         log.warning("%s The last one is tested: %s", error, last[0])
@@ -125,17 +126,17 @@ def _trained(cfg: DictConfig, part: str) -> L.LightningModule:
     wanted = cfg[part]
     if wanted.ckpt is not None:
         return checkpoint.load(wanted.ckpt)
-    own, folder = pretraining.own_run(cfg, part)
-    if runs.read_record(folder) is None:
+    own, folder = pretrained.own_run(cfg, part)
+    if layout.read_record(folder) is None:
         lock = files.FolderLock(folder, wait=True) if files.is_first_process() else None
         try:  # another process may just have trained it
-            if runs.read_record(folder) is None:
+            if layout.read_record(folder) is None:
                 log.info("No %s.ckpt is named: training %s first, once, in %s", part, wanted.experiment, folder)
-                _fit(own, folder, checkpoint.usable(folder / runs.LAST))
+                _fit(own, folder, checkpoint.usable(folder / layout.LAST))
         finally:
             if lock is not None:
                 lock.release()
-    ckpt = runs.checkpoint_of(folder)
+    ckpt = layout.checkpoint_of(folder)
     log.info("%s: %s", part, ckpt)
     return checkpoint.load(ckpt)
 
@@ -167,7 +168,7 @@ def sample(cfg: DictConfig) -> None:
     Raises:
         UserError: the checkpoint, digit, count or file cannot be used.
     """
-    ranges.check(plain(cfg))
+    limits.check(plain(cfg))
     out = Path(cfg.out)
     if out.suffix not in (".png", ".npz"):
         raise UserError(f"out={out}: must end in .png or .npz.")
@@ -184,7 +185,7 @@ def sample(cfg: DictConfig) -> None:
             savez_compressed(arrays, images=images.numpy())
             files.write_now(out, arrays.getvalue())
         else:
-            figures.save(figures.grid(images, columns, f"{cfg.count} samples, {digits}"), out)
+            plots.save(plots.grid(images, columns, f"{cfg.count} samples, {digits}"), out)
         files.settle()
     except OSError as error:
         raise UserError(f"out={out}: cannot be written ({error.strerror}).") from None
@@ -201,30 +202,30 @@ def study(cfg: DictConfig) -> None:
     if "study" not in cfg:
         raise UserError("task=study: choose what to look at, such as experiment=interpolation.")
     look = instantiate(cfg.study)  # first: it checks its options
-    wanted = {part: pretraining.model_configuration(cfg, part) for part in look.parts}
+    wanted = {part: pretrained.model_configuration(cfg, part) for part in look.parts}
     if cfg.scorer is not None:
         cfg.scorer = str(Path(cfg.scorer).absolute())
-    ranges.check(plain(cfg))
+    limits.check(plain(cfg))
     if records.complete(folder, cfg, None, may_differ=False) is not None:
         log.info("%s is complete: nothing to do.", folder)
         return
     device = plain_trainer(plain(cfg.trainer), folder, logger=False, enable_checkpointing=False).strategy.root_device
     data = _loaded(cfg)
-    scorer = fidelity.load_scorer(cfg.scorer, data.dataset).to(device)
+    scorer = load_scorer(cfg.scorer, data.dataset).to(device)
     look.check(data, wanted)
     models = {part: _trained(cfg, part).to(device) for part in look.parts}
     start = time.monotonic()
     L.seed_everything(cfg.seed, verbose=False)
     metrics = look(folder, data, scorer, **models)
     seconds = {"all": round(time.monotonic() - start, 1)}
-    records.write(folder, cfg, {"metrics": metrics, "seconds": seconds, "scorer": fidelity.scorer_digest(cfg.scorer)})
-    print(f"{folder}\n  {'  '.join(sorted(path.name for path in folder.glob('*.md')))}  figures  {runs.METRICS}")
+    records.write(folder, cfg, {"metrics": metrics, "seconds": seconds, "scorer": scorer_digest(cfg.scorer)})
+    print(f"{folder}\n  {'  '.join(sorted(path.name for path in folder.glob('*.md')))}  figures  {layout.METRICS}")
 
 
 def _conditions(cfg: DictConfig, trainer: L.Trainer) -> dict[str, Any]:
     """Under which figures came about: the precision, and the SHA-256 of the scorer that judged."""
     judged = "judge" in cfg.callbacks and (cfg.scorer is not None or cfg.data.dataset == "MNIST")
-    scorer = {"scorer": fidelity.scorer_digest(cfg.scorer)} if judged else {}
+    scorer = {"scorer": scorer_digest(cfg.scorer)} if judged else {}
     return {"precision": str(trainer.precision), **scorer}
 
 
@@ -237,29 +238,13 @@ def _loaded(cfg: DictConfig) -> ImageData:
 
 
 def claims(cfg: DictConfig) -> None:
-    """Holds the report's claims against sweeps: a table on the screen and in claims.md.
+    """Holds the student report's claims against sweeps: a table on the screen and in claims.md.
 
     Raises:
-        UserError: a folder is missing or holds no complete job that the report speaks of.
+        UserError: as `judge_sweeps`.
     """
     folders = [cfg.sweep] if isinstance(cfg.sweep, str) else list(cfg.sweep)
-    for folder in folders:
-        if not Path(folder).is_dir():
-            raise UserError(f"sweep={folder}: no such folder.")
-    classifiers, gans = transfer.read(folders, cfg.labels), adversarial.read(folders)
-    translations = translators.read(folders)
-    if not (classifiers or gans or translations):
-        what = f"of a transfer experiment with {cfg.labels} labels, of a GAN, or of a translation"
-        raise UserError(f"sweep={','.join(folders)}: no complete job {what}.")
-    table = markdown([*transfer.judge(classifiers), *adversarial.judge(gans), *translation.judge(translations)])
-    drawn = pictures_of_gans(gans)
-    if translations:
-        table = f"{translators.table(translations)}\n{table}"
-        drawn |= pictures_of_translations(translations, _loaded(cfg))
-    files.write_now(Path(folders[0]) / "claims.md", table)
-    for name, picture in drawn.items():
-        figures.save(picture, Path(folders[0]) / f"{name}.png")
-    print(table)
+    print(judge_sweeps(folders, cfg.labels, lambda: _loaded(cfg)))
 
 
 def _own_configuration(cfg: DictConfig, path: Path, content: Mapping[str, Any]) -> DictConfig:
@@ -269,10 +254,10 @@ def _own_configuration(cfg: DictConfig, path: Path, content: Mapping[str, Any]) 
         UserError: an override is of a callback's option that the checkpoint's run did not have, or the run had a
             scorer of its own and none is named.
     """
-    if content[checkpoint.CONFIG].get("scorer") is not None and cfg.scorer is None:
+    if content[trust.CONFIG].get("scorer") is not None and cfg.scorer is None:
         raise UserError(f"ckpt={path}: its run had a scorer of its own; name it again, scorer=<path>.")
     places = {key: OmegaConf.select(cfg, key) for key in (*PLACES, "scorer")}
-    own = checkpoint.configuration(content, path, places)
+    own = trust.configuration(content, path, places)
     for key in (argument.partition("=")[0].lstrip("+~") for argument in HydraConfig.get().overrides.task):
         if key == "trainer":  # another machine, not another run
             own.trainer.update({key: cfg.trainer[key] for key in MACHINE})
@@ -289,7 +274,7 @@ def _assemble(
     cfg: DictConfig, folder: Path, kept: Kept | None
 ) -> tuple[L.LightningDataModule, L.LightningModule, L.Trainer]:
     """All that a run needs; the weights of a checkpoint are looked at before a model takes memory."""
-    ranges.check(plain(cfg), apart=PLACES)
+    limits.check(plain(cfg), apart=PLACES)
     if kept is not None:
         checkpoint.check_weights(kept[1], cfg.model, kept[0])
     L.seed_everything(cfg.seed, verbose=False)

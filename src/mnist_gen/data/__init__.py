@@ -1,0 +1,1 @@
+"""What a batch is: images, labels and pairs."""

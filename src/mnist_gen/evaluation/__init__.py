@@ -1,0 +1,1 @@
+"""How good a model is, as functions of images and features."""

@@ -1,0 +1,72 @@
+"""Classifiers of digits; here the scorer, the fixed reference by which generators are judged."""
+
+from collections.abc import Callable
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import OneCycleLR
+from torchmetrics.classification import MulticlassAccuracy
+
+from mnist_gen.data.augment import random_affine
+from mnist_gen.data.mnist import IMAGE_SIZE, NUM_CLASSES, Batch
+from mnist_gen.errors import UserError
+from mnist_gen.training.optimization import refuse_unless_finite
+
+
+class Classifier(L.LightningModule):
+    """A network from images in [0, 1] to logits (N, 10), trained by cross-entropy with a one-cycle schedule.
+
+    Args:
+        network: the network.
+        optimizer: makes an optimizer from parameters; its `lr` is the schedule's peak.
+        augment: strength of `random_affine` on training images; 0 for none.
+    """
+
+    def __init__(self, network: nn.Module, optimizer: Callable[..., Optimizer], augment: float) -> None:
+        super().__init__()
+        self.network, self.optimizer, self.augment = network, optimizer, augment
+        self.accuracy = MulticlassAccuracy(NUM_CLASSES, average="micro")
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 1, IMAGE_SIZE, IMAGE_SIZE))  # one that cannot read an image says so here
+        network.train()
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """The optimizer and its schedule, stepped each batch (Smith & Topin 2018)."""
+        optimizer = self.optimizer(self.network.parameters())
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = OneCycleLR(optimizer, max_lr=optimizer.defaults["lr"], total_steps=steps, pct_start=0.2)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """A one-cycle schedule ends where it was planned to: a longer run needs a new one."""
+        schedule, batches = self.lr_schedulers(), self.trainer.estimated_stepping_batches
+        assert isinstance(schedule, OneCycleLR)
+        if schedule.total_steps != batches:
+            raise UserError(
+                f"trainer: this run's learning-rate schedule ends after {schedule.total_steps} batches and cannot be "
+                f"changed to {batches}; start a new run."
+            )
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Cross-entropy of an augmented batch."""
+        images, labels = batch
+        loss = F.cross_entropy(self.network(random_affine(images, self.augment)), labels)
+        refuse_unless_finite(loss, self, self.global_step)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Logs `val/accuracy`."""
+        self._evaluate("val", batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Logs `test/accuracy`."""
+        self._evaluate("test", batch)
+
+    def _evaluate(self, split: str, batch: Batch) -> None:
+        images, labels = batch
+        self.accuracy(self.network(images), labels)
+        self.log(f"{split}/accuracy", self.accuracy, on_step=False, on_epoch=True, logger=False)

@@ -1,0 +1,1 @@
+"""Networks, as plain `torch.nn` modules. They know nothing of training."""

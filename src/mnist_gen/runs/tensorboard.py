@@ -1,0 +1,66 @@
+"""TensorBoard's events of a run, and the step at which they are written."""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerFn
+
+log = logging.getLogger(__name__)
+
+
+def run_folder(trainer: L.Trainer) -> Path:
+    """Where this run writes."""
+    return Path(trainer.default_root_dir)
+
+
+def epochs_done(trainer: L.Trainer) -> int:
+    """Finished epochs, the one that is ending included: the step of every curve and picture."""
+    return trainer.current_epoch + (trainer.state.fn == TrainerFn.FITTING)
+
+
+class Events(TensorBoardLogger):
+    """TensorBoard's events of a run, which goes on without them if the disk is full."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, name="", version="", default_hp_metric=False)
+        self.full = False
+
+    def attempt(self, action: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Calls a method of the writer; its first failure is said, and the last one it is asked to do."""
+        if self.full:
+            return None
+        try:
+            return action(*arguments, **options)
+        except OSError as error:
+            self.full = True
+            log.warning("%s: TensorBoard's events end here (%s).", self.log_dir, error.strerror or error)
+            return None
+
+    def log_metrics(self, *arguments: Any, **options: Any) -> None:
+        self.attempt(super().log_metrics, *arguments, **options)
+
+    def finalize(self, status: str) -> None:
+        self.attempt(super().finalize, status)
+
+
+class Writer:
+    """A SummaryWriter whose methods are attempted."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return partial(self._events.attempt, getattr(self._events.experiment, name))
+
+
+def tensorboard(trainer: L.Trainer) -> Any:
+    """The run's SummaryWriter, or None where nothing is logged (or by another process)."""
+    for logger in trainer.loggers:
+        if isinstance(logger, Events) and trainer.is_global_zero:
+            return Writer(logger)
+    return None

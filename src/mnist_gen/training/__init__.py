@@ -1,0 +1,1 @@
+"""What all LightningModules share: losses, schedules, checkpoints, curves."""

@@ -1,0 +1,242 @@
+"""What a run keeps to go on from: its best checkpoint, its last one, and the one before."""
+
+import io
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+from torch.optim import Optimizer
+
+from mnist_gen.errors import UserError
+from mnist_gen.runs import folders, layout, limits
+from mnist_gen.runs.checkpoint import is_whole
+from mnist_gen.runs.tensorboard import epochs_done, run_folder, tensorboard
+from mnist_gen.runs.trust import CONFIG
+from mnist_gen.system import files, signals
+
+BEFORE_VALIDATION = {"ready": 1, "started": 1, "processed": 0, "completed": 0}  # as inside validation's first batch
+FUSED = ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "sum")  # state of Adam, AdamW and Adagrad
+VALIDATION = "epoch_loop.val_loop.batch_progress"  # where Lightning keeps how far validation is
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes checkpoints whole, beside their place; the last one's predecessor stays as `previous.ckpt`, if whole.
+
+    Nothing is removed but what this process wrote: a checkpoint that is read may name any path.
+    """
+
+    def __init__(self) -> None:
+        self.written: set[Path] = set()
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Serialises in memory, for a full disk must not leave half a file."""
+        path, content = Path(path), io.BytesIO()
+        torch.save(checkpoint, content)
+        worth_keeping = path.name == layout.LAST.name and (path in self.written or is_whole(path))
+        files.write(path, content.getvalue(), keep=path.with_name(layout.PREVIOUS.name) if worth_keeping else None)
+        self.written.add(path)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Called by Lightning's own checkpoint callback, if a user adds it."""
+        if Path(path) in self.written:
+            Path(path).unlink(missing_ok=True)
+
+
+class BestCheckpoint(Checkpoint):
+    """Keeps `checkpoints/best.ckpt`, judged by a validation metric and never by a GAN's loss.
+
+    Args:
+        monitor: the metric.
+        mode: `min`, less is better, or `max`.
+
+    Raises:
+        UserError: there is no such mode.
+    """
+
+    def __init__(self, monitor: str, mode: str) -> None:
+        if mode not in ("min", "max"):
+            raise UserError(f"callbacks.best.mode={mode}: choose one of min, max.")
+        self.monitor, self.mode = monitor, mode
+        self.score: float | None = None
+        self._path = Path()
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Finds its file."""
+        self._path = run_folder(trainer) / layout.BEST
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Saves if better. Where nothing is measured (no scorer for the data) the last checkpoint counts.
+
+        Raises:
+            UserError: other metrics are measured, but not this one.
+        """
+        measured = [name for name in trainer.callback_metrics if name.startswith("val/")]
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not measured:
+            return
+        if self.monitor not in measured:
+            raise UserError(f"callbacks.best.monitor={self.monitor}: choose one of {', '.join(measured)}.")
+        value = float(trainer.callback_metrics[self.monitor])
+        if math.isnan(value):
+            value = math.inf if self.mode == "min" else -math.inf
+        if self.score is None or (value < self.score if self.mode == "min" else value > self.score):
+            self.score = value
+            trainer.save_checkpoint(self._path)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best score so far."""
+        return {"score": self.score}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes it back, unless the run's folder has lost the checkpoint that it belongs to."""
+        score, unbeatable = state["score"], -math.inf if self.mode == "min" else math.inf
+        if score is not None and (not isinstance(score, float) or math.isnan(score) or score == unbeatable):
+            raise ValueError("its best score is not what a run writes")
+        self.score = score if self._path.is_file() else None
+
+
+class LastCheckpoint(Checkpoint):
+    """Keeps `checkpoints/last.ckpt`, from which a run ends as if it had never stopped, bit for bit on a CPU.
+
+    It is saved every minute inside an epoch, before each epoch's validation and pictures, after the last epoch, and
+    when a signal asks the run to stop. So that a run goes on with the same random numbers, their state is part of it.
+
+    Args:
+        every_epochs: epochs from one that is saved before validation to the next.
+        every_seconds: time after which the next batch or epoch is followed by a checkpoint; None: only epochs count.
+    """
+
+    def __init__(self, every_epochs: int, every_seconds: float | None) -> None:
+        self.every_epochs, self.every_seconds = every_epochs, every_seconds
+        self._random: dict[str, Any] = {}
+        self._saved_at = math.inf
+        self._unsaved = False  # a batch was learnt from
+        self.has_trained = False
+        self._before_validation = False
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Puts the random state back, now that all that could have drawn from it is built; listens for signals.
+
+        Raises:
+            UserError: what a checkpoint says of the optimizers does not fit the weights.
+        """
+        for optimizer in trainer.optimizers:
+            _check_state(optimizer)
+        if self._random:
+            torch.set_rng_state(self._random["cpu"])
+        if self._random.get("cuda") and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(self._random["cuda"])
+        self._saved_at = time.monotonic()
+        signals.listen_alone()
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Listens for signals here too."""
+        folders.keep_folder()
+        signals.listen_alone()
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """From here to the next checkpoint a signal waits."""
+        folders.keep_folder()
+        signals.hold_batches()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Between two batches everything is whole: the place to save and stop. An epoch's last batch ends it first."""
+        self._unsaved = self.has_trained = True
+        if trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        if self._is_time(trainer):
+            self._save(trainer)
+            if signals.asked():
+                signals.release_batches()
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Before an epoch's validation; a run that goes on from here validates first."""
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
+        epoch = epochs_done(trainer)
+        if self._unsaved and (epoch % self.every_epochs == 0 or epoch == trainer.max_epochs or self._is_time(trainer)):
+            self._before_validation = trainer.is_last_batch
+            self._save(trainer)
+            self._before_validation = False
+        signals.release_batches()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """After an epoch without validation, and after the last one, whose validation may have chosen weights."""
+        epoch = epochs_done(trainer)
+        last = epoch == trainer.max_epochs or trainer.should_stop
+        if last or (self._unsaved and epoch % self.every_epochs == 0) or self._is_time(trainer):
+            self._save(trainer)
+        signals.release_batches()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Saves what a run that ends inside an epoch has learnt."""
+        if self._unsaved:
+            self._save(trainer)
+        signals.release_batches()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Saves nothing, for the weights may be spoilt."""
+        signals.release_batches(answer=False)
+
+    def _is_time(self, trainer: L.Trainer) -> bool:
+        """Whether the last checkpoint is old, or the run asked to stop; all processes save together."""
+        old = self.every_seconds is not None and time.monotonic() - self._saved_at >= self.every_seconds
+        return trainer.strategy.reduce_boolean_decision(old or signals.asked(), all=False)
+
+    def _save(self, trainer: L.Trainer) -> None:
+        trainer.save_checkpoint(run_folder(trainer) / layout.LAST)
+        if writer := tensorboard(trainer):
+            writer.flush()  # what was logged before the checkpoint is not logged again
+        self._saved_at, self._unsaved = time.monotonic(), False
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Lets Lightning believe that validation was under way: else it would take it for done."""
+        if self._before_validation:
+            progress = checkpoint["loops"]["fit_loop"][VALIDATION]
+            for count in ("total", "current"):
+                progress[count] = dict(BEFORE_VALIDATION)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The random state of the CPU and of each GPU."""
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        return {"random": {"cpu": torch.get_rng_state(), "cuda": cuda}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Keeps it until training starts."""
+        self._random = state["random"]
+
+
+def _check_state(optimizer: Optimizer) -> None:
+    """A fused kernel trusts the sizes of its state: with others it would write beyond its memory."""
+    for weight, state in optimizer.state.items():
+        for name, value in state.items():
+            if name not in FUSED:
+                continue
+            wanted = torch.Size() if name == "step" else weight.shape
+            if not isinstance(value, Tensor) or value.shape != wanted or not value.is_floating_point():
+                raise UserError(f"The checkpoint's optimizer has a {name} that does not fit its weight.")
+    for group in optimizer.param_groups:
+        for name in ("lr", "betas", "eps", "weight_decay"):
+            value = group.get(name, [0.0, 0.0] if name == "betas" else 0.0)
+            limits.check_value(f"optimizer.{name}", list(value) if isinstance(value, tuple) else value)
+
+
+class EmbedConfig(Callback):
+    """Writes the run's configuration into each checkpoint, which then needs nothing else."""
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Plain values only: the file must load with `weights_only=True`."""
+        checkpoint[CONFIG] = self.config

@@ -1,0 +1,114 @@
+"""The curves of a run: in TensorBoard, in history.json and as a figure."""
+
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from mnist_gen import plots
+from mnist_gen.runs.tensorboard import epochs_done, run_folder, tensorboard
+from mnist_gen.system import files
+
+MOST_POINTS = 10**7  # of all curves
+REDRAW_SECONDS = 10.0  # between two looks at a figure that grows
+
+log = logging.getLogger(__name__)
+
+
+def checked_history(history: Any) -> dict[str, list[list[float]]]:
+    """The curves of a checkpoint, by name, each a list of rows of numbers.
+
+    Raises:
+        ValueError: they are something else, or too many.
+    """
+    if not isinstance(history, dict) or not all(isinstance(rows, list) for rows in history.values()):
+        raise ValueError("its curves are not what a run writes")
+    rows = [row for rows in history.values() for row in rows]
+    numbers = (isinstance(row, list | tuple) and all(isinstance(value, int | float) for value in row) for row in rows)
+    if len(rows) > MOST_POINTS or not all(numbers):
+        raise ValueError("its curves are not what a run writes")
+    return history
+
+
+class Curves(Callback):
+    """Averages what `training_step` returns over each epoch: to the logger as `train/*`, and into a figure.
+
+    Logs the figures of each validation too, and leaves all of them in history.json.
+
+    Args:
+        together: names drawn in one chart, here and in TensorBoard's custom scalars.
+    """
+
+    def __init__(self, together: Sequence[str]) -> None:
+        self.together = [f"train/{name}" for name in together]
+        self.history: dict[str, list[tuple[int, float]]] = {}  # of each figure the epochs and values
+        self._sums: dict[str, Tensor] = {}
+        self._batches = 0
+        self._drawn = time.monotonic()
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Lays the chart out."""
+        if writer := tensorboard(trainer):
+            title = " and ".join(tag.partition("/")[2] for tag in self.together)
+            writer.add_custom_scalars({"training": {title: ["Multiline", self.together]}})
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Sums on the device."""
+        for name, value in outputs.items():  # automatic optimization gives {"loss": ...}
+            self._sums[name] = self._sums.get(name, 0) + value.detach()
+        self._batches += 1
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Logs and draws the epoch's means."""
+        self._log(trainer, {f"train/{name}": (total / self._batches).item() for name, total in self._sums.items()})
+        self._sums, self._batches = {}, 0
+        if trainer.is_global_zero and time.monotonic() - self._drawn > REDRAW_SECONDS:
+            self._draw(trainer)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Logs what validation measured, on the same axis."""
+        self._log(trainer, {name: float(value) for name, value in trainer.callback_metrics.items()})
+
+    def _log(self, trainer: L.Trainer, measured: Mapping[str, float]) -> None:
+        for name, value in measured.items():
+            self.history.setdefault(name, []).append((epochs_done(trainer), value))
+        for logger in trainer.loggers:
+            logger.log_metrics(dict(measured), step=epochs_done(trainer))
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The whole figure, and the file: also of a run that goes on with nothing left to learn."""
+        if trainer.is_global_zero:
+            self._draw(trainer)
+            files.write(run_folder(trainer) / "history.json", json.dumps(self.history))
+
+    def _draw(self, trainer: L.Trainer) -> None:
+        if self.together[0] not in self.history:
+            return
+        epochs = [epoch for epoch, _ in self.history[self.together[0]]]
+        shown = {tag.partition("/")[2]: [value for _, value in self.history[tag]] for tag in self.together}
+        picture = plots.curves(epochs, shown, "Training losses, epoch means", "loss")
+        plots.save(picture, run_folder(trainer) / "figures" / "losses.png")
+        self._drawn = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values and tensors, so that a run resumes inside an epoch."""
+        return {"history": self.history, "sums": self._sums, "batches": self._batches}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes them back, if they are what a run writes: a picture of the rest would fail hours later."""
+        history, sums, batches = checked_history(state["history"]), state["sums"], state["batches"]
+        if not all(len(point) == 2 for points in history.values() for point in points):
+            raise ValueError("its curves are not what a run writes")
+        if len({len(history.get(tag, ())) for tag in self.together}) > 1:
+            raise ValueError("its curves have different lengths")
+        if not all(isinstance(total, Tensor) and total.numel() == 1 for total in sums.values()):
+            raise ValueError("its sums of an epoch are not what a run writes")
+        self.history = {name: [(int(epoch), value) for epoch, value in points] for name, points in history.items()}
+        self._sums, self._batches = sums, int(batches)

@@ -1,0 +1,92 @@
+"""Lightning's Trainer for a run: which of its options work here, and what to use in place of the others."""
+
+import os
+from pathlib import Path
+from typing import Any, TypeVar
+
+import lightning as L
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.accelerators import CPUAccelerator
+from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
+from omegaconf import DictConfig
+
+from mnist_gen.errors import UserError
+from mnist_gen.runs.config import plain
+from mnist_gen.runs.tensorboard import Events
+from mnist_gen.training.checkpoints import WholeCheckpoints
+
+T = TypeVar("T")
+
+PRECISIONS = ("32-true", "bf16-mixed")
+PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
+OURS = "a run sets it itself; leave it out"
+INSTEAD = {  # options that cannot work here
+    "fast_dev_run": "it keeps no checkpoint to test; use trainer.max_epochs=1 trainer.limit_train_batches=1",
+    "overfit_batches": "it changes the order of the images; use data.train_images=<number>",
+    "val_check_interval": "curves count epochs; use trainer.check_val_every_n_epoch",
+    "num_nodes": "a run has one machine",
+    **dict.fromkeys(("callbacks", "logger", "plugins", "default_root_dir", "enable_checkpointing", "barebones"), OURS),
+}
+ONE_NETWORK = {  # options that cannot work where networks take turns
+    "accumulate_grad_batches": "use data.batch_size",
+    "gradient_clip_val": "lower model.generator_optimizer.lr",
+    "max_steps": "it would count each network's steps; use trainer.max_epochs or trainer.limit_train_batches",
+}
+OFF = {"accumulate_grad_batches": 1, "max_steps": -1, "num_nodes": 1, "fast_dev_run": False, "overfit_batches": 0}
+
+
+def trainer_for(cfg: DictConfig, folder: Path, model: L.LightningModule, callbacks: list[L.Callback]) -> L.Trainer:
+    """The Trainer of a run.
+
+    Args:
+        cfg: the run's configuration.
+        folder: where it writes.
+        model: what it trains.
+        callbacks: its callbacks.
+
+    Raises:
+        UserError: an option does not work, here or with this model.
+    """
+    options = plain(cfg.trainer)
+    takes_turns = not model.automatic_optimization
+    for key, remedy in (INSTEAD | (ONE_NETWORK if takes_turns else {})).items():
+        if options.get(key) not in (None, OFF.get(key)):
+            raise UserError(f"trainer.{key}={options[key]}: does not work with {type(model).__name__}; {remedy}.")
+    if str(options.get("precision", "32-true")) not in PRECISIONS:
+        raise UserError(f"trainer.precision={options['precision']}: choose one of {', '.join(PRECISIONS)}.")
+    if options.get("check_val_every_n_epoch", 1) != 1 and hasattr(model, "history"):
+        raise UserError("trainer.check_val_every_n_epoch: this model is looked at after each epoch; leave it at 1.")
+    if options.get("profiler") is not None:
+        options["profiler"] = PROFILERS[options["profiler"]](dirpath=folder, filename="profile")
+    trainer = plain_trainer(options, folder, logger=Events(folder), plugins=[WholeCheckpoints()], callbacks=callbacks)
+    cores = os.cpu_count() or 1
+    if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > cores:
+        raise UserError(f"trainer.devices={trainer.num_devices}: there are {cores} processor cores; set fewer.")
+    if takes_turns and (trainer.world_size > 1 or options.get("strategy", "auto") != "auto"):
+        raise UserError(f"{type(model).__name__} trains in one process: set trainer.devices=1 trainer.strategy=auto.")
+    return trainer
+
+
+def plain_trainer(options: dict[str, Any], folder: Path, **ours: Any) -> L.Trainer:
+    """A Trainer with some options, and those that a run sets itself.
+
+    Raises:
+        UserError: Lightning does not take an option.
+    """
+    try:
+        return L.Trainer(default_root_dir=folder, **ours, **options)
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"trainer: {error}") from None
+
+
+def data_of(trainer: L.Trainer, kind: type[T]) -> T:
+    """The run's data module, known to be of a kind."""
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    assert isinstance(data, kind)
+    return data
+
+
+def model_of(module: L.LightningModule, kind: type[T]) -> T:
+    """The run's model, known to be of a kind."""
+    assert isinstance(module, kind)
+    return module

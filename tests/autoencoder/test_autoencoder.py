@@ -1,0 +1,150 @@
+"""The autoencoder: what it is asked to restore, and the run it makes."""
+
+import json
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mnist_gen.autoencoder.callbacks import main_directions
+from mnist_gen.data.augment import noisy, random_affine
+from mnist_gen.data.corrupted import CorruptedImages
+from mnist_gen.errors import UserError
+from mnist_gen.networks.decoders import PixelShuffleDecoder
+from mnist_gen.networks.encoders import WideEncoder
+from mnist_gen.runs import checkpoint
+from tests.autoencoder.conftest import TINY_RUN as FEW
+from tests.autoencoder.conftest import autoencoder
+from tests.conftest import composed, events
+
+
+def test_the_experiment_is_the_reports_network_and_practice():
+    cfg = composed("experiment=autoencoder")
+    model = checkpoint.instantiate(cfg.model)
+    sizes = [sum(w.numel() for w in network.parameters()) for network in (model.encoder, model.decoder)]
+    assert sizes == [103_440, 107_249]
+    assert (cfg.data.noise, cfg.data.affine, cfg.data.batch_size, cfg.trainer.max_epochs) == (0.35, 0, 128, 15)
+    assert composed("experiment=autoencoder_affine").model == cfg.model
+
+
+def test_noise_has_its_deviation_and_is_not_clipped():
+    torch.manual_seed(0)
+    images = torch.full((20, 1, 32, 32), 0.5)
+    seen = noisy(images, 0.35)
+    assert (seen - images).std().item() == pytest.approx(0.35, rel=0.02)
+    assert seen.min() < 0 < 1 < seen.max()
+    assert noisy(images, 0.0) is images
+
+
+def test_affine_changes_each_image_by_itself_and_keeps_its_range():
+    torch.manual_seed(0)
+    images = torch.rand(1, 1, 32, 32).repeat(5, 1, 1, 1)
+    seen = random_affine(images, 1.0)
+    assert not any(torch.equal(seen[0], other) for other in seen[1:])
+    assert seen.min() >= 0
+    assert seen.max() <= 1
+    assert random_affine(images, 0.0) is images
+
+
+class Training:
+    """Stands in for a trainer."""
+
+    def __init__(self, training: bool) -> None:
+        self.training = training
+
+
+def batches(data: CorruptedImages, training: bool) -> tuple[torch.Tensor, ...]:
+    data.trainer = Training(training)
+    torch.manual_seed(5)
+    raw = (torch.full((4, 28, 28), 200, dtype=torch.uint8), torch.arange(4))
+    first, clean, labels = data.on_after_batch_transfer(raw, 0)
+    second, _, _ = data.on_after_batch_transfer(raw, 0)
+    assert clean.shape == first.shape == (4, 1, 32, 32)
+    assert labels.tolist() == [0, 1, 2, 3]
+    return first, second, clean
+
+
+def test_corruption_is_drawn_anew_in_training_and_fixed_at_validation():
+    data = CorruptedImages(noise=0.35, affine=1.0, dataset="MNIST", root="", cache="", batch_size=4)
+    first, second, clean = batches(data, training=True)
+    assert not torch.equal(first, second)
+    first, second, again = batches(data, training=False)
+    assert torch.equal(first, second)
+    assert torch.equal(clean, again)
+    assert not torch.equal(first, clean)
+
+
+@pytest.mark.parametrize("option", ["noise", "affine"])
+def test_negative_corruption_is_refused(option):
+    with pytest.raises(UserError, match=rf"data.{option}=-1: must be at least 0"):
+        CorruptedImages(**{"noise": 0, "affine": 0, option: -1}, dataset="MNIST", root="", cache="", batch_size=4)
+
+
+def test_a_step_moves_encoder_and_decoder_towards_the_clean_images():
+    torch.manual_seed(0)
+    model = autoencoder(optimizer=partial(torch.optim.Adam, lr=1e-3))
+    clean = torch.zeros(16, 1, 32, 32)
+    clean[:, :, 8:24, 14:18] = 1
+    batch = (noisy(clean, 0.35), clean, torch.zeros(16))
+    optimizer = model.optimizer(model.parameters())
+    before = [weight.clone() for weight in model.parameters()]
+    with torch.no_grad():
+        expected = F.binary_cross_entropy(model(batch[0]), clean).item()
+    losses = []
+    for _ in range(20):
+        loss = model.training_step(batch, 0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[0] == pytest.approx(expected, rel=1e-5)
+    assert losses[-1] < losses[0]
+    assert all(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+
+
+def test_the_wide_networks_fit_together():
+    model = autoencoder(
+        latent_dim=7, encoder=partial(WideEncoder, channels=4), decoder=partial(PixelShuffleDecoder, channels=4)
+    )
+    assert model.encode(torch.rand(3, 1, 32, 32)).shape == (3, 7)
+    restored = model(torch.rand(3, 1, 32, 32))
+    assert restored.shape == (3, 1, 32, 32)
+    assert 0 <= restored.min() <= restored.max() <= 1
+
+
+def test_main_directions_are_sorted_and_as_long_as_deviations():
+    torch.manual_seed(0)
+    latents = torch.randn(5000, 3) * torch.tensor([1.0, 5.0, 3.0])
+    directions = main_directions(latents, 2)
+    assert directions.shape == (2, 3)
+    assert directions.norm(dim=1).tolist() == pytest.approx([5, 3], rel=0.05)
+    assert directions[0].abs().argmax() == 1
+
+
+def test_what_a_run_leaves(fit, tmp_path):
+    folder = tmp_path / "run"
+    objective = fit(folder, "experiment=autoencoder_affine", *FEW, tiny=False)
+    assert {path.name for path in (folder / "figures").iterdir()} == {
+        "losses.png", "restored.png", "traversals.png", "noise.png"
+    }  # fmt: skip
+    record = json.loads((folder / "metrics.json").read_text())
+    assert {"test/loss", "test/loss_clean"} <= record["metrics"].keys()
+    log = events(folder)
+    for tag in ("train/loss", "val/loss", "val/loss_clean"):
+        assert [event.step for event in log.Scalars(tag)] == [1, 2]
+    assert [event.step for event in log.Images("restored")] == [1, 2]
+    assert objective == pytest.approx(min(event.value for event in log.Scalars("val/loss")), rel=1e-5)
+    projector = (folder / "projector_config.pbtxt").read_text()
+    (latents,) = folder.glob("**/tensors.tsv")
+    assert len(latents.read_text().splitlines()) == 100  # all test images there are
+    assert len(latents.with_name("metadata.tsv").read_text().splitlines()) == 100
+    assert latents.with_name("sprite.png").exists()
+    assert latents.parent.name in projector
+
+
+def test_an_autoencoder_is_no_generator(fit, tmp_path):
+    fit(tmp_path / "run", "experiment=autoencoder", *FEW, tiny=False)
+    ckpt = tmp_path / "run/checkpoints/best.ckpt"
+    with pytest.raises(UserError, match="is a checkpoint of Autoencoder; sampling needs one of GAN"):
+        fit(tmp_path, "task=sample", f"ckpt={ckpt}", task="sample")

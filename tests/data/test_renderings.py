@@ -1,0 +1,68 @@
+import pytest
+import torch
+
+from mnist_gen.data.renderings import Mosaic, Outline, Slant, Texture
+from mnist_gen.errors import UserError
+
+
+def dot(row: int, column: int) -> torch.Tensor:
+    image = torch.zeros(1, 1, 32, 32)
+    image[0, 0, row, column] = 1.0
+    return image
+
+
+def place(image: torch.Tensor) -> tuple[float, float]:
+    """Where the light of an image is, row and column, from its middle."""
+    at = torch.arange(32.0) - 15.5
+    light = image[0, 0] / image.sum()
+    return (light.sum(dim=1) @ at).item(), (light.sum(dim=0) @ at).item()
+
+
+def test_texture_is_dark_on_woven_ground():
+    texture = Texture(depth=0.5, period=4.0)
+    ground = texture(torch.zeros(1, 1, 32, 32))
+    assert ground.min() == pytest.approx(0.5, abs=1e-6)
+    assert ground.max() == pytest.approx(1.0, abs=1e-6)
+    assert torch.allclose(ground[..., 4:, 4:], ground[..., :-4, :-4], atol=1e-5)
+    assert texture(dot(3, 5))[0, 0, 3, 5] == 0.0
+    assert torch.equal(Texture(depth=0.0, period=4.0)(dot(3, 5)), 1 - dot(3, 5))
+
+
+def test_an_outline_goes_around():
+    line = Outline(width=1)(dot(10, 10))
+    assert line.sum() == 8
+    assert line[0, 0, 10, 10] == 0
+    assert Outline(width=2)(dot(10, 10)).sum() == 24
+
+
+def test_a_slant_turns_to_the_left_and_shears_to_the_right():
+    assert torch.allclose(Slant(0.0, 0.0)(dot(3, 5)), dot(3, 5), atol=1e-5)
+    row, column = place(Slant(90.0, 0.0)(dot(10, 15)))  # from above the middle to the left of it
+    assert (row, column) == pytest.approx((0.5, -5.5), abs=1e-3)
+    row, column = place(Slant(0.0, 1.0)(dot(10, 15)))  # as far to the right as it is high
+    assert (row, column) == pytest.approx((-5.5, 5.0), abs=1e-3)
+
+
+def test_blocks_are_of_the_nearest_shade():
+    image = torch.zeros(1, 1, 32, 32)
+    image[:, :, :8, 8:16] = torch.tensor([0.2, 0.4]).repeat(4)  # 0.3 on average: nearest to a half
+    image[:, :, 8:16, :8] = 0.8
+    made = Mosaic(block=8, shades=3)(image)
+    wanted = torch.zeros(1, 1, 32, 32)
+    wanted[:, :, :8, 8:16], wanted[:, :, 8:16, :8] = 0.5, 1.0
+    assert torch.equal(made, wanted)
+
+
+@pytest.mark.parametrize(
+    ("rendering", "options", "message"),
+    [
+        (Texture, {"depth": 2.0, "period": 4.0}, "data.rendering.depth=2.0: must be from 0 to 1"),
+        (Texture, {"depth": 0.5, "period": 0.0}, "data.rendering.period=0.0: must be above 0"),
+        (Outline, {"width": 0}, "data.rendering.width=0: must be at least 1"),
+        (Mosaic, {"block": 5, "shades": 2}, "data.rendering.block=5: must be a divisor of 32"),
+        (Mosaic, {"block": 4, "shades": 1}, "data.rendering.shades=1: must be at least 2"),
+    ],
+)
+def test_impossible_renderings_are_refused(rendering, options, message):
+    with pytest.raises(UserError, match=message):
+        rendering(**options)

@@ -1,0 +1,115 @@
+"""Whole runs of GANs that play on an autoencoder or with clusters, and of the report's own."""
+
+import json
+
+import pytest
+import torch
+
+from mnist_gen.errors import UserError
+from mnist_gen.gan import GAN
+from mnist_gen.gan.clusters import Clusters
+from mnist_gen.networks.decoders import Decoder
+from mnist_gen.runs import checkpoint
+from tests.autoencoder.conftest import TINY_RUN as QUICK
+from tests.conftest import TINY, composed, same_weights
+
+SMALL = {
+    "gan_codes": ("model.generator.mapping.hidden=8", "model.discriminator.hidden=8"),
+    "gan": (
+        "model.generator.decoder.channels=4",
+        "model.discriminator.channels=2",
+        "model.clusters.count=4",
+        "model.clusters.landmarks=8",
+        "pretrained=autoencoder",
+    ),
+    "gan_decoder": ("model.generator.mapping.hidden=8", "model.discriminator.channels=2"),
+}
+
+
+@pytest.fixture
+def play(fit, tmp_path, pretrained):
+    """`play(name, experiment, *words)` runs a tiny game; the autoencoder is kept in `pretrained`."""
+    shared = [word for word in TINY if not word.startswith("model.")]
+    quick = "pretrained.overrides=['" + "','".join(QUICK) + "']"
+
+    def run(name, experiment, *words, folder=pretrained):
+        kept = (quick, f"pretrained.folder={folder}")
+        fit(tmp_path / name, f"experiment={experiment}", *SMALL[experiment], *shared, *kept, *words, tiny=False)
+        return tmp_path / name
+
+    return run
+
+
+def test_a_game_on_codes_goes_on_to_the_same_end(play, interrupted):
+    whole = play("whole", "gan_codes")
+    with interrupted(GAN, 9):  # in the second of two epochs of three batches, each two steps
+        play("stopped", "gan_codes")
+    stopped = play("stopped", "gan_codes")
+    assert same_weights(whole, stopped)
+    assert same_weights(whole, stopped, "best")
+    model = checkpoint.load(whole / "checkpoints/last.ckpt")
+    assert model.space.encoder.mean.abs().max() > 0  # taken from the data, and kept
+    assert model.sample(count=3).shape == (3, 1, 32, 32)
+    found = json.loads((whole / "metrics.json").read_text())["metrics"]
+    assert {"test/fid", "test/rarest_digit"} <= found.keys()
+
+
+def test_a_game_with_clusters_goes_on_to_the_same_end(play, interrupted, monkeypatch):
+    whole = play("whole", "gan")
+    with interrupted(GAN, 9):
+        play("stopped", "gan")
+    monkeypatch.setattr(Clusters, "fit", lambda *_: pytest.fail("found again"))
+    stopped = play("stopped", "gan")
+    assert same_weights(whole, stopped)
+    assert same_weights(whole, stopped, "best")
+    model = checkpoint.load(whole / "checkpoints/last.ckpt")
+    assert model.clusters.shares.unique().numel() > 1  # found in the data, and kept
+    assert model.sample(count=3).shape == (3, 1, 32, 32)
+
+
+def test_an_epoch_beyond_the_run_is_refused_before_an_autoencoder_is_trained(play, tmp_path):
+    with pytest.raises(UserError, match=r"callbacks.draw.at_epochs=\[100\]: the run ends at epoch 2"):
+        play("run", "gan_codes", "callbacks.draw.at_epochs=[100]", folder=tmp_path / "pretrained")
+    assert not (tmp_path / "pretrained").exists()
+
+
+@pytest.mark.parametrize("start", ["pretrained", "pretrained_frozen", "scratch"])
+def test_a_game_with_an_autoencoders_decoder(play, tmp_path, start):
+    words, own = [f"model.generator.start={start}", "trainer.max_epochs=1"], tmp_path / "pretrained"
+    folder = play("run", "gan_decoder", *words, folder=own)
+    assert own.exists() == (start != "scratch")
+    decoder = checkpoint.load(folder / "checkpoints/last.ckpt").averaged.decoder
+    assert isinstance(decoder, Decoder)
+    if start == "pretrained_frozen":
+        (kept,) = (tmp_path / "pretrained").glob("*/checkpoints/best.ckpt")
+        pretrained = checkpoint.load(kept).decoder
+        assert all(torch.equal(a, b) for a, b in zip(decoder.parameters(), pretrained.parameters(), strict=True))
+
+
+def test_another_model_cannot_be_played_on(play, tmp_path):
+    with pytest.raises(UserError, match="pretrained.experiment=gan is a GAN without labels, not an Autoencoder"):
+        play("run", "gan_codes", "pretrained.experiment=gan", "pretrained.overrides=[]")
+
+
+def test_the_reports_gan_is_trained_as_the_report_says():
+    cfg = composed("experiment=report/gan")
+    model = cfg.model
+    assert (model.latent_dim, model.discriminator.activation) == (32, "relu")
+    assert (model.loss._target_, model.loss.real_target) == ("mnist_gen.training.adversarial.BCE", 1.0)
+    for optimizer in (model.generator_optimizer, model.discriminator_optimizer):
+        assert (optimizer._target_, optimizer.lr) == ("torch.optim.Adam", 2e-4)
+    assert (model.r1, model.r2, model.mismatch, model.ema_decay, model.decay_from, model.warmup) == (0, 0, 0, 0, 1, 0)
+    assert model.discriminator.projection is False
+    assert "best" not in cfg.callbacks
+    variants = {
+        "cgan_onehot": {"label": "onehot"},
+        "cgan_embed20": {"label": "embedding"},
+        "cgan_embed65": {"label": "embedding", "embedding_dim": 65},
+        "cgan_embed20_after": {"label": "embedding", "concat": "after"},
+    }
+    for name, changed in variants.items():
+        assert composed(f"experiment=report/{name}").model == {**model, **changed}
+    leaky = composed("experiment=report/cgan_leaky").model
+    assert leaky.discriminator.activation == "leaky_relu"
+    leaky.discriminator.activation = "relu"
+    assert leaky == composed("experiment=report/cgan_embed20").model

@@ -1,0 +1,187 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+
+from mnist_gen.errors import UserError
+from mnist_gen.runs import limits
+from mnist_gen.runs.config import check_arguments, differing, flat, plain
+from tests.conftest import CONF, EXPERIMENTS, ROOT, composed, error_line, train_py
+
+MAIN = "experiment=cgan_embed20"
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_composes(name):
+    """And every number has a range, in which it lies."""
+    cfg = composed(f"experiment={name}")
+    assert (cfg.task == "fit") == ("model" in cfg)
+    config = plain(cfg)
+    free = {"study.digits", "callbacks.draw.at_epochs"}  # lists of more than numbers, checked where they are used
+    for key, value in flat(config):
+        if isinstance(value, int | float | list) and not isinstance(value, bool) and key not in free:
+            assert limits.range_of(key) is not None, key
+    unfilled = [key for key, value in flat(config) if value is None]  # by the model that it starts from
+    limits.check(config, apart=unfilled)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_says_its_command(name):
+    assert f"python train.py experiment={name}" in (ROOT / f"conf/experiment/{name}.yaml").read_text()
+
+
+@pytest.mark.parametrize("arm", ["frozen", "finetune", "scratch"])
+@pytest.mark.parametrize(("head", "epochs"), [("linear", 200), ("mlp", 100)])
+def test_transfer_stops_as_the_report_does(head, epochs, arm):
+    ours, report = (composed(f"experiment={folder}transfer_{head}_{arm}") for folder in ("", "report/"))
+    for cfg in (ours, report):
+        assert (cfg.model.arm, cfg.model.patience, cfg.trainer.max_epochs) == (arm, 20, epochs)
+        assert cfg.model.head._target_.endswith("LinearHead" if head == "linear" else "MLPHead")
+        assert cfg.model.optimizer._target_ == "torch.optim.Adam" or cfg is ours
+    assert (ours.data.watched > 0, ours.data.folds > 0) == (True, True)
+    assert (report.data.watched, report.data.folds, report.pretrained.experiment) == (0, 0, "autoencoder")
+    assert (report.model.optimizer.lr, report.model.codes, report.model.ema_decay) == (1e-3, "raw", 0.0)
+    assert (report.model.augment, report.model.noise) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (MAIN,),
+        (MAIN, "model.label=null", "model.concat=after", "seed=0", "trainer.devices=2", "callbacks.draw.at_epochs=[1]"),
+        (MAIN, "model.generator_optimizer.lr=1"),  # a whole number is a number
+        (MAIN, "model/loss=bce", "model.loss.real_target=0.9"),
+        ("-m", MAIN, "model.embedding_dim=5,20", "seed=range(0,3)"),
+        ("-m", "experiment=glob(*)"),
+        ("-m", "experiment=cgan_embed65,gan", "callbacks.judge.cas=false", "model.embedding_dim=5,20"),
+        ("task=sample", f"ckpt={__file__}", "digit=3", "out=a.png"),
+        (MAIN, "hydra.run.dir=/x"),
+        (MAIN, "+trainer.gradient_clip_val=1.0"),
+        ("--cfg", "job"),
+        ("--help",),
+    ],
+)
+def test_right_arguments(words):
+    assert [word.lstrip("+") for word in check_arguments(CONF, words)] == [word.lstrip("+") for word in words]
+
+
+def test_only_a_sweep_over_experiments_forces_its_fixed_keys():
+    """Hydra composes what its jobs share without any of the experiments."""
+    fixed = ("data.labels_seed=0", "+trainer.gradient_clip_val=1.0", "pretrained=autoencoder", "hydra.sweep.dir=x")
+    assert check_arguments(CONF, ("-m", "experiment=transfer_linear_frozen", "data.labels=10,50", *fixed))[3:] == [
+        *fixed
+    ]
+    assert check_arguments(CONF, ("-m", "experiment=glob(transfer_*_*)", "data.labels=10,50", *fixed))[2:] == [
+        "data.labels=10,50", "++data.labels_seed=0", "++trainer.gradient_clip_val=1.0", *fixed[2:]
+    ]  # fmt: skip
+
+
+def test_what_swept_experiments_bring_can_be_chosen():
+    swept = ["-m", "experiment=translate_l1_paired,translate_cgan_paired", "seed=0,1"]
+    words = [*swept, "data/rendering=slant", "trainer=gpu", "model/strategy=l1,gan"]
+    assert check_arguments(CONF, words) == [*swept, "data/rendering=choice(slant)", *words[4:]]
+    assert check_arguments(CONF, [*words[:1], "experiment=translate_l1_paired", *words[2:]])[3] == words[3]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "choose an experiment, `python train.py experiment=<name>`: autoencoder, "),
+        (("seed=3",), "choose an experiment"),
+        (("experiment=cgan",), "experiment=cgan: choose one of autoencoder, "),
+        ((MAIN, "model/loss=wgan"), "model/loss=wgan: choose one of bce, hinge, non_saturating, relativistic"),
+        (
+            (MAIN, "data=cifar"),
+            "data=cifar: choose one of corrupted, fashion_mnist, fashion_pairs, few_labels, kmnist, mnist",
+        ),
+        ((MAIN, "data/rendering=slant"), "data/rendering=slant: what else is chosen takes no data/rendering; leave it"),
+        ((MAIN, "model.embeding_dim=3"), "model.embeding_dim: no such key; did you mean model.embedding_dim"),
+        ((MAIN, "lr=3"), "lr: no such key; did you mean"),
+        ((MAIN, "digit=3"), "digit: no such key"),
+        ((MAIN, "model.embedding_dim=abc"), "model.embedding_dim=abc: must be a whole number, like 20"),
+        ((MAIN, "model.embedding_dim=2.5"), "model.embedding_dim=2.5: must be a whole number"),
+        (("-m", MAIN, "model.embedding_dim=5,abc"), "model.embedding_dim=abc: must be a whole number"),
+        ((MAIN, "model.r1=big"), "model.r1=big: must be a finite number"),
+        ((MAIN, "model.r1=nan"), "model.r1=nan: must be a finite number"),
+        ((MAIN, "seed=abc"), "seed=abc: must be a whole number"),
+        ((MAIN, "callbacks.judge.cas=7"), "callbacks.judge.cas=7: must be true or false"),
+        ((MAIN, "callbacks.progress.shown=loss_d"), "callbacks.progress.shown=loss_d: must be a list"),
+        (("task=sample", "digit=3"), "task=sample needs ckpt="),
+        (("task=claims",), "task=claims needs sweep="),
+        (("task=sample", "ckpt=nowhere.ckpt"), "ckpt=nowhere.ckpt: no such file"),
+        (("ckpt=nowhere.ckpt",), "ckpt=nowhere.ckpt: no such file"),
+        ((f"ckpt={__file__}",), "a run goes on from a file in its own checkpoints folder"),
+        (("task=study",), "choose an experiment"),
+        (("task=study", f"ckpt={__file__}"), "ckpt: a study takes its models part by part, such as gan.ckpt=<path>"),
+        (("task=train",), "task=train: choose one of claims, fit, sample, study, test"),
+        ((MAIN, f"seed={'9' * 5000}"), "cannot be read, it is too long"),
+        ((MAIN, f"seed={'[' * 2000}{']' * 2000}"), "cannot be read, it is too long"),
+        (("-m", MAIN, "seed=range(0,1000000000000)"), "a sweep takes at most 10000 values"),
+    ],
+)
+def test_wrong_arguments(words, message):
+    with pytest.raises(UserError) as error:
+        check_arguments(CONF, words)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_run_that_goes_on_keeps_its_configuration(tmp_path):
+    path = tmp_path / "checkpoints/last.ckpt"
+    path.parent.mkdir()
+    path.touch()
+    check_arguments(CONF, [f"ckpt={path}", "trainer.max_epochs=3"])
+    for word in ("model.embedding_dim=3", "seed=1", MAIN):
+        for task in ("fit", "test", "sample"):
+            if (task, word) != ("sample", "seed=1"):
+                with pytest.raises(UserError, match=f"{word.partition('=')[0]} cannot be changed"):
+                    check_arguments(CONF, [f"task={task}", f"ckpt={path}", word])
+    with pytest.raises(UserError, match="a sweep cannot go on from one checkpoint"):
+        check_arguments(CONF, ["-m", f"ckpt={path}", "trainer.max_epochs=2,4"])
+
+
+def test_checking_imports_no_torch():
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r})\n"
+        f"from mnist_gen.runs import config, folders, layout, naming, sweeps\n"
+        f"config.check_arguments({CONF!r}, [{MAIN!r}, 'seed=3'])\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path("/")).returncode == 0
+
+
+def test_help_and_config_answer_without_torch():
+    for words, answer in ((["--help"], "experiment"), (["--cfg", "job", MAIN], "embedding_dim: 20")):
+        command = [sys.executable, "-X", "importtime", str(ROOT / "train.py"), *words]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert answer in done.stdout
+        assert not any(line.split("|")[-1].strip() in ("torch", "lightning") for line in done.stderr.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("words", "folder"),
+    [([MAIN], "/outputs/cgan_embed20/"), (["task=test"], "/outputs/test/"), (["task=sample"], None)],
+)
+def test_each_task_has_its_folder(words, folder):
+    with initialize_config_dir(CONF, version_base="1.3"):
+        cfg = compose("train", overrides=words, return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    assert folder in cfg.hydra.run.dir if folder else cfg.hydra.run.dir == "."
+    assert cfg.hydra.output_subdir == (".hydra" if folder else None)
+
+
+def test_plain_command_is_one_line_that_names_the_experiments(tmp_path):
+    line = error_line(train_py(cwd=tmp_path))
+    assert all(name in line for name in EXPERIMENTS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_flat_and_differing():
+    one = {"a": {"b": 1, "c": [1, 2]}, "d": None}
+    assert dict(flat(one)) == {"a.b": 1, "a.c": [1, 2], "d": None}
+    assert differing(one, {"a": {"b": 2, "c": [1, 2]}}) == ["a.b", "d"]
+    assert differing(one, one) == []
+    assert differing({"root": "/a", "data": {"root": "/a"}}, {"root": "/b", "data": {"root": "/b"}}) == []

@@ -1,0 +1,65 @@
+"""What numbers of a configuration may be."""
+
+import math
+
+import pytest
+
+from mnist_gen.errors import UserError
+from mnist_gen.runs import limits
+
+
+@pytest.mark.parametrize(
+    ("key", "good", "bad"),
+    [
+        ("model.ema_decay", (0, 0.998), (1, 1.5, -0.1, "high", None, True, math.nan)),
+        ("model.r1", (0, 2.5), (-5, math.inf, [1])),
+        ("model.patience", (1, 20), (0, 2.5, 10**30, 20.0)),
+        ("data.labels_seed", (0, None), (1.0, -1, 2**32, "abc")),
+        ("data.train_images", (1, None), ("abc", 0, 55_001)),
+        ("trainer.limit_test_batches", (1, 0.5, 1.0, None), (0, 0.0, 1.5, -1, True)),
+        ("trainer.devices", (2, "auto"), (0, "two", 1.0)),
+        ("model.generator_optimizer.lr", (1e-9, 10), (0, -1.0, 11)),
+        ("model.generator_optimizer.betas", ([0, 0.99],), ([0.5], [0, 1], 0.5, [0.1, "a"], [0, 0.5, 0.9])),
+        ("model.alpha", (0.5,), (0, 1)),
+        ("callbacks.curves.together", (["loss"],), ([], "loss", [1])),
+        ("callbacks.best.monitor", ("val/fid",), ("val/nothing", 5, None)),
+        ("callbacks.judge.scorer", (None, "a.safetensors"), ({"a": 1}, 1, "")),
+        ("pretrained.ckpt", (None, "a.ckpt"), (1, [])),
+        ("model.clusters", (None, {"count": 10}), (5, "codes")),
+        ("model.label", (None, "onehot"), ("", 1, "one")),
+        ("out", ("a.png",), (None, 5)),
+        ("sweep", ("a", ["a", "b"], None), (5, [], [5])),
+        ("added.by.a.user", (1, "a", None, True), (math.nan, math.inf)),
+    ],
+)
+def test_values(key, good, bad):
+    for value in good:
+        limits.check_value(key, value)
+    for value in bad:
+        with pytest.raises(UserError, match=f"{key}="):
+            limits.check_value(key, value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("model.r1", -5, "model.r1=-5: must be a number from 0 to 1000000."),
+        ("model.ema_decay", 1.5, "model.ema_decay=1.5: must be a number from 0 below 1."),
+        ("model.optimizer.lr", 0, "model.optimizer.lr=0: must be a number above 0 and up to 10."),
+        ("data.labels_seed", -1, "data.labels_seed=-1: must be a whole number from 0 to 4294967295, or null."),
+        ("model.label", "one", "model.label=one: must be one of null, onehot, embedding."),
+        ("count", 10**100, f"count=1{'0' * 56}...: must be a whole number from 1 to 100000."),
+    ],
+)
+def test_what_is_said(key, value, says):
+    with pytest.raises(UserError) as error:
+        limits.check_value(key, value)
+    assert str(error.value) == says
+
+
+def test_nested_values_and_groups_are_reached():
+    with pytest.raises(UserError, match=r"model\.generator_optimizer\.lr=-1"):
+        limits.check({"model": {"generator_optimizer": {"lr": -1, "betas": [0.0, 0.9]}}})
+    with pytest.raises(UserError, match=r"model\.clusters=5: must be a group of keys, or null"):
+        limits.check({"model": {"clusters": 5}})
+    limits.check({"model": {"r1": "${model.r2}"}})

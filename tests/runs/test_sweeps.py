@@ -1,0 +1,169 @@
+import csv
+import json
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+
+from mnist_gen.errors import Refused
+from mnist_gen.runs import folders
+from mnist_gen.runs.naming import Folders
+from mnist_gen.runs.sweeps import summarise
+from tests.conftest import CONF, ROOT
+
+
+def job(folder, overrides, metrics):
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra/overrides.yaml").write_text("\n".join(f"- {word}" for word in overrides))
+    if metrics is not None:
+        record = {"config": {"seed": 0}, "metrics": metrics, "seconds": {"fit": 50.0, "test": 10.0}}
+        (folder / "metrics.json").write_text(json.dumps(record))
+
+
+def test_summary_orders_by_number_and_marks_failures(tmp_path):
+    for dim, fid in ((20, 0.5), (5, 0.75), (100, None)):
+        metrics = None if fid is None else {"test/fid": fid, "test/class_accuracy_3": 1.0}
+        job(tmp_path / f"dim-{dim}", ["experiment=x", f"model.embedding_dim={dim}"], metrics)
+    job(tmp_path / "seed-1", ["experiment=x", "seed=1"], {"test/fid": 9.0})  # another sweep's
+    summarise(tmp_path, ["model.embedding_dim"], ["experiment"])
+    with (tmp_path / "summary.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["model.embedding_dim"] for row in rows] == ["5", "20", "100"]
+    assert [row["status"] for row in rows] == ["complete", "complete", "failed"]
+    assert [row["test/fid"] for row in rows] == ["0.75", "0.5", ""]
+    assert [row["seconds"] for row in rows] == ["60.0", "60.0", ""]
+    assert (tmp_path / "summary.md").read_text().splitlines()[2] == "| 5 | complete | 0.7500 |"
+    assert (tmp_path / "summary.png").stat().st_size > 1000
+
+
+def test_summary_over_two_keys_marks_an_unfinished_job(tmp_path):
+    job(tmp_path / "a", ["experiment=x", "model/loss=bce", "model.r1=1"], {"test/fid": 1.0})
+    job(tmp_path / "b", ["experiment=x", "model/loss=bce", "model.r1=0"], None)
+    (tmp_path / "b/checkpoints").mkdir()
+    (tmp_path / "b/checkpoints/last.ckpt").touch()
+    summarise(tmp_path, ["model/loss", "model.r1"], ["experiment"])
+    lines = (tmp_path / "summary.md").read_text().splitlines()
+    assert lines[2:] == ["| bce | 0 | unfinished |  |", "| bce | 1 | complete | 1.0000 |", "", "Minutes in all: 1."]
+
+
+def test_summary_takes_seeds_together(tmp_path):
+    fids = {("bce", 0): 1.0, ("bce", 1): 2.0, ("hinge", 0): 4.0, ("hinge", 1): None}
+    for (loss, seed), fid in fids.items():
+        metrics = None if fid is None else {"test/fid": fid, "test/class_accuracy_3": fid / 4}
+        job(tmp_path / f"{loss}-{seed}", ["experiment=x", f"seed={seed}", f"model/loss={loss}"], metrics)
+    summarise(tmp_path, ["seed", "model/loss"], ["experiment"])
+    with (tmp_path / "summary.csv").open() as file:
+        assert [(row["model/loss"], row["seed"]) for row in csv.DictReader(file)] == [
+            ("bce", "0"), ("bce", "1"), ("hinge", "0"), ("hinge", "1")
+        ]  # fmt: skip
+    lines = (tmp_path / "summary.md").read_text().splitlines()
+    assert lines[2:4] == ["| bce | 2 of 2 seeds | 1.5000 ± 0.7071 |", "| hinge | 1 of 2 seeds | 4.0000 |"]
+    assert lines[5] == "Class accuracy of each digit:"
+    assert lines[7:-2] == ["| model/loss | 3 |", "| --- | --- |", "| bce | 0.3750 ± 0.1768 |", "| hinge | 1.0000 |"]
+
+
+def test_summary_over_seeds_alone_has_their_mean_and_each(tmp_path):
+    for seed, accuracy in ((0, 0.5), (1, 0.75)):
+        job(tmp_path / str(seed), ["experiment=x", f"data.labels_seed={seed}"], {"test/accuracy": accuracy})
+    summarise(tmp_path, ["data.labels_seed"], ["experiment"])
+    lines = (tmp_path / "summary.md").read_text().splitlines()
+    assert lines[2] == "| 2 of 2 seeds | 0.6250 ± 0.1768 |"
+    assert lines[6:-2] == ["| 0 | complete | 0.5000 |", "| 1 | complete | 0.7500 |"]
+
+
+def test_summary_of_a_single_job_has_nothing_to_draw(tmp_path):
+    job(tmp_path, ["experiment=x"], {"test/fid": 1.0})
+    summarise(tmp_path, [], ["experiment"])
+    assert (tmp_path / "summary.md").read_text().splitlines()[2:-2] == ["| complete | 1.0000 |"]
+    assert not (tmp_path / "summary.png").exists()
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory, command):
+    """A real sweep in which one of three jobs fails, and the same command again after one job lost its end."""
+    root = tmp_path_factory.mktemp("root")
+    (root / "conf").symlink_to(CONF)
+    words = ["experiment=transfer_linear_scratch", "data.labels=10,25,20", "data.labels_seed=0", "data.watched=30"]
+    words += ["trainer.max_epochs=1", "trainer.limit_test_batches=1", "data.folds=0", "model.views=1"]
+    words += [f"root={root}", "data.root=data"]
+    first = command("-m", *words)
+    (folder,) = (root / "outputs/sweeps").iterdir()
+    complete = {path.parent.name for path in folder.rglob("metrics.json")}
+    (folder / "data.labels-20/metrics.json").rename(folder / "kept.json")
+    return folder, first, complete, command("-m", *words)
+
+
+def test_sweep_reports_a_failing_job_and_goes_on(sweep):
+    folder, first, complete, _ = sweep
+    assert first.returncode == 1
+    errors = [line for line in first.stderr.splitlines() if line.startswith("error")]
+    assert errors == ["error: data.labels=25: balanced digits need a multiple of 10, or data.balanced=false."]
+    assert complete == {"data.labels-10", "data.labels-20"}
+    assert folder.name.startswith("transfer_linear_scratch")
+    with (folder / "summary.csv").open() as file:
+        rows = [(row["data.labels"], row["status"]) for row in csv.DictReader(file)]
+    assert rows == [("10", "complete"), ("20", "complete"), ("25", "failed")]
+    assert (folder / "summary.png").exists()
+    message = "data.labels=25: balanced digits need a multiple of 10, or data.balanced=false."
+    assert f"| 25 | {message} |" in (folder / "summary.md").read_text()
+    assert f"error: {message}" in (folder / "data.labels-25/train.log").read_text()
+
+
+def test_sweep_started_again_skips_complete_jobs_and_completes_the_others(sweep):
+    folder, once, _, again = sweep
+    assert again.returncode == 1
+    assert again.stdout.count("is complete: nothing to do") == 1
+    first, second = (
+        json.loads(path.read_text()) for path in (folder / "kept.json", folder / "data.labels-20/metrics.json")
+    )
+    assert second["metrics"] == first["metrics"]
+    assert "training: " in once.stderr
+    assert "training: " not in again.stderr  # nothing was left to do but to measure
+
+
+def test_experiments_are_swept_too_and_take_keys_that_only_they_have(tmp_path, command):
+    words = ["experiment=glob(transfer_*_frozen)", "data.labels=25", "data.labels_seed=0", "pretrained.folder=x"]
+    (tmp_path / "conf").symlink_to(CONF)
+    done = command("-m", *words, f"root={tmp_path}", f"data.root={ROOT / 'data'}")
+    message = "data.labels=25: balanced digits need a multiple of 10, or data.balanced=false."
+    assert done.stderr.splitlines() == [f"error: {message}"] * 2
+    (folder,) = (tmp_path / "outputs/sweeps").iterdir()
+    assert folder.name.startswith("glob-transfer_-_frozen-_data.labels-25_data.labels_seed-0_pretrained.folder-x")
+    assert (folder / "summary.md").read_text().splitlines()[2:-2] == [
+        "| transfer_linear_frozen | failed |",
+        "| transfer_mlp_frozen | failed |",
+        "",
+        "What failed:",
+        "",
+        "| experiment | error |",
+        "| --- | --- |",
+        f"| transfer_linear_frozen | {message} |",
+        f"| transfer_mlp_frozen | {message} |",
+    ]
+
+
+def run_folder(folder, *words) -> str:
+    """Where a run goes whose configuration says `folder`, as the first in its process."""
+    HydraConfig.instance().cfg = None
+    with initialize_config_dir(CONF, version_base="1.3"):
+        cfg = compose("train", overrides=["experiment=gan", *words], return_hydra_config=True)
+    if words == ():
+        cfg.hydra.run.dir = f"{folder}/${{hydra:runtime.choices.experiment}}"
+    try:
+        Folders().on_run_start(cfg)
+        folders.keep_folder()
+    finally:
+        folders.close_folder()
+    return cfg.hydra.run.dir
+
+
+def test_two_runs_of_the_same_second_have_a_folder_each(tmp_path):
+    now = tmp_path / "gan"
+    assert [run_folder(tmp_path) for _ in range(3)] == [str(now), f"{now}-2", f"{now}-3"]
+    for sign in ("", "++"):
+        assert run_folder(tmp_path, f"{sign}hydra.run.dir={now}") == str(now)  # named: the same run goes on there
+    assert run_folder(tmp_path, "task=sample") == "."  # it has no folder of its own
+    assert run_folder(tmp_path, f"ckpt={now}/checkpoints/last.ckpt") == str(now)
+    (tmp_path / "file").touch()
+    with pytest.raises(Refused, match=f"{tmp_path}/file/gan: .*hydra.run.dir=<folder>"):
+        run_folder(tmp_path / "file")

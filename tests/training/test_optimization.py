@@ -1,0 +1,60 @@
+"""Averages, schedules and refusals."""
+
+from types import SimpleNamespace
+
+import lightning as L
+import pytest
+import torch
+from torch import nn
+
+from mnist_gen.errors import UserError
+from mnist_gen.training.optimization import descend, move_average, refuse_unless_finite, warm_up_and_decay
+
+
+@pytest.mark.parametrize(("batches", "share"), [(0, 1 - 1 / 10), (10_000, 0.1)])
+def test_average_ramps_up_to_its_decay(batches, share):
+    averaged, network = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
+    for value in (*averaged.parameters(), *averaged.buffers()):
+        value.data.zero_()
+    for value in (*network.parameters(), *network.buffers()):
+        value.data.fill_(1)
+    move_average(averaged, network, decay=0.9, batches=batches)
+    for value in (averaged.weight, averaged.running_mean):
+        assert value.unique().item() == pytest.approx(share)
+    assert averaged.num_batches_tracked == 1  # a count is taken over
+
+
+def test_rates_rise_stay_and_fall():
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = warm_up_and_decay(optimizer, batches=100, warmup=9, decay_from=0.5)
+    rates = []
+    for _ in range(100):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert rates[:10] == pytest.approx([0.1 * (batch + 1) for batch in range(10)])
+    assert set(rates[9:51]) == {1.0}
+    assert rates[75] == pytest.approx(0.5)
+    assert rates[99] == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_spoilt_losses_are_refused(value):
+    module = SimpleNamespace(current_epoch=2)
+    refuse_unless_finite(torch.tensor(1.0), module, 7)
+    with pytest.raises(UserError, match=f"The loss became {value} at epoch 3, step 7: training stopped"):
+        refuse_unless_finite(torch.tensor(value), module, 7)
+
+
+def test_a_step_of_the_optimizers_own_weights_alone():
+    class Module(L.LightningModule):
+        def manual_backward(self, loss, **options):
+            loss.backward(**options)
+
+    own, other = nn.Linear(2, 1), nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(own.parameters(), lr=0.1)
+    before = own.weight.clone()
+    loss = (own.weight * other.weight).sum()
+    descend(Module(), optimizer, loss, 7, "discriminator's loss")
+    assert torch.allclose(own.weight, before - 0.1 * other.weight)
+    assert other.weight.grad is None

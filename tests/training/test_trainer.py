@@ -1,0 +1,138 @@
+"""Options of Lightning's Trainer: each works, or is refused in one line before anything starts."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from mnist_gen.errors import UserError
+from tests.autoencoder.conftest import TINY_RUN as FEW
+from tests.conftest import same_run, train_py
+
+GAN = ("experiment=cgan_embed20",)
+AUTOENCODER = ("experiment=autoencoder", *FEW, "trainer.max_epochs=2")
+
+
+def record(folder: Path) -> dict:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def steps(folder: Path) -> int:
+    return torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["global_step"]
+
+
+@pytest.fixture
+def autoencoder(fit, tmp_path):
+    """`autoencoder(*words)` trains a tiny one, of a few batches in each of two epochs; returns its folder."""
+
+    def train(*words: str, name: str = "run") -> Path:
+        fit(tmp_path / name, *AUTOENCODER, "trainer.limit_train_batches=4", *words, tiny=False)
+        return tmp_path / name
+
+    return train
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("+trainer.accumulate_grad_batches=2", 4),
+        ("+trainer.gradient_clip_val=0.5", 8),
+        ("+trainer.max_steps=3", 3),
+        ("trainer.limit_train_batches=0.1", 6),
+        ("trainer.limit_val_batches=1", 8),
+        ("trainer.limit_test_batches=1", 8),
+        ("trainer.check_val_every_n_epoch=2", 8),
+        ("trainer.check_val_every_n_epoch=3", 8),  # never: the last checkpoint is tested
+        ("+trainer.deterministic=true", 8),
+        ("+trainer.detect_anomaly=true", 8),
+        ("trainer.devices=1", 8),
+    ],
+)
+def test_options_that_work(autoencoder, option, expected):
+    folder = autoencoder(option)
+    torch.use_deterministic_algorithms(False)
+    assert steps(folder) == expected
+    assert "test/loss" in record(folder)["metrics"]
+    assert record(folder)["precision"] == "32-true"
+
+
+def test_half_precision_is_recorded(autoencoder, fit, tmp_path):
+    folder = autoencoder("trainer.precision=bf16-mixed")
+    assert record(folder)["precision"] == "bf16-mixed"
+    assert record(folder)["metrics"]["test/loss"] != record(autoencoder(name="full"))["metrics"]["test/loss"]
+    fit(tmp_path / "gan", *GAN, "trainer.precision=bf16-mixed", "trainer.max_epochs=1")
+    assert record(tmp_path / "gan")["precision"] == "bf16-mixed"
+
+
+@pytest.mark.parametrize("profiler", ["simple", "advanced", "pytorch"])
+def test_a_profile_is_a_file(autoencoder, profiler):
+    assert "FIT Profiler Report" in (autoencoder(f"+trainer.profiler={profiler}") / "fit-profile.txt").read_text()
+
+
+@pytest.mark.slow
+def test_two_processes_make_one_run(tmp_path):
+    words = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.limit_train_batches=4", "trainer.max_epochs=1"]
+    done = train_py(*AUTOENCODER[:1], *words, "data.batch_size=8", f"hydra.run.dir={tmp_path}/run")
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert steps(tmp_path / "run") == 4
+    assert "test/loss" in record(tmp_path / "run")["metrics"]
+    assert done.stdout.count("tensorboard --logdir") == 1
+
+
+def test_time_runs_out(fit, tmp_path):
+    fit(tmp_path, *GAN, "trainer.max_epochs=1000", "+trainer.max_time={seconds:2}", "callbacks.draw.at_epochs=[1]")
+    assert 0 < steps(tmp_path) < 2 * 3 * 1000
+    assert "test/fid" in record(tmp_path)["metrics"]
+
+
+def test_accumulated_gradients_are_never_half_saved(autoencoder):
+    """A checkpoint holds no gradients: it comes after a step."""
+    words = ("+trainer.accumulate_grad_batches=3", "callbacks.last.every_seconds=1e-9")
+    folder = autoencoder(*words)
+    same_run(folder, autoencoder(*words, name="other"))
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("+trainer.fast_dev_run=true", "trainer.fast_dev_run=True: does not work with Autoencoder; it keeps no"),
+        ("+trainer.overfit_batches=2", "trainer.overfit_batches=2: does not work .*; it changes the order"),
+        ("+trainer.num_nodes=2", "trainer.num_nodes=2: does not work .*; a run has one machine"),
+        ("+trainer.min_epochs=-1", "trainer.min_epochs=-1: must be"),
+        ("trainer.devices=1024", "trainer.devices=1024: there are .* processor cores; set fewer"),
+        ("+trainer.val_check_interval=0.5", "use trainer.check_val_every_n_epoch"),
+        ("trainer.precision=16-mixed", "trainer.precision=16-mixed: choose one of 32-true, bf16-mixed"),
+        ("trainer.precision=64-true", "trainer.precision=64-true: choose one of"),
+        ("trainer.precision=transformer-engine", "trainer.precision=transformer-engine: choose one of"),
+        ("trainer.strategy=fsdp", "trainer.strategy=fsdp: must be one of auto, ddp"),
+        ("+trainer.profiler=slow", "trainer.profiler=slow: must be one of null, simple"),
+        ("+trainer.logger=false", "trainer.logger=False: does not work .*; a run sets it itself"),
+        ("+trainer.max_time=soon", "trainer: "),
+        ("+trainer.nothing=1", "trainer: .*nothing"),
+        ("trainer.accelerator=quantum", "trainer: "),
+        ("trainer.limit_train_batches=0", "trainer.limit_train_batches=0: must be"),
+    ],
+)
+def test_options_that_are_refused(autoencoder, tmp_path, option, message):
+    with pytest.raises(UserError, match=message) as error:
+        autoencoder(option)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run/checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["+trainer.accumulate_grad_batches=2", "+trainer.gradient_clip_val=1", "+trainer.max_steps=5", "trainer.devices=2"],
+)
+def test_options_that_take_one_network(fit, tmp_path, option):
+    with pytest.raises(UserError, match="GAN"):
+        fit(tmp_path / "run", *GAN, option)
+    assert not (tmp_path / "run/checkpoints").exists()
+
+
+def test_a_model_that_validates_each_epoch(fit, tmp_path):
+    words = ["experiment=transfer_linear_scratch", "data.watched=30", "trainer.check_val_every_n_epoch=2"]
+    with pytest.raises(UserError, match="trainer.check_val_every_n_epoch: this model is looked at after each epoch"):
+        fit(tmp_path / "run", *words, tiny=False)

@@ -1,0 +1,157 @@
+"""Labels that spread: along codes, and over the epochs of a run."""
+
+import json
+import logging
+from functools import partial
+
+import pytest
+import torch
+
+from mnist_gen.autoencoder import Autoencoder
+from mnist_gen.errors import UserError
+from mnist_gen.networks.decoders import Decoder
+from mnist_gen.networks.encoders import Encoder
+from mnist_gen.networks.heads import LinearHead
+from mnist_gen.runs import checkpoint
+from mnist_gen.transfer.semi import SemiSupervised, spread
+from tests.conftest import events, same_weights
+
+FEW = (
+    "data.labels=20", "data.labels_seed=0", "data.batch_size=60", "data.watched=30", "data.eval_batch_size=50",
+    "trainer.max_epochs=3", "model.every=2", "model.neighbours=3", "pretrained=autoencoder",
+    "pretrained.overrides=['trainer.max_epochs=1','trainer.limit_train_batches=2','data.batch_size=8']",
+)  # fmt: skip
+
+
+def semi(**options) -> SemiSupervised:
+    settings = {"latent_dim": 64, "encoder": Encoder, "head": LinearHead, "neighbours": 3, "alpha": 0.99, "every": 1}
+    settings |= {"augment": 0.0, "noise": 0.0, "optimizer": partial(torch.optim.SGD, lr=0.1), "warmup": 0}
+    return SemiSupervised(**{**settings, "ema_decay": 0.9, **options})
+
+
+def test_labels_spread_within_clusters_and_not_by_distance_alone():
+    torch.manual_seed(0)
+    # two long strips of codes side by side: an end of one is nearer to the other's label than to its own
+    along = torch.linspace(0, 1, 200)
+    strips = [torch.stack([along.mul(3).cos(), along.mul(3).sin(), torch.full((200,), x)], dim=1) for x in (-0.3, 0.3)]
+    codes = torch.cat(strips)
+    known = torch.tensor([0, 399])
+    digits, certainty = spread(codes, known, torch.tensor([4, 7]), neighbours=5, alpha=0.99)
+    assert certainty == pytest.approx(1.0)  # each strip has one label
+    assert digits[:200].eq(4).all()
+    assert digits[200:].eq(7).all()
+    nearest = torch.cdist(codes, codes[known]).argmin(dim=1)
+    assert nearest[:200].ne(0).any()
+
+
+def test_a_given_label_is_kept():
+    torch.manual_seed(0)
+    codes, known = torch.randn(50, 8), torch.tensor([3, 30, 44])
+    digits, certainty = spread(codes, known, torch.tensor([9, 0, 5]), neighbours=4, alpha=0.5)
+    assert digits[known].tolist() == [9, 0, 5]
+    others = torch.ones(50, dtype=torch.bool)
+    others[known] = False
+    assert certainty[known].min() > certainty[others].median()
+
+
+def test_codes_that_no_label_reaches_do_not_count():
+    torch.manual_seed(0)
+    away = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    codes = torch.cat([away[0] + 0.1 * torch.randn(30, 2), away[1] + 0.1 * torch.randn(30, 2)])
+    _, certainty = spread(codes, torch.tensor([0, 1]), torch.tensor([2, 3]), neighbours=3, alpha=0.9)
+    assert certainty[30:].max() == 0
+    assert certainty[:30].min() > 0
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"neighbours": 0}, "model.neighbours=0: must be at least 1"),
+        ({"every": 0}, "model.every=0: must be at least 1"),
+        ({"alpha": 1.0}, "model.alpha=1.0: must be between 0 and 1"),
+    ],
+)
+def test_impossible_settings_are_refused(option, message):
+    with pytest.raises(UserError, match=message):
+        semi(**option)
+
+
+def test_a_step_learns_the_label_an_image_got():
+    model = semi()
+    model.targets, model.weights = torch.tensor([3, 8, 3, 8]), torch.ones(4)
+    optimizer = torch.optim.Adam(model.network.parameters(), lr=1e-3)
+    images = torch.rand(4, 1, 32, 32)
+    for _ in range(60):
+        loss = model.training_step((images, torch.arange(4)), 0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert model.network.eval()(images).argmax(dim=1).tolist() == [3, 8, 3, 8]
+
+
+def test_an_uncertain_label_counts_less():
+    model = semi().eval()
+    model.targets, images = torch.tensor([3, 8]), torch.rand(2, 1, 32, 32)
+    losses = []
+    for weights in ([2.0, 0.0], [0.0, 2.0], [0.5, 1.5]):
+        model.weights = torch.tensor(weights)
+        losses.append(model.training_step((images, torch.arange(2)), 0).item())
+    assert losses[2] == pytest.approx(0.25 * losses[0] + 0.75 * losses[1])
+
+
+def test_only_the_network_learns_and_it_starts_from_the_autoencoder():
+    model = semi()
+    autoencoder = Autoencoder(64, Encoder, Decoder, torch.optim.Adam, 0, 1.0)
+    model.start_from(autoencoder)
+    images = torch.rand(2, 1, 32, 32)
+    for network in (model.network, model.averaged):
+        assert torch.equal(network[0](images), autoencoder.encode(images))
+    assert all(weight.requires_grad for weight in model.network.parameters())
+    assert not any(weight.requires_grad for weight in model.averaged.parameters())
+    model.train()
+    assert not model.averaged.training
+
+
+def test_what_a_run_leaves(fit, tmp_path, caplog):
+    folder = tmp_path / "run"
+    caplog.set_level(logging.INFO)
+    fit(folder, "experiment=transfer_semi", *FEW, f"pretrained.folder={tmp_path / 'pretrained'}", tiny=False)
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"last.ckpt", "previous.ckpt"}
+    assert sum("training autoencoder first, once" in record.message for record in caplog.records) == 1
+    metrics = json.loads((folder / "metrics.json").read_text())["metrics"]
+    assert {"test/accuracy", "test/f1_macro", "train/accuracy"} <= metrics.keys()
+    assert metrics["test/kept_epoch"] == 3
+    log = events(folder)
+    assert all([event.step for event in log.Scalars(f"{group}/accuracy")] == [1, 2, 3] for group in ("val", "learnt"))
+    model = checkpoint.load(folder / "checkpoints/last.ckpt")
+    assert model(torch.rand(5, 1, 32, 32)).shape == (1, 5, 10)
+
+
+@pytest.mark.parametrize("stop", [3, 6])  # four batches an epoch; labels spread before the first and the third
+def test_an_interrupted_run_goes_on_to_the_same_end(fit, made, tmp_path, pretrained, interrupted, stop):
+    words = ["experiment=transfer_semi", *FEW, f"pretrained.folder={pretrained}"]
+    whole, stopped = made(tmp_path / "whole", *words, tiny=False), tmp_path / "stopped"
+    with interrupted(SemiSupervised, stop):
+        fit(stopped, *words, tiny=False)
+    fit(stopped, *words, tiny=False)
+    assert same_weights(whole, stopped)
+    assert json.loads((whole / "draws.json").read_text()) == json.loads((stopped / "draws.json").read_text())
+
+
+def test_labels_beyond_the_few_are_not_used(fit, tmp_path, pretrained, monkeypatch):
+    words = ["experiment=transfer_semi", *FEW, f"pretrained.folder={pretrained}", "trainer.max_epochs=1"]
+    fit(tmp_path / "run", *words, tiny=False)
+    from mnist_gen.data.few_labels import PartlyLabelled
+
+    setup = PartlyLabelled.setup
+
+    def blind(self, stage=None):
+        setup(self, stage)
+        hidden = torch.ones(len(self.train), dtype=torch.bool)
+        hidden[self.positions[0]] = False
+        self.train.labels[hidden] = 0
+        self.val.labels.zero_()
+
+    monkeypatch.setattr(PartlyLabelled, "setup", blind)
+    fit(tmp_path / "blind", *words, tiny=False)
+    assert same_weights(tmp_path / "run", tmp_path / "blind")
