@@ -96,13 +96,13 @@ def code() -> Iterator[Change]:
 def paths() -> Iterator[Change]:
     """Places that would be written, emptied or removed."""
     for place in PLACES:
-        for key in ("config.root", "config.data.root", "config.data.cache"):
+        for key in ("config.root", "config.data.root", "config.data.cache", "config.data.path"):
             yield put(key, place)
         yield put("callbacks.BestCheckpoint", {"score": 1e9, "best_k_models": {place: 1e9}, "best_model_path": place})
     for place in PLACES[:4]:
         yield put("config.hydra", {"run": {"dir": place}, "sweep": {"dir": place}})
         yield put("config.scorer", place)
-        yield put("config.callbacks.judge.scorer", place)
+        yield put("config.callbacks.metrics.scorer", place)
         yield put("config.pretrained", {"ckpt": place, "folder": place})
         yield put("config.data", {"_target_": "mnist_gen.data.mnist.ImageData", "_args_": ["MNIST", place, place, 8]})
 
@@ -114,7 +114,7 @@ def sizes() -> Iterator[Change]:
             yield put(f"config.{key}", size)
     yield first_weight(lambda weight: weight.flatten()[:1].expand(10**9))
     yield first_weight(lambda weight: torch.empty(0))
-    yield put("callbacks.Draw", {"grids": {1: torch.zeros(1, dtype=torch.uint8).expand(10**9)}, "digits": {}})
+    yield put("callbacks.DrawSamples", {"grids": {1: torch.zeros(1, dtype=torch.uint8).expand(10**9)}, "digits": {}})
     yield put("optimizer_states", [])
     yield put("config.trainer", {"max_epochs": 3, "accelerator": "cpu", "devices": 1024, "strategy": "ddp"})
     yield put("config.model", {"_target_": "mnist_gen.gan.GAN"} | doubled(40))

@@ -18,8 +18,8 @@ from mnist_gen.runs.config import check_arguments, flat
 EXPERIMENTS = {  # and what makes each small
     "cgan_embed20": (
         *("model.generator.decoder.channels=4", "model.discriminator.channels=2", "data.batch_size=8"),
-        *("callbacks.judge.val_samples=40", "callbacks.judge.test_samples=40", "callbacks.judge.cas=false"),
-        "callbacks.readings.samples=20",
+        *("callbacks.metrics.val_samples=40", "callbacks.metrics.test_samples=40", "callbacks.metrics.cas=false"),
+        "callbacks.confusion.samples=20",
     ),
     "autoencoder_wide": ("model.encoder.channels=4", "model.decoder.channels=4", "data.batch_size=8"),
     "transfer_mlp_scratch": ("data.labels=50", "data.watched=30", "data.labels_seed=0", "data.folds=0"),
@@ -27,7 +27,7 @@ EXPERIMENTS = {  # and what makes each small
     "mimic_learned": ("model.network.dim=8", "model.network.hidden=8", "data.batch_size=8"),
 }
 SMALL = ("trainer.max_epochs=1", "trainer.limit_train_batches=2", "data.eval_batch_size=50")
-PATHS = ("root", "data.root", "data.cache", "ckpt", "pretrained.folder")  # which would leave the small world
+PATHS = ("root", "data.root", "data.cache", "data.path", "ckpt", "pretrained.folder")  # these leave the small world
 TRIES = 300
 
 numbers = some.one_of(

@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SMALL = (  # a main job of seconds, with checkpoints several times in an epoch
     *("experiment=cgan_embed20", "model.generator.decoder.channels=8", "model.discriminator.channels=4"),
     *("data.batch_size=16", "trainer.max_epochs=3", "trainer.limit_train_batches=120"),
-    *("callbacks.judge.val_samples=200", "callbacks.judge.test_samples=200", "callbacks.judge.cas=false"),
-    *("callbacks.readings.samples=50", "callbacks.draw.at_epochs=[1,2,3]"),
+    *("callbacks.metrics.val_samples=200", "callbacks.metrics.test_samples=200", "callbacks.metrics.cas=false"),
+    *("callbacks.confusion.samples=50", "callbacks.draw.at_epochs=[1,2,3]"),
 )
 OFTEN = "callbacks.last.every_seconds=0.3"
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

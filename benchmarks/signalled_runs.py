@@ -48,9 +48,9 @@ def phases(place: Path, number: int) -> Iterator[Phase]:
 
     yield single("start", ".", 3.0, False)
     yield single("training", "checkpoints/last.ckpt", 1.0, True, OFTEN, "trainer.limit_train_batches=1000")
-    yield single("validation", "checkpoints/last.ckpt", 0.3, True, "callbacks.judge.val_samples=50000")
-    yield single("test", "history.json", 1.0, True, "callbacks.judge.test_samples=20000")
-    yield single("CAS", "history.json", 14.0, True, "callbacks.judge.cas=true")
+    yield single("validation", "checkpoints/last.ckpt", 0.3, True, "callbacks.metrics.val_samples=50000")
+    yield single("test", "history.json", 1.0, True, "callbacks.metrics.test_samples=20000")
+    yield single("CAS", "history.json", 14.0, True, "callbacks.metrics.cas=true")
     first = folder("pretraining")
     kept = ("pretrained=autoencoder", f"pretrained.folder={first}/kept", "experiment=transfer_linear_frozen")
 

@@ -50,11 +50,11 @@ TINY = (
     "data.eval_batch_size=50",
     "trainer.max_epochs=2",
     "trainer.limit_train_batches=3",
-    "callbacks.judge.val_samples=40",
-    "callbacks.judge.test_samples=40",
-    "callbacks.judge.cas=false",
+    "callbacks.metrics.val_samples=40",
+    "callbacks.metrics.test_samples=40",
+    "callbacks.metrics.cas=false",
     "callbacks.draw.at_epochs=[1]",
-    "callbacks.readings.samples=20",
+    "callbacks.confusion.samples=20",
 )
 
 

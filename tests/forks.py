@@ -11,10 +11,13 @@ import sys
 import traceback
 from pathlib import Path
 
-import mnist_gen.run  # noqa: F401
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "src"))  # as train.py does: another clone may be installed
+
+import mnist_gen.run  # noqa: E402, F401
 
 MOST_SECONDS = 600  # of a command, which is ended then
-TRAIN = Path(__file__).parents[1] / "train.py"
+TRAIN = ROOT / "train.py"
 
 
 def become(arguments: list[str], cwd: str, stdout: str, stderr: str) -> None:

@@ -9,7 +9,7 @@ def shown(figure):
     return [axes.images[0].get_array() for axes in figure.axes]
 
 
-def test_grid_puts_each_image_in_its_place(tmp_path):
+def test_grid_places_each_image(tmp_path):
     images = torch.zeros(20, 1, 32, 32)
     images[13] = 1  # row 1, column 3
     figure = plots.grid(images, 10, "title", ["a", "b"])
@@ -27,14 +27,14 @@ def test_grid_with_a_ragged_last_row():
     assert canvas.shape == (2 * 33 + 1, 5 * 33 + 1)
 
 
-def test_epochs_stand_side_by_side():
+def test_grids_side_by_side():
     figure = plots.side_by_side(
         {"epoch 1": torch.zeros(4, 1, 32, 32), "epoch 20": torch.ones(4, 1, 32, 32)}, 2, "title"
     )
     assert [axes.get_title() for axes in figure.axes] == ["epoch 1", "epoch 20"]
 
 
-def test_curves_name_their_axes():
+def test_curves_label_their_axes():
     figure = plots.curves([1, 2], {"loss_d": [1.0, 0.5], "loss_g": [0.2, 0.3]}, "title", "loss")
     (axes,) = figure.axes
     assert [line.get_label() for line in axes.lines] == ["loss_d", "loss_g"]
@@ -42,29 +42,31 @@ def test_curves_name_their_axes():
 
 
 def test_sweep_leaves_a_gap_for_a_failed_job():
-    figure = plots.sweep({"embedding_dim": ["5", "20", "65"]}, {"fid": [1.0, None, 0.5]}, "title")
+    figure = plots.sweep(
+        {"embedding_dim": ["5", "20", "65"]}, {"fid": plots.Series([1.0, None, 0.5], [None] * 3)}, "title"
+    )
     assert figure.axes[0].lines[0].get_xdata() == pytest.approx([0, 2])
     assert figure.axes[0].lines[0].get_linestyle() == "-"
 
 
 def test_sweep_draws_no_line_between_names():
-    figure = plots.sweep({"model/loss": ["bce", "hinge"]}, {"fid": [1.0, 0.5]}, "title")
+    figure = plots.sweep({"model/loss": ["bce", "hinge"]}, {"fid": plots.Series([1.0, 0.5], [None] * 2)}, "title")
     assert figure.axes[0].lines[0].get_linestyle() == "None"
 
 
 def test_sweep_over_two_keys_draws_a_line_for_each_name_over_the_numbers():
     settings = {"arm": ["frozen", "frozen", "scratch", "scratch"], "labels": ["10", "50", "10", "50"]}
-    metrics = {"accuracy": [0.7, 0.9, 0.4, 0.6], "accuracy_std": [0.1, 0.0, 0.2, 0.1]}
-    figure = plots.sweep(settings, metrics, "title")
+    series = plots.Series([0.7, 0.9, 0.4, 0.6], [0.1, 0.0, 0.2, 0.1], floor=0.95)
+    figure = plots.sweep(settings, {"accuracy": series}, "title")
     (axes,) = figure.axes  # deviations are bars, not a chart
     first, second = (container.lines[0] for container in axes.containers)
     assert first.get_ydata() == pytest.approx([0.7, 0.9])
     assert second.get_ydata() == pytest.approx([0.4, 0.6])
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["10", "50"]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["frozen", "scratch"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["frozen", "scratch", "real data"]
 
 
-def test_confusion_shows_shares_of_each_digit():
+def test_confusion_shows_percentages_of_each_row():
     figure = plots.confusion(np.array([[3, 1], [0, 0]]), "title")
     (axes,) = figure.axes
     assert [text.get_text() for text in axes.texts] == ["75.0", "25.0"]
@@ -78,7 +80,7 @@ def test_charts_share_a_legend():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a"]
 
 
-def test_points_of_each_kind_lie_where_they_belong():
+def test_scatter_draws_each_kind_of_points():
     charts = {"losses": {"an epoch": ([1.0, 2.0], [30.0, 4.0]), "the last": ([2.0], [4.0])}}
     figure = plots.scatter(charts, "title", "loss", "FID", logarithmic=True)
     (axes,) = figure.axes

@@ -10,15 +10,15 @@ import pytest
 import torch
 from hydra.errors import InstantiationException
 
-from mnist_gen import run
 from mnist_gen.data import mnist
+from mnist_gen.data.own_images import fingerprint
 from mnist_gen.errors import Interrupted, UserError
+from mnist_gen.evaluation import results
 from mnist_gen.evaluation.scorer import load_scorer
 from mnist_gen.gan import GAN
-from mnist_gen.gan.callbacks import Draw
-from mnist_gen.runs import records
+from mnist_gen.gan.callbacks import DrawSamples
 from mnist_gen.runs.config import one_line
-from mnist_gen.training import checkpoints
+from mnist_gen.training import checkpoints, trainer
 from tests.conftest import TINY, events, kept, listening, same_weights
 
 MAIN = "experiment=cgan_embed20"
@@ -38,7 +38,7 @@ def at_batch(monkeypatch):
                 if trainer.global_step == 2 * batch:
                     action()
 
-        monkeypatch.setattr(run, "EmbedConfig", WithAction)
+        monkeypatch.setattr(trainer, "EmbedConfig", WithAction)
 
     return arrange
 
@@ -165,10 +165,10 @@ def test_test_repeats_the_runs_figures(fit, made, tmp_path):
     again = ("task=test", f"ckpt={folder / 'checkpoints/best.ckpt'}")
     fit(tmp_path / "again", *again, task="test")
     assert metrics(tmp_path / "again")["metrics"] == metrics(folder)["metrics"]
-    fit(tmp_path / "otherwise", *again, "callbacks.judge.test_samples=30", task="test")
-    assert metrics(tmp_path / "otherwise")["config"]["callbacks"]["judge"]["test_samples"] == 30
-    with pytest.raises(UserError, match="callbacks.judge.extra: the run of ckpt=.* has no such option"):
-        fit(tmp_path / "none", *again, "++callbacks.judge.extra=1", task="test")
+    fit(tmp_path / "otherwise", *again, "callbacks.metrics.test_samples=30", task="test")
+    assert metrics(tmp_path / "otherwise")["config"]["callbacks"]["metrics"]["test_samples"] == 30
+    with pytest.raises(UserError, match="callbacks.metrics.extra: the run of ckpt=.* has no such option"):
+        fit(tmp_path / "none", *again, "++callbacks.metrics.extra=1", task="test")
 
 
 def test_a_gpus_checkpoint_is_tested_on_a_cpu(fit, made, tmp_path):
@@ -201,8 +201,8 @@ def test_a_set_without_a_scorer_is_trained_and_not_judged(fit, tmp_path, monkeyp
     monkeypatch.setitem(mnist.DATASETS, "KMNIST", tiny)
     (tmp_path / "data/MNIST").rename(tmp_path / "data/KMNIST")
     fit(tmp_path / "run", MAIN, "data=kmnist", f"data.root={tmp_path / 'data'}", f"data.cache={tmp_path / 'cache'}")
-    assert [record.message for record in caplog.records if "Fidelity is off" in record.message] == [
-        "Fidelity is off: no scorer for KMNIST (make one with experiment=scorer, name it)."
+    assert [record.message for record in caplog.records if "No metrics of samples" in record.message] == [
+        "No metrics of samples: there is no scorer for KMNIST (experiment=scorer trains one)."
     ]
     assert metrics(tmp_path / "run")["objective"] is None
     assert (tmp_path / "run/figures/grid.png").exists()
@@ -219,8 +219,11 @@ def test_a_set_without_a_scorer_is_trained_and_not_judged(fit, tmp_path, monkeyp
         ("callbacks.draw.at_epochs=[20%,101%]", "at_epochs=101%: must be an epoch, 20, or a share of the run, 20%"),
         ("callbacks.draw.at_epochs=[0]", "at_epochs=0: must be an epoch"),
         ("callbacks.draw.at_epochs=20", "at_epochs=20: must be a list or null"),
-        ("callbacks.readings.samples=0", "callbacks.readings.samples=0: must be a whole number from 1 to 1000000."),
-        ("callbacks.judge.val_samples=0", "callbacks.judge.val_samples=0: must be a whole number from 6 to 1000000."),
+        ("callbacks.confusion.samples=0", "callbacks.confusion.samples=0: must be a whole number from 1 to 1000000."),
+        (
+            "callbacks.metrics.val_samples=0",
+            "callbacks.metrics.val_samples=0: must be a whole number from 6 to 1000000.",
+        ),
         ("data.batch_size=241", "data.batch_size=241 is larger than the training set"),
     ],
 )
@@ -269,12 +272,12 @@ def test_scorer_is_trained_exported_and_used(fit, tmp_path):
 
 
 def test_grids_are_drawn_at_round_epochs_and_at_the_last():
-    draw = Draw(None, digit=3, seed=0)
+    draw = DrawSamples(None, digit=3, seed=0)
     assert [epoch for epoch in range(1, 131) if draw.is_chosen(epoch, 130)] == [1, 2, 5, 10, 20, 50, 100, 130]
 
 
 def test_grids_are_drawn_at_shares_of_a_run_of_any_length():
-    draw = Draw([3, "20%", "25%", "100%"], digit=3, seed=0)
+    draw = DrawSamples([3, "20%", "25%", "100%"], digit=3, seed=0)
     assert [epoch for epoch in range(1, 41) if draw.is_chosen(epoch, 40)] == [3, 8, 10, 40]
     assert [epoch for epoch in range(1, 4) if draw.is_chosen(epoch, 3)] == [1, 3]
 
@@ -303,5 +306,62 @@ def test_gpu_asked_for_where_none_is(fit, tmp_path):
     ],
 )
 def test_a_collapse_is_said_at_the_end(tmp_path, caplog, metrics, said):
-    records.show(tmp_path, metrics)
+    results.show(tmp_path, metrics)
     assert [line.message for line in caplog.records] == said
+
+
+@pytest.mark.parametrize("metric", ["ssim", "nothing"])
+def test_a_metric_that_no_validation_measures_is_refused_before_data_are_loaded(fit, tmp_path, metric):
+    with pytest.raises(UserError, match=f"callbacks.best.monitor=val/{metric}: choose one of val/fid, val/density"):
+        fit(tmp_path / "run", MAIN, f"callbacks.best.monitor=val/{metric}", "data.root=/nowhere")
+
+
+def test_own_images_are_trained_on_tested_and_named_again_to_continue(fit, tmp_path):
+    random = np.random.default_rng(0)
+    mine = tmp_path / "mine.npz"
+    np.savez(mine, images=random.integers(0, 256, (200, 20, 24), dtype=np.uint8), labels=np.arange(200) % 10)
+    folder = tmp_path / "run"
+    fit(folder, MAIN, "data=files", f"data.path={mine}")
+    config = metrics(folder)["config"]
+    assert config["data"]["path"] == str(mine)
+    assert config["data"]["dataset"] == fingerprint(mine)
+    assert (folder / "figures/grid.png").exists()
+    mine.rename(tmp_path / "moved.npz")
+    last = folder / "checkpoints/last.ckpt"
+    with pytest.raises(UserError, match="its run used images of your own; name the path again, data.path=<path>"):
+        fit(folder, f"ckpt={last}", "trainer.max_epochs=3")
+    with pytest.raises(UserError, match=f"data.path={mine}: no such folder or .npz file"):
+        fit(folder, f"ckpt={last}", "trainer.max_epochs=3", f"data.path={mine}")
+    np.savez(tmp_path / "others.npz", images=np.zeros((200, 20, 24), dtype=np.uint8), labels=np.arange(200) % 10)
+    with pytest.raises(UserError, match="data.path=.*others.npz: not the images of the run of ckpt="):
+        fit(folder, f"ckpt={last}", "trainer.max_epochs=3", f"data.path={tmp_path / 'others.npz'}")
+    fit(folder, f"ckpt={last}", "trainer.max_epochs=3", f"data.path={tmp_path / 'moved.npz'}")
+    assert kept(folder)["epoch"] == 2
+
+
+def test_own_images_must_be_named(fit, tmp_path):
+    with pytest.raises(UserError, match="data=files: name your images, data.path=<an .npz file"):
+        fit(tmp_path / "run", MAIN, "data=files")
+
+
+def test_an_autoencoder_for_own_images_is_trained_on_them(fit, tmp_path):
+    random = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "mine.npz", images=random.integers(0, 256, (300, 28, 28), dtype=np.uint8), labels=np.arange(300) % 10
+    )
+    quick = "pretrained.overrides=['trainer.max_epochs=1','trainer.limit_train_batches=2','data.batch_size=8']"
+    words = [
+        "experiment=gan_latent",
+        f"data.path={tmp_path / 'mine.npz'}",
+        quick,
+        f"pretrained.folder={tmp_path / 'pretrained'}",
+    ]
+    words += [
+        "data.batch_size=8",
+        "trainer.max_epochs=1",
+        "trainer.limit_train_batches=2",
+        "callbacks.draw.at_epochs=[1]",
+    ]
+    fit(tmp_path / "run", *words, tiny=False)
+    (folder,) = (tmp_path / "pretrained").iterdir()
+    assert metrics(folder)["config"]["data"]["path"] == str(tmp_path / "mine.npz")

@@ -28,7 +28,7 @@ def test_run_prints_a_table_and_the_paths(run):
     assert "training: 100%" in done.stderr
     assert "loss_d=" in done.stderr
     rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.strip()}
-    assert rows["metric"] == ["value", "real", "floor"]
+    assert rows["metric"] == ["value", "real", "data"]
     for name in ("class_accuracy", "worst_class", "fid", "coverage", "memorised"):
         value, floor = map(float, rows[name])
         assert value >= 0

@@ -1,23 +1,45 @@
-"""The exceptions a user should meet; `train.py` prints each as one line. Every other one is a bug with a traceback."""
+"""Exceptions that users see, and the checks that raise them.
+
+`train.py` prints each of these as one line. Any other exception is a bug and shows a traceback.
+"""
+
+from collections.abc import Sequence
+from typing import Any
 
 
 class UserError(Exception):
-    """Something the user can mend: one line that names the thing and the remedy."""
+    """A mistake that the user can correct: one line that names the thing and the remedy."""
 
 
 class Refused(BaseException):
-    """A `UserError` where Hydra would swallow an `Exception`: before a run or a sweep has begun."""
+    """A `UserError` raised where Hydra would swallow an `Exception`: before a run or a sweep begins."""
 
 
 class Interrupted(BaseException):
-    """Ctrl-C, SIGTERM or SIGHUP; not an `Exception`, so that it ends a whole sweep."""
+    """Ctrl-C, SIGTERM or SIGHUP. It is no `Exception`, so it ends a whole sweep."""
 
 
-def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
-    """Refuses a value that is none of the choices.
+def check_choice(key: str, value: Any, choices: Sequence[Any]) -> None:
+    """Checks that a value is one of the choices.
 
     Raises:
-        UserError: it names the key, the value and the choices.
+        UserError: it is not.
     """
     if value not in choices:
-        raise UserError(f"{key}={value}: choose one of {', '.join(choices)}.")
+        raise UserError(f"{key}={value}: choose one of {', '.join(map(str, choices))}.")
+
+
+def check_at_least(least: float, part: str = "", **values: float) -> None:
+    """Checks that every value is at least `least`.
+
+    Args:
+        least: the smallest value allowed.
+        part: the section of the configuration that holds the values, such as `model`.
+        values: by their keys.
+
+    Raises:
+        UserError: one of them is smaller.
+    """
+    for key, value in values.items():
+        if value < least:
+            raise UserError(f"{part and part + '.'}{key}={value}: must be at least {least}.")

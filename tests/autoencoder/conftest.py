@@ -1,4 +1,4 @@
-"""A tiny autoencoder."""
+"""A small autoencoder, and options of a tiny run."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""The autoencoder: what it is asked to restore, and the run it makes."""
+"""The autoencoder: corruption, training, and runs."""
 
 import json
 from functools import partial
@@ -14,12 +14,11 @@ from mnist_gen.errors import UserError
 from mnist_gen.networks.decoders import PixelShuffleDecoder
 from mnist_gen.networks.encoders import WideEncoder
 from mnist_gen.runs import checkpoint
-from tests.autoencoder.conftest import TINY_RUN as FEW
-from tests.autoencoder.conftest import autoencoder
+from tests.autoencoder.conftest import TINY_RUN, autoencoder
 from tests.conftest import composed, events
 
 
-def test_the_experiment_is_the_reports_network_and_practice():
+def test_the_experiment_follows_the_student_report():
     cfg = composed("experiment=autoencoder")
     model = checkpoint.instantiate(cfg.model)
     sizes = [sum(w.numel() for w in network.parameters()) for network in (model.encoder, model.decoder)]
@@ -28,7 +27,7 @@ def test_the_experiment_is_the_reports_network_and_practice():
     assert composed("experiment=autoencoder_affine").model == cfg.model
 
 
-def test_noise_has_its_deviation_and_is_not_clipped():
+def test_noise_has_the_set_deviation_and_is_not_clipped():
     torch.manual_seed(0)
     images = torch.full((20, 1, 32, 32), 0.5)
     seen = noisy(images, 0.35)
@@ -37,7 +36,7 @@ def test_noise_has_its_deviation_and_is_not_clipped():
     assert noisy(images, 0.0) is images
 
 
-def test_affine_changes_each_image_by_itself_and_keeps_its_range():
+def test_random_affine_differs_between_images_and_keeps_their_range():
     torch.manual_seed(0)
     images = torch.rand(1, 1, 32, 32).repeat(5, 1, 1, 1)
     seen = random_affine(images, 1.0)
@@ -48,7 +47,7 @@ def test_affine_changes_each_image_by_itself_and_keeps_its_range():
 
 
 class Training:
-    """Stands in for a trainer."""
+    """Replaces a Trainer."""
 
     def __init__(self, training: bool) -> None:
         self.training = training
@@ -65,7 +64,7 @@ def batches(data: CorruptedImages, training: bool) -> tuple[torch.Tensor, ...]:
     return first, second, clean
 
 
-def test_corruption_is_drawn_anew_in_training_and_fixed_at_validation():
+def test_corruption_is_random_in_training_and_fixed_in_validation():
     data = CorruptedImages(noise=0.35, affine=1.0, dataset="MNIST", root="", cache="", batch_size=4)
     first, second, clean = batches(data, training=True)
     assert not torch.equal(first, second)
@@ -81,7 +80,7 @@ def test_negative_corruption_is_refused(option):
         CorruptedImages(**{"noise": 0, "affine": 0, option: -1}, dataset="MNIST", root="", cache="", batch_size=4)
 
 
-def test_a_step_moves_encoder_and_decoder_towards_the_clean_images():
+def test_training_lowers_the_loss_and_changes_all_weights():
     torch.manual_seed(0)
     model = autoencoder(optimizer=partial(torch.optim.Adam, lr=1e-3))
     clean = torch.zeros(16, 1, 32, 32)
@@ -103,7 +102,7 @@ def test_a_step_moves_encoder_and_decoder_towards_the_clean_images():
     assert all(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
 
 
-def test_the_wide_networks_fit_together():
+def test_shapes_of_the_wide_networks():
     model = autoencoder(
         latent_dim=7, encoder=partial(WideEncoder, channels=4), decoder=partial(PixelShuffleDecoder, channels=4)
     )
@@ -113,7 +112,7 @@ def test_the_wide_networks_fit_together():
     assert 0 <= restored.min() <= restored.max() <= 1
 
 
-def test_main_directions_are_sorted_and_as_long_as_deviations():
+def test_main_directions_are_sorted_by_deviation_and_as_long():
     torch.manual_seed(0)
     latents = torch.randn(5000, 3) * torch.tensor([1.0, 5.0, 3.0])
     directions = main_directions(latents, 2)
@@ -122,9 +121,9 @@ def test_main_directions_are_sorted_and_as_long_as_deviations():
     assert directions[0].abs().argmax() == 1
 
 
-def test_what_a_run_leaves(fit, tmp_path):
+def test_a_run_writes_figures_metrics_curves_and_latents(fit, tmp_path):
     folder = tmp_path / "run"
-    objective = fit(folder, "experiment=autoencoder_affine", *FEW, tiny=False)
+    objective = fit(folder, "experiment=autoencoder_affine", *TINY_RUN, tiny=False)
     assert {path.name for path in (folder / "figures").iterdir()} == {
         "losses.png", "restored.png", "traversals.png", "noise.png"
     }  # fmt: skip
@@ -137,14 +136,14 @@ def test_what_a_run_leaves(fit, tmp_path):
     assert objective == pytest.approx(min(event.value for event in log.Scalars("val/loss")), rel=1e-5)
     projector = (folder / "projector_config.pbtxt").read_text()
     (latents,) = folder.glob("**/tensors.tsv")
-    assert len(latents.read_text().splitlines()) == 100  # all test images there are
+    assert len(latents.read_text().splitlines()) == 100  # all test images of the small data set
     assert len(latents.with_name("metadata.tsv").read_text().splitlines()) == 100
     assert latents.with_name("sprite.png").exists()
     assert latents.parent.name in projector
 
 
-def test_an_autoencoder_is_no_generator(fit, tmp_path):
-    fit(tmp_path / "run", "experiment=autoencoder", *FEW, tiny=False)
+def test_task_sample_refuses_an_autoencoder(fit, tmp_path):
+    fit(tmp_path / "run", "experiment=autoencoder", *TINY_RUN, tiny=False)
     ckpt = tmp_path / "run/checkpoints/best.ckpt"
-    with pytest.raises(UserError, match="is a checkpoint of Autoencoder; sampling needs one of GAN"):
+    with pytest.raises(UserError, match="is a checkpoint of Autoencoder; sampling needs a GAN"):
         fit(tmp_path, "task=sample", f"ckpt={ckpt}", task="sample")

@@ -1,9 +1,9 @@
-"""Which images have a label, and how they are shared out."""
+"""Which images have labels, and their folds."""
 
 import pytest
 import torch
 
-from mnist_gen.data.few_labels import FewLabels, draw, stratified_folds
+from mnist_gen.data.few_labels import FewLabels, draw_labels, stratified_folds
 from mnist_gen.errors import UserError
 
 LABELS = torch.arange(400) % 10
@@ -19,61 +19,61 @@ def few(tiny_data, tmp_path, **options) -> FewLabels:
     return data
 
 
-def test_the_reports_labels_are_the_first_fifty(real):
+def test_the_student_reports_labels_are_the_first_fifty(real):
     labels = real["train"][1]
-    chosen = draw(labels, 50, None, balanced=True)
+    chosen = draw_labels(labels, 50, None, balanced=True)
     assert chosen.tolist() == list(range(50))
     assert torch.bincount(labels[chosen]).tolist() == [4, 7, 4, 7, 4, 4, 5, 4, 4, 7]
 
 
-def test_a_balanced_draw_has_as_many_of_each_digit_and_none_twice():
-    chosen = draw(LABELS, 50, 3, balanced=True)
+def test_a_balanced_draw_has_equally_many_of_each_digit_without_repeats():
+    chosen = draw_labels(LABELS, 50, 3, balanced=True)
     assert torch.bincount(LABELS[chosen]).tolist() == [5] * 10
     assert len(chosen.unique()) == 50
 
 
-def test_a_draw_depends_on_its_seed_alone():
+def test_a_draw_depends_on_its_seed_only():
     for balanced in (True, False):
-        assert torch.equal(draw(LABELS, 50, 3, balanced), draw(LABELS, 50, 3, balanced))
-        assert not torch.equal(draw(LABELS, 50, 3, balanced), draw(LABELS, 50, 4, balanced))
+        assert torch.equal(draw_labels(LABELS, 50, 3, balanced), draw_labels(LABELS, 50, 3, balanced))
+        assert not torch.equal(draw_labels(LABELS, 50, 3, balanced), draw_labels(LABELS, 50, 4, balanced))
 
 
 @pytest.mark.parametrize(
     ("count", "balanced", "message"),
     [
-        (401, False, "data.labels=401: must be from 10, one a digit, to 400"),
+        (401, False, "data.labels=401: must be from 10, one per digit, to 400"),
         (9, False, "data.labels=9: must be from 10"),
         (55, True, "data.labels=55: balanced digits need a multiple of 10, or data.balanced=false"),
     ],
 )
-def test_impossible_draws_are_refused(count, balanced, message):
+def test_invalid_draws_are_refused(count, balanced, message):
     with pytest.raises(UserError, match=message):
-        draw(LABELS, count, 0, balanced)
+        draw_labels(LABELS, count, 0, balanced)
 
 
-def test_more_of_a_digit_than_there_are_is_refused():
+def test_too_few_images_of_a_digit_are_refused():
     rare = torch.cat([LABELS, torch.zeros(50, dtype=torch.long)])
     with pytest.raises(UserError, match="the rarest digit has 40 images; at most 400"):
-        draw(rare, 410, 0, balanced=True)
+        draw_labels(rare, 410, 0, balanced=True)
 
 
-def test_folds_share_each_digit_out_and_leave_out_no_lonely_one():
+def test_folds_are_stratified_and_never_hold_out_a_digits_only_image():
     labels = torch.tensor([0] * 6 + [1] * 4 + [2])
-    folds = stratified_folds(labels, 2, enough=11)
+    folds = stratified_folds(labels, 2, held_out=11)
     assert torch.bincount(folds[:6]).tolist() == [3, 3]
     assert torch.bincount(folds[6:10]).tolist() == [2, 2]
     assert folds[10] == -1
-    assert stratified_folds(labels, 0, enough=11).eq(-1).all()
+    assert stratified_folds(labels, 0, held_out=11).eq(-1).all()
 
 
-@pytest.mark.parametrize(("enough", "held_out"), [(1, [10]), (10, [10]), (11, [10, 10]), (50, [10] * 5)])
-def test_no_more_folds_are_held_out_than_say_when_to_stop(enough, held_out):
+@pytest.mark.parametrize(("held_out", "sizes"), [(1, [10]), (10, [10]), (11, [10, 10]), (50, [10] * 5)])
+def test_folds_are_held_out_until_enough_images_are(held_out, sizes):
     labels = torch.arange(50) % 10
-    folds = stratified_folds(labels, 5, enough)
-    assert torch.bincount(folds[folds >= 0]).tolist() == held_out
+    folds = stratified_folds(labels, 5, held_out)
+    assert torch.bincount(folds[folds >= 0]).tolist() == sizes
 
 
-def test_draws_lie_side_by_side(tiny_data, tmp_path):
+def test_a_batch_holds_all_draws(tiny_data, tmp_path):
     data = few(tiny_data, tmp_path, draws=3)
     images, labels, folds, positions = data.labelled.__getitems__([4, 0])
     assert images.shape == (3, 2, 28, 28)
@@ -85,7 +85,7 @@ def test_draws_lie_side_by_side(tiny_data, tmp_path):
     assert data.seeds == [0, 1, 2]
 
 
-def test_no_labelled_image_is_watched_or_tested(tiny_data, tmp_path):
+def test_labelled_images_are_neither_watched_nor_tested(tiny_data, tmp_path):
     data = few(tiny_data, tmp_path, labels=100)
     learnt = {image.numpy().tobytes() for image in data.labelled.images[0]}
     for loader in (data.val_dataloader(), data.test_dataloader()):
@@ -94,14 +94,14 @@ def test_no_labelled_image_is_watched_or_tested(tiny_data, tmp_path):
 
 
 @pytest.mark.parametrize(("batch_size", "sizes"), [(None, [4] * 5), (8, [8, 8, 4])])
-def test_a_batch_is_a_fifth_of_the_labels_unless_it_is_said(tiny_data, tmp_path, batch_size, sizes):
+def test_a_batch_is_a_fifth_of_the_labels_by_default(tiny_data, tmp_path, batch_size, sizes):
     data = few(tiny_data, tmp_path, draws=2, batch_size=batch_size)
     batches = list(data.train_dataloader())
     assert [labels.shape for _, labels, _, _ in batches] == [(2, size) for size in sizes]
     assert sorted(torch.cat([positions for *_, positions in batches]).tolist()) == list(range(20))
 
 
-def test_nothing_watched_means_the_test_images(tiny_data, tmp_path):
+def test_without_watched_images_the_test_images_are_watched(tiny_data, tmp_path):
     data = few(tiny_data, tmp_path, watched=0)
     assert torch.equal(next(iter(data.val_dataloader()))[0], data.test.images[:1000])
 
@@ -114,9 +114,9 @@ def test_nothing_watched_means_the_test_images(tiny_data, tmp_path):
         ({"folds": 1}, "data.folds=1: must be at least 2, or 0"),
         ({"watched": -1}, "data.watched=-1: must be at least 0"),
         ({"held_out": 0}, "data.held_out=0: must be at least 1"),
-        ({"labels": 500}, "data.labels=500: must be from 10, one a digit, to 240"),
+        ({"labels": 500}, "data.labels=500: must be from 10, one per digit, to 240"),
     ],
 )
-def test_impossible_settings_are_refused(tiny_data, tmp_path, option, message):
+def test_invalid_settings_are_refused(tiny_data, tmp_path, option, message):
     with pytest.raises(UserError, match=message):
         few(tiny_data, tmp_path, **option)

@@ -34,11 +34,11 @@ def test_the_real_split(real):
     images, labels = real["train"]
     assert len(images) == 55_000
     assert len(real["test"][0]) == 10_000
-    # the report's 50 labels come first
+    # the student report's 50 labels come first
     assert torch.bincount(labels[:50], minlength=10).tolist() == [4, 7, 4, 7, 4, 4, 5, 4, 4, 7]
 
 
-def test_split_keeps_the_first_images_for_training_and_nothing_twice(tiny_data, tmp_path):
+def test_split_is_fixed_and_keeps_the_first_images_for_training(tiny_data, tmp_path):
     module = tiny(tiny_data, tmp_path)
     assert (len(module.train), len(module.val), len(module.test)) == (240, 60, 100)
     everything = {image.numpy().tobytes() for image in torch.cat([module.train.images, module.val.images])}
@@ -48,13 +48,13 @@ def test_split_keeps_the_first_images_for_training_and_nothing_twice(tiny_data, 
     assert torch.equal(other_seed.train.images[:100], module.train.images[:100])
 
 
-def test_a_batch_is_fetched_at_once_by_index():
+def test_a_batch_is_fetched_with_one_indexing():
     images = ImageSet(torch.arange(10).view(10, 1, 1).expand(10, 28, 28).byte(), torch.arange(10))
     batch, labels = images.__getitems__([7, 2])
     assert batch[:, 0, 0].tolist() == labels.tolist() == [7, 2]
 
 
-def test_order_depends_on_seed_and_epoch_alone(tiny_data, tmp_path):
+def test_order_depends_on_seed_and_epoch_only(tiny_data, tmp_path):
     def order(seed, epoch):
         loader = tiny(tiny_data, tmp_path, seed=seed).train_dataloader()
         loader.sampler.set_epoch(epoch)
@@ -79,7 +79,7 @@ def test_processes_share_an_epoch(tiny_data, tmp_path):
     assert len(seen) == len(set(seen)) == 2 * (120 // 16) * 16
 
 
-def test_loader_goes_on_behind_the_batches_served(tiny_data, tmp_path):
+def test_a_resumed_loader_skips_the_served_batches(tiny_data, tmp_path):
     module = tiny(tiny_data, tmp_path)
     whole = [labels.tolist() for _, labels in module.train_dataloader()]
     module.load_state_dict({"served": 4})
@@ -88,14 +88,14 @@ def test_loader_goes_on_behind_the_batches_served(tiny_data, tmp_path):
     assert [labels.tolist() for _, labels in resumed] == whole  # the next epoch is complete again
 
 
-def test_corrupt_file_is_named_with_the_remedy(tiny_data, tmp_path):
+def test_a_corrupt_file_is_reported_with_a_remedy(tiny_data, tmp_path):
     path = tiny_data / "MNIST/raw/t10k-labels-idx1-ubyte.gz"
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(UserError, match=r"t10k-labels-idx1-ubyte.gz is corrupt .*`git checkout --"):
         tiny(tiny_data, tmp_path)
 
 
-def test_missing_file_that_cannot_be_fetched(tiny_data, tmp_path, monkeypatch):
+def test_a_missing_file_that_cannot_be_downloaded(tiny_data, tmp_path, monkeypatch):
     (tiny_data / "MNIST/raw/t10k-labels-idx1-ubyte.gz").unlink()
     monkeypatch.setattr(mnist.DATASETS["MNIST"], "mirrors", ["file:///nowhere/"])
     with pytest.raises(UserError, match="t10k-labels-idx1-ubyte.gz is missing and could not be downloaded"):
@@ -103,7 +103,7 @@ def test_missing_file_that_cannot_be_fetched(tiny_data, tmp_path, monkeypatch):
     assert list((tiny_data / "MNIST/raw").glob("tmp*")) == []
 
 
-def test_deleted_file_is_fetched_and_verified(tiny_data, tmp_path, monkeypatch):
+def test_a_missing_file_is_downloaded_and_verified(tiny_data, tmp_path, monkeypatch):
     path = tiny_data / "MNIST/raw/t10k-labels-idx1-ubyte.gz"
     path.rename(tmp_path / path.name)
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
@@ -126,7 +126,7 @@ def test_damaged_cache_is_unpacked_again(tiny_data, tmp_path):
     assert gzip.decompress((tiny_data / "MNIST/raw/train-labels-idx1-ubyte.gz").read_bytes()) == whole
 
 
-def test_cache_that_cannot_be_written(tiny_data, tmp_path):
+def test_a_cache_that_is_not_writable(tiny_data, tmp_path):
     (tmp_path / "cache").write_text("a file where the folder should be")
     with pytest.raises(UserError, match="cannot be written .* data.cache=<folder>"):
         tiny(tiny_data, tmp_path)
@@ -147,12 +147,12 @@ def test_tracked_files_are_only_read(real):
         ({"train_images": 241}, "data.train_images=241: must be from 1 to 240"),
     ],
 )
-def test_impossible_sizes(tiny_data, tmp_path, options, message):
+def test_invalid_sizes(tiny_data, tmp_path, options, message):
     with pytest.raises(UserError, match=message):
         tiny(tiny_data, tmp_path, **options)
 
 
-def test_fewer_training_images_come_up_more_often(tiny_data, tmp_path):
+def test_fewer_training_images_are_repeated(tiny_data, tmp_path):
     all_of_them, few = tiny(tiny_data, tmp_path), tiny(tiny_data, tmp_path, train_images=100)
     assert torch.equal(few.train.images, all_of_them.train.images[:100])
     seen = torch.cat([images for images, _ in few.train_dataloader()])

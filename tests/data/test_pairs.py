@@ -4,7 +4,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from mnist_gen.data.mnist import ImageSet, to_images
-from mnist_gen.data.pairs import ImagePairs, Pairs, RenderedImages, SetPairs, first_of_each, pair, rendered
+from mnist_gen.data.pairs import DatasetPairs, ImagePairs, PairSet, RenderedImages, first_of_each, pair_images, render
 from mnist_gen.data.renderings import Outline
 from mnist_gen.errors import UserError
 from tests.conftest import composed
@@ -12,58 +12,58 @@ from tests.conftest import composed
 LABELS = torch.arange(100) % 10
 
 
-def test_paired_images_meet_themselves():
-    a, b = pair(LABELS, "paired", 30, seed=0)
+def test_paired_images_are_the_same():
+    a, b = pair_images(LABELS, "paired", 30, seed=0)
     assert torch.equal(a, b)
     assert len(a.unique()) == 30
 
 
-def test_loose_images_meet_another_of_their_digit():
-    a, b = pair(LABELS, "loose", 30, seed=0)
+def test_loose_images_are_others_of_the_same_digit():
+    a, b = pair_images(LABELS, "loose", 30, seed=0)
     assert torch.equal(LABELS[a], LABELS[b])
     assert not (a == b).any()
     assert len(b.unique()) == 30
-    a, b = pair(LABELS, "loose", 100, seed=0)  # all of them
+    a, b = pair_images(LABELS, "loose", 100, seed=0)  # all of them
     assert torch.equal(LABELS[a], LABELS[b])
     assert not (a == b).any()
 
 
-def test_unpaired_images_are_others():
-    a, b = pair(LABELS, "unpaired", 50, seed=0)
+def test_unpaired_images_are_distinct():
+    a, b = pair_images(LABELS, "unpaired", 50, seed=0)
     assert len(torch.cat([a, b]).unique()) == 100
 
 
-def test_the_seed_chooses_and_the_pairing_does_not():
-    images = {pairing: pair(LABELS, pairing, 30, seed=1)[0] for pairing in ("paired", "loose", "unpaired")}
+def test_a_depends_on_the_seed_but_not_on_the_pairing():
+    images = {pairing: pair_images(LABELS, pairing, 30, seed=1)[0] for pairing in ("paired", "loose", "unpaired")}
     assert torch.equal(images["paired"], images["loose"])
     assert torch.equal(images["paired"], images["unpaired"])
-    assert not torch.equal(images["paired"], pair(LABELS, "paired", 30, seed=2)[0])
+    assert not torch.equal(images["paired"], pair_images(LABELS, "paired", 30, seed=2)[0])
 
 
 @pytest.mark.parametrize("pairing", ["loose", "unpaired"])
-def test_the_seed_chooses_what_is_met(pairing):
-    met = pair(LABELS, pairing, 30, seed=1)[1]
-    assert torch.equal(met, pair(LABELS, pairing, 30, seed=1)[1])
-    assert not torch.equal(met, pair(LABELS, pairing, 30, seed=2)[1])
+def test_b_depends_on_the_seed(pairing):
+    b = pair_images(LABELS, pairing, 30, seed=1)[1]
+    assert torch.equal(b, pair_images(LABELS, pairing, 30, seed=1)[1])
+    assert not torch.equal(b, pair_images(LABELS, pairing, 30, seed=2)[1])
 
 
 @pytest.mark.parametrize(
     ("pairing", "count", "message"),
     [
-        ("unpaired", 51, "data.pairs=51: unpaired takes 102 images, there are 100"),
-        ("paired", 101, "data.pairs=101: paired takes 101 images, there are 100"),
+        ("unpaired", 51, "data.pairs=51: unpaired needs 102 images, there are 100"),
+        ("paired", 101, "data.pairs=101: paired needs 101 images, there are 100"),
     ],
 )
-def test_impossible_pairings_are_refused(pairing, count, message):
+def test_too_many_pairs_are_refused(pairing, count, message):
     with pytest.raises(UserError, match=message):
-        pair(LABELS, pairing, count, seed=0)
+        pair_images(LABELS, pairing, count, seed=0)
 
 
-def test_a_rendered_set_is_the_rendering_in_eight_bits():
+def test_a_rendered_set_is_stored_in_eight_bits():
     images = ImageSet(torch.randint(0, 256, (3, 28, 28), dtype=torch.uint8), torch.arange(3))
-    made = to_images(rendered(images, Outline(1)).images)
-    assert made.shape == (3, 1, 32, 32)
-    assert torch.allclose(made, Outline(1)(to_images(images.images)), atol=0.5 / 255 + 1e-6)
+    rendered = to_images(render(images, Outline(1)).images)
+    assert rendered.shape == (3, 1, 32, 32)
+    assert torch.allclose(rendered, Outline(1)(to_images(images.images)), atol=0.5 / 255 + 1e-6)
 
 
 @pytest.fixture
@@ -82,10 +82,10 @@ def test_batches_of_pairs(options):
         assert a.shape == b.shape == (len(labels), 1, 32, 32)
         assert torch.allclose(b, Outline(1)(a), atol=0.5 / 255 + 1e-6)
     assert isinstance(data.training[0], tuple)
-    assert isinstance(data.training, Pairs)
+    assert isinstance(data.training, PairSet)
 
 
-def test_few_pairs_come_up_again_and_many_come_up_once(options):
+def test_few_pairs_are_repeated_and_many_pass_once(options):
     for pairs, batches in ((12, 3), (50, 5)):
         data = ImagePairs(Outline(1), pairing="paired", pairs=pairs, epoch_pairs=30, deform=0.0, **options)
         data.prepare_data()
@@ -95,7 +95,7 @@ def test_few_pairs_come_up_again_and_many_come_up_once(options):
         assert len(torch.cat(batches_of_a).unique(dim=0)) == pairs
 
 
-def test_deformed_counterparts_are_the_same_each_time(options):
+def test_deformation_is_deterministic(options):
     sets = []
     for deform in (0.0, 1.0, 1.0):
         data = ImagePairs(Outline(1), pairing="paired", pairs=40, epoch_pairs=40, deform=deform, **options)
@@ -106,7 +106,7 @@ def test_deformed_counterparts_are_the_same_each_time(options):
     assert not torch.equal(sets[0], sets[1])
 
 
-def test_the_other_class_alone(options):
+def test_the_rendered_class_alone(options):
     data = RenderedImages(Outline(1), **options)
     data.prepare_data()
     data.setup()
@@ -116,8 +116,8 @@ def test_the_other_class_alone(options):
 
 
 @pytest.mark.parametrize("pairing", ["loose", "unpaired"])
-def test_another_set_is_met_class_by_class_or_not(options, pairing):
-    data = SetPairs("MNIST", pairing=pairing, pairs=60, epoch_pairs=60, **options)
+def test_another_data_set_is_matched_by_class_or_not(options, pairing):
+    data = DatasetPairs("MNIST", pairing=pairing, pairs=60, epoch_pairs=60, **options)
     data.prepare_data()
     data.setup()
     same = data.training.a.labels == data.training.b.labels
@@ -134,10 +134,10 @@ def test_another_set_is_met_class_by_class_or_not(options, pairing):
     assert not data.true_counterparts
 
 
-def test_what_another_set_cannot_give_is_refused(options):
+def test_impossible_pairs_with_another_data_set_are_refused(options):
     with pytest.raises(UserError, match="data.pairing=paired: MNIST holds no counterparts of digits"):
-        SetPairs("MNIST", pairing="paired", pairs=60, epoch_pairs=60, **options)
-    data = SetPairs("MNIST", pairing="loose", pairs=10_000, epoch_pairs=60, **options)
+        DatasetPairs("MNIST", pairing="paired", pairs=60, epoch_pairs=60, **options)
+    data = DatasetPairs("MNIST", pairing="loose", pairs=10_000, epoch_pairs=60, **options)
     data.prepare_data()
     with pytest.raises(UserError, match="data.pairs=10000: there are "):
         data.setup()

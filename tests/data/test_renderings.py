@@ -12,13 +12,13 @@ def dot(row: int, column: int) -> torch.Tensor:
 
 
 def place(image: torch.Tensor) -> tuple[float, float]:
-    """Where the light of an image is, row and column, from its middle."""
+    """The row and column of an image's center of mass, relative to the image's center."""
     at = torch.arange(32.0) - 15.5
     light = image[0, 0] / image.sum()
     return (light.sum(dim=1) @ at).item(), (light.sum(dim=0) @ at).item()
 
 
-def test_texture_is_dark_on_woven_ground():
+def test_texture_is_dark_on_a_patterned_background():
     texture = Texture(depth=0.5, period=4.0)
     ground = texture(torch.zeros(1, 1, 32, 32))
     assert ground.min() == pytest.approx(0.5, abs=1e-6)
@@ -28,7 +28,7 @@ def test_texture_is_dark_on_woven_ground():
     assert torch.equal(Texture(depth=0.0, period=4.0)(dot(3, 5)), 1 - dot(3, 5))
 
 
-def test_an_outline_goes_around():
+def test_an_outline_surrounds_the_stroke():
     line = Outline(width=1)(dot(10, 10))
     assert line.sum() == 8
     assert line[0, 0, 10, 10] == 0
@@ -37,20 +37,20 @@ def test_an_outline_goes_around():
 
 def test_a_slant_turns_to_the_left_and_shears_to_the_right():
     assert torch.allclose(Slant(0.0, 0.0)(dot(3, 5)), dot(3, 5), atol=1e-5)
-    row, column = place(Slant(90.0, 0.0)(dot(10, 15)))  # from above the middle to the left of it
+    row, column = place(Slant(90.0, 0.0)(dot(10, 15)))  # moves from above the center to its left
     assert (row, column) == pytest.approx((0.5, -5.5), abs=1e-3)
-    row, column = place(Slant(0.0, 1.0)(dot(10, 15)))  # as far to the right as it is high
+    row, column = place(Slant(0.0, 1.0)(dot(10, 15)))  # as far right as it is up
     assert (row, column) == pytest.approx((-5.5, 5.0), abs=1e-3)
 
 
-def test_blocks_are_of_the_nearest_shade():
+def test_blocks_take_the_nearest_shade():
     image = torch.zeros(1, 1, 32, 32)
-    image[:, :, :8, 8:16] = torch.tensor([0.2, 0.4]).repeat(4)  # 0.3 on average: nearest to a half
+    image[:, :, :8, 8:16] = torch.tensor([0.2, 0.4]).repeat(4)  # mean 0.3 is nearest to 0.5
     image[:, :, 8:16, :8] = 0.8
-    made = Mosaic(block=8, shades=3)(image)
-    wanted = torch.zeros(1, 1, 32, 32)
-    wanted[:, :, :8, 8:16], wanted[:, :, 8:16, :8] = 0.5, 1.0
-    assert torch.equal(made, wanted)
+    outputs = Mosaic(block=8, shades=3)(image)
+    targets = torch.zeros(1, 1, 32, 32)
+    targets[:, :, :8, 8:16], targets[:, :, 8:16, :8] = 0.5, 1.0
+    assert torch.equal(outputs, targets)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,6 @@ def test_blocks_are_of_the_nearest_shade():
         (Mosaic, {"block": 4, "shades": 1}, "data.rendering.shades=1: must be at least 2"),
     ],
 )
-def test_impossible_renderings_are_refused(rendering, options, message):
+def test_invalid_renderings_are_refused(rendering, options, message):
     with pytest.raises(UserError, match=message):
         rendering(**options)

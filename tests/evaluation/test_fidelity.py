@@ -1,4 +1,6 @@
-"""Each measure on inputs whose answer is known."""
+"""Each metric on inputs with a known answer."""
+
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -8,8 +10,13 @@ from mnist_gen.data.mnist import to_images
 from mnist_gen.errors import UserError
 from mnist_gen.evaluation import fidelity
 from mnist_gen.evaluation import scorer as scorer_file
-from mnist_gen.evaluation.fidelity import Sample
+from mnist_gen.evaluation.metrics import METRICS, OF_SAMPLES, RealImages, Samples, measure
 from mnist_gen.evaluation.scorer import PACKAGED_SCORER, load_scorer, scorer_digest
+
+
+class Labelled(NamedTuple):
+    images: torch.Tensor
+    labels: torch.Tensor
 
 
 @pytest.fixture(scope="module")
@@ -21,18 +28,21 @@ def scorer():
 def train(real):
     chosen = torch.randperm(55_000, generator=torch.Generator().manual_seed(0))[:10_000]
     images, labels = real["train"]
-    return Sample(to_images(images[chosen]), labels[chosen])
+    return Labelled(to_images(images[chosen]), labels[chosen])
 
 
 @pytest.fixture(scope="module")
 def test(real):
     images, labels = real["test"]
-    return Sample(to_images(images), labels)
+    return Labelled(to_images(images), labels)
 
 
 @pytest.fixture(scope="module")
 def features(scorer, train, test):
-    return {"train": fidelity.read(scorer, train.images), "test": fidelity.read(scorer, test.images)}
+    return {
+        "train": fidelity.features_and_digits(scorer, train.images),
+        "test": fidelity.features_and_digits(scorer, test.images),
+    }
 
 
 def test_the_packaged_scorer_is_good_enough(features, test):
@@ -127,15 +137,41 @@ def test_cas_repeats_and_leaves_the_random_state_alone(train, test):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_judge_gives_plain_numbers(scorer, train, test):
-    sample = Sample(train.images[:300], train.labels[:300])
-    few = Sample(test.images[:300], test.labels[:300])
-    features, _ = fidelity.read(scorer, few.images)
-    metrics = fidelity.judge(scorer, sample, features, few)
-    assert {"fid", "density", "coverage", "class_accuracy", "worst_class", "diversity", "sharpness"} <= metrics.keys()
+def test_each_metric_applies_to_the_samples_it_is_declared_for(scorer, real, train, test):
+    features, _ = fidelity.features_and_digits(scorer, test.images[:300])
+    reference = RealImages(test.images[:300], test.labels[:300], features)
+    labelled = Samples(train.images[:300], train.labels[:300], scorer, reference)
+    metrics = measure(labelled)
+    assert list(metrics) == [
+        m.name for m in OF_SAMPLES if m.labels is not False and m.name not in ("memorised", "cas")
+    ]  # these need training images
     assert all(type(value) is float for value in metrics.values())
-    unlabelled = fidelity.judge(scorer, Sample(sample.images, None), features, few)
-    assert unlabelled.keys() == {"fid", "density", "coverage", "sharpness", "rarest_digit", "commonest_digit"}
+    assert all(
+        measure(labelled, validation=True)[m.name] == metrics[m.name]
+        for m in OF_SAMPLES
+        if m.name in metrics and m.validation
+    )
+    unlabelled = Samples(labelled.images, None, scorer, reference)
+    assert list(measure(unlabelled)) == ["fid", "density", "coverage", "rarest_digit", "commonest_digit", "sharpness"]
+    raw, labels = real["train"]
+    limit = fidelity.memorisation_limit(test.images[:300], raw[:500])
+    known = RealImages(test.images[:300], test.labels[:300], features, raw[:500], limit)
+    copies = Samples(
+        to_images(raw[:50]), labels[:50], scorer, known, training_set=lambda: (train.images[:500], train.labels[:500])
+    )
+    measured = measure(copies)
+    assert measured["memorised"] == 1
+    assert 0.1 < measured["cas"] < 1
+    copies.unseen, copies.training_set = test.images[:300], None
+    assert measure(copies)["memorised"] < 0.05
+    assert "cas" not in measure(copies)
+
+
+def test_declarations_have_unique_names_and_known_directions():
+    assert len(METRICS) > 40
+    assert {metric.better for metric in METRICS.values()} == {"higher", "lower", ""}
+    assert [m.name for m in METRICS.values() if m.digit == 3] == ["class_accuracy_3", "f1_3", "becomes_3"]
+    assert METRICS["accuracy_std"].deviation_of == "accuracy"
 
 
 def test_a_blurred_image_is_less_sharp():

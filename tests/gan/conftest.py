@@ -1,4 +1,4 @@
-"""A tiny GAN, and one of its training steps."""
+"""A tiny GAN and one of its training steps."""
 
 import copy
 

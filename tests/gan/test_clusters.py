@@ -1,4 +1,4 @@
-"""Groups of alike images, and GANs that are told them."""
+"""Clusters of similar images, and GANs that use them as labels."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.errors import UserError
 from mnist_gen.gan import GAN
 from mnist_gen.gan.clusters import Clusters
-from mnist_gen.gan.spaces import Pixels
+from mnist_gen.gan.spaces import PixelSpace
 from mnist_gen.networks.decoders import Decoder
 from mnist_gen.networks.encoders import Encoder
 from mnist_gen.runs import pretrained
@@ -29,13 +29,13 @@ def kinds():
 
 @pytest.fixture(scope="module")
 def clusters(kinds):
-    found = Clusters(4, 20, Pixels())
+    found = Clusters(4, 20, PixelSpace())
     assert not found.found
     found.fit(kinds[1])
     return found
 
 
-def test_alike_images_have_the_same_number(kinds, clusters):
+def test_similar_images_are_in_one_cluster(kinds, clusters):
     kind, images = kinds
     numbers = clusters(images)
     assert len({(a, b) for a, b in zip(kind.tolist(), numbers.tolist(), strict=True)}) == 4
@@ -45,11 +45,11 @@ def test_alike_images_have_the_same_number(kinds, clusters):
     assert torch.equal(clusters.groups, numbers[nearest])
 
 
-def test_a_group_is_what_hangs_together_whatever_its_shape():
+def test_a_cluster_can_have_any_shape():
     angle = torch.linspace(0, 6.28, 201)[:200]
     ring = torch.stack([angle.cos(), angle.sin()], dim=1)
     points = torch.cat([ring, 0.2 * ring, torch.tensor([[3.0, 0.0]]) + 0.2 * ring])
-    plane = Pixels()
+    plane = PixelSpace()
     plane.shape, plane.enter = (2,), lambda images: images[:, 0, 0, :2]
     found, images = Clusters(3, 40, plane), torch.zeros(600, 1, 32, 32)
     images[:, 0, 0, :2] = points
@@ -58,19 +58,19 @@ def test_a_group_is_what_hangs_together_whatever_its_shape():
     assert len(found(images).unique()) == 3
 
 
-def test_numbers_are_drawn_as_often_as_they_occur(clusters):
+def test_clusters_are_drawn_as_often_as_they_occur(clusters):
     drawn = clusters.draw(20_000, torch.Generator().manual_seed(0))
     assert torch.allclose(drawn.bincount(minlength=4) / 20_000, clusters.shares, atol=0.01)
     assert torch.equal(drawn, clusters.draw(20_000, torch.Generator().manual_seed(0)))
 
 
-def test_impossible_numbers_of_clusters(kinds):
+def test_invalid_numbers_of_clusters(kinds):
     with pytest.raises(UserError, match="clusters.count=1: must be at least 2"):
-        Clusters(1, 12, Pixels())
+        Clusters(1, 12, PixelSpace())
     with pytest.raises(UserError, match="clusters.landmarks=12: must be at least clusters.count=13"):
-        Clusters(13, 12, Pixels())
+        Clusters(13, 12, PixelSpace())
     with pytest.raises(UserError, match="clusters.landmarks=101: more than the 100 training images"):
-        Clusters(13, 101, Pixels()).fit(kinds[1])
+        Clusters(13, 101, PixelSpace()).fit(kinds[1])
 
 
 FOUR = torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -83,7 +83,7 @@ def on_clusters(*overrides) -> GAN:
     return model
 
 
-def test_players_are_told_the_clusters_of_real_images(monkeypatch):
+def test_labels_are_the_clusters_of_real_images(monkeypatch):
     model, images, seen = on_clusters(), FOUR[[0, 1, 2, 3, 3, 2, 0, 1]], []
     forward = model.discriminator.forward
     monkeypatch.setattr(model.discriminator, "forward", lambda x, y: seen.append(y) or forward(x, y))
@@ -97,7 +97,11 @@ def test_players_are_told_the_clusters_of_real_images(monkeypatch):
     assert (wrong != told[:2]).all()
     assert wrong.max() < 4
     assert all(torch.equal(labels, told) for labels in of_the_generators_step)
-    assert {"generator.code.weight", "averaged.code.weight", "discriminator.code.weight"} <= step.moved()
+    assert {
+        "generator.label_vectors.weight",
+        "averaged.label_vectors.weight",
+        "discriminator.label_vectors.weight",
+    } <= step.moved()
     assert not {name for name in step.moved() if name.startswith("clusters.")}
 
 
@@ -107,24 +111,24 @@ def test_clusters_are_drawn_with_latents(concat):
     model.clusters.shares.copy_(torch.tensor([0.5, 0.0, 0.5, 0.0]))
     latents = model.latents(40, torch.Generator().manual_seed(0))
     assert latents.shape == (40, 32 + 20)
-    codes = latents[:, 32:].unique(dim=0)
-    assert torch.equal(codes, model.averaged.code.weight[[0, 2]].unique(dim=0))
+    vectors = latents[:, 32:].unique(dim=0)
+    assert torch.equal(vectors, model.averaged.label_vectors.weight[[0, 2]].unique(dim=0))
     assert model.generate(latents).shape == (40, 1, 32, 32)
-    assert not torch.equal(*model.generate(torch.cat([latents[:1, :32].repeat(2, 1), codes], dim=1)))
+    assert not torch.equal(*model.generate(torch.cat([latents[:1, :32].repeat(2, 1), vectors], dim=1)))
     assert model.starts_from is None
     with pytest.raises(UserError, match="trained without labels"):
         model.sample(digit=3)
 
 
-def test_clusters_of_codes_start_from_an_autoencoder():
+def test_clusters_of_latents_start_from_an_autoencoder():
     words = ("pretrained=autoencoder", "model.clusters.count=4", "model.clusters.landmarks=8")
     model = instantiate(pretrained.complete(composed("experiment=gan", *TINY_MODEL, *words)).model)
     assert model.starts_from == "pretrained"
     autoencoder, images = Autoencoder(64, Encoder, Decoder, torch.optim.Adam, 0, 1.0), torch.rand(20, 1, 32, 32)
     model.start_from(autoencoder)
     model.clusters.fit(images)
-    codes = autoencoder.encode(images)
-    standardized = (codes - codes.mean(dim=0)) / codes.std(dim=0)
+    latents = autoencoder.encode(images)
+    standardized = (latents - latents.mean(dim=0)) / latents.std(dim=0)
     nearest = torch.cdist(standardized, model.clusters.landmarks).argmin(dim=1)
     assert torch.equal(model.clusters(images), model.clusters.groups[nearest])
     assert not any(weights.requires_grad for weights in model.clusters.parameters())

@@ -1,11 +1,11 @@
-"""An autoencoder as a generator, beside a GAN."""
+"""An autoencoder as a generator, compared with a GAN."""
 
 import json
 
 import pytest
 import torch
 
-from mnist_gen.autoencoder.mixture import CodeMixture
+from mnist_gen.autoencoder.mixture import LatentMixture
 from mnist_gen.errors import UserError
 from mnist_gen.gan.comparison import Comparison
 from tests.autoencoder.conftest import TINY_RUN as QUICK
@@ -15,11 +15,11 @@ from tests.conftest import TINY
 IMAGES = torch.rand(60, 1, 32, 32)
 
 
-def test_codes_are_drawn_as_the_images_codes_are_spread():
+def test_latents_are_drawn_from_the_distribution_of_the_images_latents():
     model = autoencoder(latent_dim=3).eval()
-    mixture = CodeMixture(model, IMAGES, components=1, seed=0)
-    codes = model.encode(IMAGES)
-    assert torch.allclose(torch.from_numpy(mixture.mixture.means_[0]).float(), codes.mean(dim=0), atol=1e-5)
+    mixture = LatentMixture(model, IMAGES, components=1, seed=0)
+    latents = model.encode(IMAGES)
+    assert torch.allclose(torch.from_numpy(mixture.mixture.means_[0]).float(), latents.mean(dim=0), atol=1e-5)
     images = mixture.sample(7, seed=0)
     assert images.shape == (7, 1, 32, 32)
     assert torch.equal(images, mixture.sample(7, seed=0))
@@ -29,45 +29,47 @@ def test_codes_are_drawn_as_the_images_codes_are_spread():
 def test_components_are_mixed_in_a_sample():
     """Density and memorisation look at the first samples only."""
     model = autoencoder(latent_dim=3).eval()
-    mixture = CodeMixture(model, torch.cat([IMAGES * 0, IMAGES * 0 + 1]) + 0.1 * torch.rand(120, 1, 32, 32), 2, seed=0)
+    mixture = LatentMixture(
+        model, torch.cat([IMAGES * 0, IMAGES * 0 + 1]) + 0.1 * torch.rand(120, 1, 32, 32), 2, seed=0
+    )
     ends = torch.from_numpy(mixture.mixture.means_).float()
-    nearest = torch.cdist(mixture.codes(200, seed=0), ends).argmin(dim=1)
+    nearest = torch.cdist(mixture.latents(200, seed=0), ends).argmin(dim=1)
     assert 0 < nearest[:50].sum() < 50
 
 
 @pytest.mark.parametrize("components", [0, 61])
-def test_impossible_mixtures(components):
+def test_invalid_mixtures(components):
     with pytest.raises(UserError, match=f"components={components}: must be from 1 to the 60 images"):
-        CodeMixture(autoencoder(), IMAGES, components, seed=0)
+        LatentMixture(autoencoder(), IMAGES, components, seed=0)
 
 
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"samples": 5}, "study.samples=5: must be more than 5"),
-        ({"components": [1, 61]}, "study.components: 61 must be a whole number from 1 to study.codes=60"),
+        ({"samples": 5}, "study.samples=5: must be at least 6"),
+        ({"components": [1, 61]}, "study.components: 61 must be a whole number from 1 to study.latents=60"),
         ({"components": [1.5]}, "study.components: 1.5 must be a whole number"),
     ],
 )
-def test_impossible_comparisons(option, message):
+def test_invalid_comparisons(option, message):
     with pytest.raises(UserError, match=message):
-        Comparison(**{"samples": 30, "codes": 60, "components": [1], "seed": 0, **option})
+        Comparison(**{"samples": 30, "latents": 60, "components": [1], "seed": 0, **option})
 
 
-def test_what_a_comparison_leaves(fit, tmp_path):
+def test_files_and_metrics_of_a_comparison(fit, tmp_path):
     words = {"autoencoder": QUICK, "gan": [*TINY, "trainer.max_epochs=1", "trainer.limit_train_batches=1"]}
     overrides = [f'{part}.overrides=["' + '","'.join(quick) + '"]' for part, quick in words.items()]
     kept = [f"{part}.folder={tmp_path / 'kept'}" for part in words]
     folder = tmp_path / "run"
     folder.mkdir()
-    options = ["study.samples=30", "study.codes=100", "study.components=[1,2]", *overrides, *kept]
+    options = ["study.samples=30", "study.latents=100", "study.components=[1,2]", *overrides, *kept]
     fit(folder, "experiment=comparison", *options, tiny=False, task="study")
     rows = (folder / "comparison.md").read_text().splitlines()
     names = ["autoencoder, 1 Gaussian", "autoencoder, 2 Gaussians", "GAN", "real images"]
     assert [row.split("|")[1].strip() for row in rows[2:]] == names
     found = json.loads((folder / "metrics.json").read_text())["metrics"]
     for name in ("autoencoder_1_Gaussian", "autoencoder_2_Gaussians", "GAN", "real_images"):
-        assert {f"{name}/{figure}" for figure in ("fid", "density", "coverage", "memorised")} <= found.keys()
+        assert {f"{name}/{metric}" for metric in ("fid", "density", "coverage", "memorised")} <= found.keys()
     assert found["real_images/fid"] < found["GAN/fid"]
-    assert found["real_images/memorised"] < 0.5  # of test images: training images would all be
+    assert found["real_images/memorised"] < 0.5  # measured on test images, because all training images are memorised
     assert (folder / "figures/samples.png").exists()

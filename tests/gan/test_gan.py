@@ -11,7 +11,7 @@ from mnist_gen.gan import GAN
 from mnist_gen.networks.decoders import Decoder
 from mnist_gen.networks.encoders import Encoder
 from mnist_gen.runs import pretrained
-from mnist_gen.training.adversarial import scored
+from mnist_gen.training.adversarial import scores_and_penalty
 from tests.conftest import composed
 from tests.gan.conftest import TINY_MODEL, Step, gan
 
@@ -30,28 +30,27 @@ def test_a_step_moves_both_networks_and_the_average(experiment, monkeypatch):
     assert set(results) == {"loss_d", "loss_g", "penalty"}
     assert all(value.isfinite() and not value.requires_grad for value in results.values())
     moved = step.moved()
-    fixed = {"generator.code.weight", "averaged.code.weight", "discriminator.code.weight"}
+    fixed = {"generator.label_vectors.weight", "averaged.label_vectors.weight", "discriminator.label_vectors.weight"}
     fixed = fixed if experiment == "cgan_onehot" else set()
     assert weights(model.generator, "generator") - fixed <= moved
     assert weights(model.averaged, "averaged") - fixed <= moved
-    # of the ten labels' embeddings at least the eight in the batch moved; a sum over a batch has no gradient at all
-    bias = {"discriminator.score.bias"}  # a relativistic loss sees only differences
+    bias = {"discriminator.score.bias"}  # a relativistic loss sees only differences of scores
     assert weights(model.discriminator, "discriminator") - fixed - bias <= moved
     assert not moved & fixed
 
 
-def on_codes(*overrides) -> GAN:
-    """A GAN on the codes of a small autoencoder, started from it."""
+def latent_gan(*overrides) -> GAN:
+    """A latent-space GAN that starts from a small autoencoder."""
     cfg = composed(
-        "experiment=gan_codes", "model.generator.mapping.hidden=8", "model.discriminator.hidden=8", *overrides
+        "experiment=gan_latent", "model.generator.mapping.hidden=8", "model.discriminator.hidden=8", *overrides
     )
     model = instantiate(pretrained.complete(cfg).model)
     model.start_from(Autoencoder(64, Encoder, Decoder, torch.optim.Adam, 0, 1.0))
     return model
 
 
-def test_a_step_on_codes_leaves_the_autoencoder_alone(monkeypatch):
-    model = on_codes()
+def test_a_latent_space_step_leaves_the_autoencoder_unchanged(monkeypatch):
+    model = latent_gan()
     assert model.starts_from == "pretrained"
     step = Step(model, monkeypatch)
     assert all(value.isfinite() for value in step().values())
@@ -64,9 +63,9 @@ def test_a_step_on_codes_leaves_the_autoencoder_alone(monkeypatch):
 @pytest.mark.parametrize(
     "words", [("model/generator=autoencoder",), ("model/discriminator=images",), ("model/space=pixels",)]
 )
-def test_players_of_different_spaces_are_refused(words):
-    cfg = pretrained.complete(composed("experiment=gan_codes", *words))
-    with pytest.raises(InstantiationException, match="all must be of images, or all of codes"):
+def test_networks_of_different_spaces_are_refused(words):
+    cfg = pretrained.complete(composed("experiment=gan_latent", *words))
+    with pytest.raises(InstantiationException, match="all must be of images, or all of latents"):
         instantiate(cfg.model)
 
 
@@ -86,14 +85,14 @@ def test_a_model_on_an_autoencoder_needs_one():
 
 
 @pytest.mark.parametrize("label", ["onehot", "embedding"])
-def test_codes_can_be_conditional(label, monkeypatch):
-    model = on_codes(f"model.label={label}")
+def test_a_latent_space_gan_can_be_conditional(label, monkeypatch):
+    model = latent_gan(f"model.label={label}")
     assert Step(model, monkeypatch)()["penalty"] > 0
     assert model.sample(digit=3, count=2).shape == (2, 1, 32, 32)
 
 
 @pytest.mark.parametrize("start", ["pretrained", "pretrained_frozen", "scratch"])
-def test_a_decoder_of_an_autoencoder(start, monkeypatch):
+def test_a_generator_with_an_autoencoders_decoder(start, monkeypatch):
     torch.manual_seed(0)
     cfg = composed("experiment=gan_decoder", f"model.generator.start={start}", "model.discriminator.channels=2")
     model = instantiate(pretrained.complete(cfg).model)
@@ -109,7 +108,7 @@ def test_a_decoder_of_an_autoencoder(start, monkeypatch):
     assert decoder == (set() if start == "pretrained_frozen" else weights(model.generator.decoder, "generator.decoder"))
 
 
-def test_the_discriminators_step_leaves_the_generator_alone(monkeypatch):
+def test_each_step_updates_one_network_only(monkeypatch):
     model = gan()
     step = Step(model, monkeypatch)
     descended: list = []
@@ -130,7 +129,7 @@ def test_every_loss_trains(loss, monkeypatch):
     assert all(value.isfinite() for value in step().values())
 
 
-def test_penalties_can_be_off(monkeypatch):
+def test_without_weights_there_is_no_penalty(monkeypatch):
     results = Step(gan("model.r1=0.0", "model.r2=0.0"), monkeypatch)()
     assert results["penalty"] == 0
 
@@ -138,7 +137,9 @@ def test_penalties_can_be_off(monkeypatch):
 def test_penalty_is_half_weight_times_squared_gradient():
     model = gan()
     real, fake, labels = torch.rand(4, 1, 32, 32), torch.rand(4, 1, 32, 32), torch.arange(4)
-    *_, penalty = scored(lambda images: model.discriminator(images, labels.repeat(2)), real, fake, r1=3.0, r2=5.0)
+    *_, penalty = scores_and_penalty(
+        lambda images: model.discriminator(images, labels.repeat(2)), real, fake, r1=3.0, r2=5.0
+    )
 
     def norm(images):
         images = images.clone().requires_grad_()
@@ -148,7 +149,7 @@ def test_penalty_is_half_weight_times_squared_gradient():
     assert penalty.item() == pytest.approx((1.5 * norm(real) + 2.5 * norm(fake)).item(), rel=1e-4)
 
 
-def test_mismatch_compares_real_images_with_the_same_under_wrong_labels(monkeypatch):
+def test_mismatch_compares_right_and_wrong_labels_of_real_images(monkeypatch):
     model = gan("model.mismatch=0.5")
     real, labels = torch.rand(8, 1, 32, 32), torch.arange(8)
     seen: list = []
@@ -162,13 +163,13 @@ def test_mismatch_compares_real_images_with_the_same_under_wrong_labels(monkeypa
     assert term.item() == pytest.approx(expected.item())
 
 
-def test_mismatch_can_be_off_and_is_off_without_labels():
+def test_mismatch_is_off_without_weight_or_labels():
     real, labels, scores = torch.rand(8, 1, 32, 32), torch.arange(8), torch.zeros(8)
     assert gan("model.mismatch=0.0")._mismatch(real, labels, scores) == 0
     assert gan(experiment="gan_plain")._mismatch(real, None, scores) == 0
 
 
-def test_models_from_before_clusters_are_made_as_they_were():
+def test_a_configuration_without_clusters_builds_a_conditional_gan():
     cfg = composed("experiment=cgan_embed20", *TINY_MODEL).model
     with open_dict(cfg):
         del cfg["clusters"]
@@ -195,14 +196,14 @@ def test_learning_rates_rise_stay_and_fall(monkeypatch):
     assert rates[99] == pytest.approx(0.02)
 
 
-def test_not_a_number_stops_before_the_step(monkeypatch):
+def test_a_nan_loss_stops_before_the_step(monkeypatch):
     step = Step(gan(), monkeypatch)
     with pytest.raises(UserError, match="discriminator's loss became nan at epoch 1, step 0"):
         step(torch.full((8, 1, 32, 32), torch.nan))
     assert not {name for name in step.moved() if "running" not in name and "tracked" not in name}
 
 
-def test_samples_repeat_with_the_seed():
+def test_samples_depend_on_the_seed_only():
     model = gan()
     images = model.sample(digit=3, count=25)
     assert images.shape == (25, 1, 32, 32)
@@ -233,7 +234,7 @@ def test_samples_come_from_the_average():
         ({"count": 0}, "count=0: must be at least 1"),
     ],
 )
-def test_impossible_samples(request_, message):
+def test_invalid_samples(request_, message):
     with pytest.raises(UserError, match=message):
         gan().sample(**request_)
 

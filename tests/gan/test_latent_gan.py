@@ -1,4 +1,4 @@
-"""Whole runs of GANs that play on an autoencoder or with clusters, and of the report's own."""
+"""Whole runs of GANs with an autoencoder or clusters, and the student report's settings."""
 
 import json
 
@@ -14,7 +14,7 @@ from tests.autoencoder.conftest import TINY_RUN as QUICK
 from tests.conftest import TINY, composed, same_weights
 
 SMALL = {
-    "gan_codes": ("model.generator.mapping.hidden=8", "model.discriminator.hidden=8"),
+    "gan_latent": ("model.generator.mapping.hidden=8", "model.discriminator.hidden=8"),
     "gan": (
         "model.generator.decoder.channels=4",
         "model.discriminator.channels=2",
@@ -27,8 +27,8 @@ SMALL = {
 
 
 @pytest.fixture
-def play(fit, tmp_path, pretrained):
-    """`play(name, experiment, *words)` runs a tiny game; the autoencoder is kept in `pretrained`."""
+def train(fit, tmp_path, pretrained):
+    """`train(name, experiment, *words)` trains a tiny GAN and keeps its autoencoder in `pretrained`."""
     shared = [word for word in TINY if not word.startswith("model.")]
     quick = "pretrained.overrides=['" + "','".join(QUICK) + "']"
 
@@ -40,43 +40,43 @@ def play(fit, tmp_path, pretrained):
     return run
 
 
-def test_a_game_on_codes_goes_on_to_the_same_end(play, interrupted):
-    whole = play("whole", "gan_codes")
+def test_a_resumed_latent_space_gan_ends_identically(train, interrupted):
+    whole = train("whole", "gan_latent")
     with interrupted(GAN, 9):  # in the second of two epochs of three batches, each two steps
-        play("stopped", "gan_codes")
-    stopped = play("stopped", "gan_codes")
+        train("stopped", "gan_latent")
+    stopped = train("stopped", "gan_latent")
     assert same_weights(whole, stopped)
     assert same_weights(whole, stopped, "best")
     model = checkpoint.load(whole / "checkpoints/last.ckpt")
-    assert model.space.encoder.mean.abs().max() > 0  # taken from the data, and kept
+    assert model.space.encoder.mean.abs().max() > 0  # fitted to the data and saved
     assert model.sample(count=3).shape == (3, 1, 32, 32)
     found = json.loads((whole / "metrics.json").read_text())["metrics"]
     assert {"test/fid", "test/rarest_digit"} <= found.keys()
 
 
-def test_a_game_with_clusters_goes_on_to_the_same_end(play, interrupted, monkeypatch):
-    whole = play("whole", "gan")
+def test_a_resumed_gan_with_clusters_ends_identically(train, interrupted, monkeypatch):
+    whole = train("whole", "gan")
     with interrupted(GAN, 9):
-        play("stopped", "gan")
-    monkeypatch.setattr(Clusters, "fit", lambda *_: pytest.fail("found again"))
-    stopped = play("stopped", "gan")
+        train("stopped", "gan")
+    monkeypatch.setattr(Clusters, "fit", lambda *_: pytest.fail("clusters are fitted again"))
+    stopped = train("stopped", "gan")
     assert same_weights(whole, stopped)
     assert same_weights(whole, stopped, "best")
     model = checkpoint.load(whole / "checkpoints/last.ckpt")
-    assert model.clusters.shares.unique().numel() > 1  # found in the data, and kept
+    assert model.clusters.shares.unique().numel() > 1  # fitted to the data and saved
     assert model.sample(count=3).shape == (3, 1, 32, 32)
 
 
-def test_an_epoch_beyond_the_run_is_refused_before_an_autoencoder_is_trained(play, tmp_path):
+def test_an_epoch_beyond_the_run_is_refused_before_an_autoencoder_is_trained(train, tmp_path):
     with pytest.raises(UserError, match=r"callbacks.draw.at_epochs=\[100\]: the run ends at epoch 2"):
-        play("run", "gan_codes", "callbacks.draw.at_epochs=[100]", folder=tmp_path / "pretrained")
+        train("run", "gan_latent", "callbacks.draw.at_epochs=[100]", folder=tmp_path / "pretrained")
     assert not (tmp_path / "pretrained").exists()
 
 
 @pytest.mark.parametrize("start", ["pretrained", "pretrained_frozen", "scratch"])
-def test_a_game_with_an_autoencoders_decoder(play, tmp_path, start):
+def test_a_gan_with_an_autoencoders_decoder(train, tmp_path, start):
     words, own = [f"model.generator.start={start}", "trainer.max_epochs=1"], tmp_path / "pretrained"
-    folder = play("run", "gan_decoder", *words, folder=own)
+    folder = train("run", "gan_decoder", *words, folder=own)
     assert own.exists() == (start != "scratch")
     decoder = checkpoint.load(folder / "checkpoints/last.ckpt").averaged.decoder
     assert isinstance(decoder, Decoder)
@@ -86,13 +86,13 @@ def test_a_game_with_an_autoencoders_decoder(play, tmp_path, start):
         assert all(torch.equal(a, b) for a, b in zip(decoder.parameters(), pretrained.parameters(), strict=True))
 
 
-def test_another_model_cannot_be_played_on(play, tmp_path):
+def test_a_latent_space_gan_needs_an_autoencoder(train, tmp_path):
     with pytest.raises(UserError, match="pretrained.experiment=gan is a GAN without labels, not an Autoencoder"):
-        play("run", "gan_codes", "pretrained.experiment=gan", "pretrained.overrides=[]")
+        train("run", "gan_latent", "pretrained.experiment=gan", "pretrained.overrides=[]")
 
 
-def test_the_reports_gan_is_trained_as_the_report_says():
-    cfg = composed("experiment=report/gan")
+def test_settings_of_the_student_reports_gan():
+    cfg = composed("experiment=student_report/gan")
     model = cfg.model
     assert (model.latent_dim, model.discriminator.activation) == (32, "relu")
     assert (model.loss._target_, model.loss.real_target) == ("mnist_gen.training.adversarial.BCE", 1.0)
@@ -108,8 +108,8 @@ def test_the_reports_gan_is_trained_as_the_report_says():
         "cgan_embed20_after": {"label": "embedding", "concat": "after"},
     }
     for name, changed in variants.items():
-        assert composed(f"experiment=report/{name}").model == {**model, **changed}
-    leaky = composed("experiment=report/cgan_leaky").model
+        assert composed(f"experiment=student_report/{name}").model == {**model, **changed}
+    leaky = composed("experiment=student_report/cgan_leaky").model
     assert leaky.discriminator.activation == "leaky_relu"
     leaky.discriminator.activation = "relu"
-    assert leaky == composed("experiment=report/cgan_embed20").model
+    assert leaky == composed("experiment=student_report/cgan_embed20").model

@@ -1,4 +1,4 @@
-"""Walks between digits: how they go, how they are judged, and the run that answers the report's question."""
+"""Paths between digits: their shape, their metrics, and the study that answers the student report's question."""
 
 import json
 
@@ -11,8 +11,15 @@ from mnist_gen.evaluation import fidelity
 from mnist_gen.evaluation.scorer import load_scorer
 from mnist_gen.evaluation.verdicts import DEPENDS, FAILS, HOLDS
 from mnist_gen.interpolation import Interpolation, claims, study
-from mnist_gen.interpolation.measurements import Findings, Judgement, Reference, judge, separability
-from mnist_gen.interpolation.paths import Known, Walker, among, by_label, linear, spherical
+from mnist_gen.interpolation.measurements import Measurements, PathMetrics, Reference, measure_paths, separability
+from mnist_gen.interpolation.paths import (
+    Interpolator,
+    LabelledLatents,
+    between_labels,
+    endpoints_among,
+    linear,
+    spherical,
+)
 from mnist_gen.runs.config import one_line
 from tests.autoencoder.conftest import TINY_RUN as QUICK
 from tests.conftest import TINY
@@ -23,66 +30,66 @@ SHARES = torch.linspace(0, 1, 5)
 
 def test_straight_lines():
     start, end = torch.randn(3, 4), torch.randn(3, 4)
-    points = linear(start, end, SHARES)
-    assert points.shape == (5, 3, 4)
-    assert torch.allclose(points[1], 0.75 * start + 0.25 * end)
+    latents = linear(start, end, SHARES)
+    assert latents.shape == (5, 3, 4)
+    assert torch.allclose(latents[1], 0.75 * start + 0.25 * end)
 
 
-def test_arcs_keep_the_length_and_the_pace():
+def test_arcs_keep_length_and_speed():
     start, end = torch.tensor([[2.0, 0.0], [0.0, 3.0]]), torch.tensor([[0.0, 2.0], [3.0, 0.0]])
-    points = spherical(start, end, SHARES)
-    assert torch.allclose(points[0], start, atol=1e-5)
-    assert torch.allclose(points[-1], end, atol=1e-5)
-    assert torch.allclose(points.norm(dim=2), torch.tensor([2.0, 3.0]).expand(5, 2), atol=1e-5)
-    steps = (points[1:] - points[:-1]).norm(dim=2)
+    latents = spherical(start, end, SHARES)
+    assert torch.allclose(latents[0], start, atol=1e-5)
+    assert torch.allclose(latents[-1], end, atol=1e-5)
+    assert torch.allclose(latents.norm(dim=2), torch.tensor([2.0, 3.0]).expand(5, 2), atol=1e-5)
+    steps = (latents[1:] - latents[:-1]).norm(dim=2)
     assert torch.allclose(steps, steps[:1].expand_as(steps), atol=1e-5)
 
 
-def test_ends_show_the_digits_asked_for():
-    points = torch.arange(40.0)[:, None]  # point p shows the digit p % 10
-    choose = among(points, torch.arange(40) % 10, "the GAN")
+def test_endpoints_show_the_requested_digits():
+    latents = torch.arange(40.0)[:, None]  # latent z shows the digit z % 10
+    choose = endpoints_among(latents, torch.arange(40) % 10, "the GAN")
     first, second = torch.tensor([3, 3, 3, 7]), torch.tensor([0, 1, 2, 9])
     start, end = choose(first, second, torch.Generator().manual_seed(0))
     assert (start[:, 0] % 10).tolist() == first.tolist()
     assert (end[:, 0] % 10).tolist() == second.tolist()
     assert len(set(start[:3, 0].tolist())) > 1
     with pytest.raises(UserError, match="the GAN shows no 9 in 9 images"):
-        among(points[:9], torch.arange(9), "the GAN")(first, second, torch.Generator())
+        endpoints_among(latents[:9], torch.arange(9), "the GAN")(first, second, torch.Generator())
 
 
-def test_a_walk_from_label_to_label_keeps_the_latent():
+def test_paths_between_labels_keep_the_latent():
     for overrides in ((), ("model.concat=after",), ("model.label=onehot",)):
         model = gan(*overrides)
-        choose, paint = by_label(model)
-        walk = Walker(choose, linear, paint).walk(torch.tensor([3]), torch.tensor([8]), 3, seed=0)
+        choose, decode = between_labels(model)
+        path = Interpolator(choose, linear, decode).interpolate(torch.tensor([3]), torch.tensor([8]), 3, seed=0)
         latent = torch.randn(1, 32, generator=torch.Generator().manual_seed(0))
-        for end, digit in ((walk[0], 3), (walk[-1], 8)):
+        for end, digit in ((path[0], 3), (path[-1], 8)):
             assert torch.allclose(end, model.generate(latent, torch.tensor([digit])), atol=1e-6)
 
 
-def test_walks_are_judged(real):
+def test_metrics_of_paths(real):
     raw, labels = real["test"]
     scorer = load_scorer(None, "MNIST")
     images = raw[:200].float().div(255).unsqueeze(1)
     images = torch.nn.functional.pad(images, (2, 2, 2, 2))
-    reference = Reference(raw[:200], fidelity.read(scorer, images)[0], neighbours=5)
+    reference = Reference(raw[:200], fidelity.features_and_digits(scorer, images)[0], neighbours=5)
     first, second = labels[:20], labels[20:40]
-    walks = linear(images[:20].flatten(1), images[20:40].flatten(1), torch.linspace(0, 1, 3)).unflatten(2, (1, 32, 32))
-    found = judge(scorer, walks, first, second, reference)
-    assert found.along["nearest"].shape == (3, 20)
-    assert found.ends("nearest").max() < 0.01  # the ends are in the reference
-    assert found.middle("nearest").min() > 1
-    assert found.ends("inside").eq(1).all()
-    assert found.ends("legible").mean() > 0.9
-    assert found.along["entropy"][1].mean() > found.along["entropy"][0].mean()
-    assert torch.allclose(found.ways["detour"], torch.ones(20), atol=1e-4)  # images themselves were blended
-    assert torch.allclose(found.ways["jump"], torch.ones(20), atol=1e-4)
-    assert found.middle("sharpness").mean() < found.ends("sharpness").mean()  # blends are soft
-    assert len(found.midpoint_fids) == 5
-    assert found.midpoint_fid > found.start_fid > 0  # blends lie further from real images than these themselves
+    paths = linear(images[:20].flatten(1), images[20:40].flatten(1), torch.linspace(0, 1, 3)).unflatten(2, (1, 32, 32))
+    measured = measure_paths(scorer, paths, first, second, reference)
+    assert measured.by_image["nearest"].shape == (3, 20)
+    assert measured.ends("nearest").max() < 0.01  # the ends are training images
+    assert measured.midpoint("nearest").min() > 1
+    assert measured.ends("inside").eq(1).all()
+    assert measured.ends("legible").mean() > 0.9
+    assert measured.by_image["entropy"][1].mean() > measured.by_image["entropy"][0].mean()
+    assert torch.allclose(measured.by_path["detour"], torch.ones(20), atol=1e-4)  # images were blended linearly
+    assert torch.allclose(measured.by_path["jump"], torch.ones(20), atol=1e-4)
+    assert measured.midpoint("sharpness").mean() < measured.ends("sharpness").mean()  # blends are soft
+    assert len(measured.midpoint_fids) == 5
+    assert measured.midpoint_fid > measured.start_fid > 0  # blends are less realistic than real images
 
 
-def test_points_that_tell_their_digits():
+def test_separability_of_clusters_and_of_noise():
     digits = torch.arange(500) % 10
     apart = torch.nn.functional.one_hot(digits, 10) + 0.01 * torch.randn(500, 10)
     assert all(hits.all() and len(hits) == 100 for hits in separability(apart, digits, neighbours=5, seed=0).values())
@@ -91,42 +98,46 @@ def test_points_that_tell_their_digits():
     )
 
 
-def test_points_in_an_order_are_shuffled_before_they_are_split():
-    digits = torch.arange(500) // 50  # the last fifth shows digits that the others never do
-    points = torch.nn.functional.one_hot(digits, 10) + 0.01 * torch.randn(500, 10)
-    assert all(hits.all() for hits in separability(points, digits, neighbours=5, seed=0).values())
+def test_separability_shuffles_before_splitting():
+    digits = torch.arange(500) // 50  # the last fifth has digits of its own
+    latents = torch.nn.functional.one_hot(digits, 10) + 0.01 * torch.randn(500, 10)
+    assert all(hits.all() for hits in separability(latents, digits, neighbours=5, seed=0).values())
 
 
-def walk(fid: float, **shares: tuple[float, float, float]) -> Judgement:
-    """A hundred walks in three steps: shares of them that are legible, ... in each step."""
+def path_metrics(fid: float, **shares: tuple[float, float, float]) -> PathMetrics:
+    """A hundred paths in three steps, with the share of legible (...) images in each step."""
     names = ("legible", "third_digit", "inside", "density", "entropy", "nearest", "confidence", "sharpness")
-    along = {name: torch.full((3, 100), 0.5) for name in names}
+    by_image = {name: torch.full((3, 100), 0.5) for name in names}
     for name, by_step in shares.items():
-        along[name] = torch.stack([(torch.arange(100) < 100 * share).float() for share in by_step])
+        by_image[name] = torch.stack([(torch.arange(100) < 100 * share).float() for share in by_step])
     fids = [fid + 0.01 * part for part in range(5)]
-    return Judgement(along, {"detour": torch.ones(100), "jump": torch.ones(100)}, 1.0, fid, fids)
+    return PathMetrics(by_image, {"detour": torch.ones(100), "jump": torch.ones(100)}, 1.0, fid, fids)
 
 
-def findings(**changes) -> Findings:
-    """The autoencoder blends, the GAN makes digits, blurred ones that are none of the ends' now and then."""
-    walks = {
-        "autoencoder, linear": walk(7.0, legible=(1.0, 0.4, 1.0), third_digit=(0.0, 0.1, 0.0), sharpness=(1, 1, 1)),
-        "GAN, linear": walk(2.0, legible=(0.8, 0.98, 0.8), third_digit=(0.0, 0.3, 0.0), sharpness=(0.5, 0.5, 0.5)),
-        "GAN, spherical": walk(3.0),
-        "cGAN, label to label": walk(5.0, legible=(1.0, 0.7, 1.0)),
-    } | changes.pop("walks", {})
+def measurements(**changes) -> Measurements:
+    """The autoencoder blends; the GAN shows digits, which are soft and sometimes neither end's."""
+    paths = {
+        "autoencoder, linear": path_metrics(
+            7.0, legible=(1.0, 0.4, 1.0), third_digit=(0.0, 0.1, 0.0), sharpness=(1, 1, 1)
+        ),
+        "GAN, linear": path_metrics(
+            2.0, legible=(0.8, 0.98, 0.8), third_digit=(0.0, 0.3, 0.0), sharpness=(0.5, 0.5, 0.5)
+        ),
+        "GAN, spherical": path_metrics(3.0),
+        "cGAN, label to label": path_metrics(5.0, legible=(1.0, 0.7, 1.0)),
+    } | changes.pop("paths", {})
     hits = {
-        name: {reader: torch.arange(50) < 50 * share for reader in ("knn", "linear")}
+        name: {classifier: torch.arange(50) < 50 * share for classifier in ("knn", "linear")}
         for name, share in (("autoencoder", 0.95), ("GAN", 0.5))
     }
     settings = {
-        "walks": walks,
-        "chosen": {
+        "paths": paths,
+        "legible_midpoints": {
             "autoencoder, linear": {(1, 0): torch.arange(100) < 30},
             "GAN, linear": {(7, 1): torch.arange(100) < 60},
         },
         "floor": {"FID": 0.5, "sharpness": 0.7},
-        "separated": hits,
+        "separability": hits,
         "novelty": {
             "autoencoder": torch.rand(100),
             "GAN": torch.rand(80) + 3,
@@ -134,66 +145,68 @@ def findings(**changes) -> Findings:
         },
         "diversity": {"autoencoder": 0.9, "GAN": 1.0},
     }
-    return Findings(**{**settings, **changes})
+    return Measurements(**{**settings, **changes})
 
 
-def verdicts(found: Findings) -> dict[str, str]:
-    return {verdict.claim: verdict.verdict for verdict in claims.judge(found)}
+def verdicts(measured: Measurements) -> dict[str, str]:
+    return {verdict.claim: verdict.verdict for verdict in claims.judge(measured)}
 
 
-def test_the_claims_follow_the_figures():
-    found = findings()
-    assert set(verdicts(found).values()) == {HOLDS}
-    assert len(verdicts(found)) == 10
-    mirrored = {  # the autoencoder's figures are the GAN's, and the other way round
-        "autoencoder, linear": found.walks["GAN, linear"],
-        "GAN, linear": found.walks["autoencoder, linear"],
-    }
-    turned = findings(
-        walks=mirrored,
-        chosen={
+def test_claims_follow_the_metrics():
+    measured = measurements()
+    assert set(verdicts(measured).values()) == {HOLDS}
+    assert len(verdicts(measured)) == 10
+    swapped = measurements(  # the metrics of the autoencoder and of the GAN
+        paths={
+            "autoencoder, linear": measured.paths["GAN, linear"],
+            "GAN, linear": measured.paths["autoencoder, linear"],
+        },
+        legible_midpoints={
             "autoencoder, linear": {(1, 0): torch.arange(100) < 60},
             "GAN, linear": {(7, 1): torch.arange(100) < 99},
         },
-        separated={"autoencoder": found.separated["GAN"], "GAN": found.separated["autoencoder"]},
-        novelty={**found.novelty, "GAN": found.novelty["autoencoder"], "autoencoder": found.novelty["GAN"]},
+        separability={"autoencoder": measured.separability["GAN"], "GAN": measured.separability["autoencoder"]},
+        novelty={**measured.novelty, "GAN": measured.novelty["autoencoder"], "autoencoder": measured.novelty["GAN"]},
     )
-    assert set(verdicts(turned).values()) == {FAILS}
+    assert set(verdicts(swapped).values()) == {FAILS}
 
 
-def test_claims_on_pairs_of_digits_take_these_pairs():
-    found = findings(chosen={"autoencoder, linear": {(3, 8): torch.ones(9)}, "GAN, linear": {(3, 8): torch.ones(9)}})
-    assert len(verdicts(found)) == 8
-    assert not any("1 to 0" in claim or "7 and 1" in claim for claim in verdicts(found))
+def test_claims_about_pairs_of_digits_need_these_pairs():
+    legible = {(3, 8): torch.ones(9)}
+    found = verdicts(measurements(legible_midpoints={"autoencoder, linear": legible, "GAN, linear": legible}))
+    assert len(found) == 8
+    assert not any("1 to 0" in claim or "7 and 1" in claim for claim in found)
 
 
-def test_what_is_all_alike_is_not_creative():
-    found = findings(diversity={"autoencoder": 0.9, "GAN": 0.3})
-    (creative,) = (verdict for verdict in claims.judge(found) if "creative" in verdict.claim)
+def test_low_diversity_is_not_creative():
+    measured = measurements(diversity={"autoencoder": 0.9, "GAN": 0.3})
+    (creative,) = (verdict for verdict in claims.judge(measured) if "creative" in verdict.claim)
     assert creative.verdict == DEPENDS
-    assert "real images 2.00" in creative.figures
+    assert "real images 2.00" in creative.evidence
 
 
-def test_what_shows_no_digit_is_not_compared_in_novelty():
-    found = findings(novelty={"autoencoder": torch.rand(9), "real images": torch.rand(9)})
-    assert len(verdicts(found)) == 9
-    assert not any("creative" in claim for claim in verdicts(found))
+def test_novelty_needs_legible_images():
+    found = verdicts(measurements(novelty={"autoencoder": torch.rand(9), "real images": torch.rand(9)}))
+    assert len(found) == 9
+    assert not any("creative" in claim for claim in found)
 
 
-def test_the_answer_follows_the_figures():
-    found = findings()
-    text = claims.answer(found, claims.judge(found))
-    assert "GAN, linear lies nearer to real images than autoencoder, linear: FID of the middles 2.00 against" in text
+def test_answer_follows_the_metrics():
+    def answer(**paths: PathMetrics) -> str:
+        measured = measurements(paths=paths)
+        return claims.answer(measured, claims.judge(measured))
+
+    text = answer()
+    better = "GAN, linear is closer to real images than autoencoder, linear: the FID of the midpoints is 2.00 against"
+    assert better in text
     assert "between two of them it blends" in text
-    assert "of one latent, the middles have an FID of 5.00, and 70% are legible" in text
-    assert "does no harm: they are better (FID 3.00 on arcs, 2.00 on straight lines)" in text
-    found = findings(walks={"autoencoder, linear": walk(1.0), "GAN, spherical": walk(1.5)})
-    text = claims.answer(found, claims.judge(found))
-    assert "autoencoder, linear lies nearer to real images than GAN, spherical" in text
+    assert "with a fixed latent, have an FID of 5.00, and 70% are legible" in text
+    assert "straight lines beat arcs, although they shorten the latents (FID 3.00 on arcs, 2.00 on straight" in text
+    text = answer(**{"autoencoder, linear": path_metrics(1.0), "GAN, spherical": path_metrics(1.5)})
+    assert "autoencoder, linear is closer to real images than GAN, spherical" in text
     assert "between two of them it blends" not in text
-    assert "are better (FID 1.50 on arcs, 2.00 on straight lines)" in text
-    found = findings(walks={"GAN, spherical": walk(2.0)})
-    text = claims.answer(found, claims.judge(found))
+    assert "arcs beat straight lines, because they keep the latents' length (FID 1.50 on arcs, 2.00 on straight" in text
+    text = answer(**{"GAN, spherical": path_metrics(2.0)})
     assert "between arcs and straight lines is within the noise (FID 2.00 on arcs" in text
 
 
@@ -211,12 +224,12 @@ def test_the_answer_follows_the_figures():
         ({"digits": [[1, 0, 1]]}, r"study.digits: \[1, 0, 1\] must be two different"),
     ],
 )
-def test_impossible_walks(option, message):
+def test_impossible_options(option, message):
     with pytest.raises(UserError, match=message):
         Interpolation(**{"pairs": 10, "steps": 11, "digits": [[1, 0]], "neighbours": 5, "seed": 0, **option})
 
 
-def test_an_impossible_study_is_one_line(fit, tmp_path):
+def test_impossible_study_is_one_line(fit, tmp_path):
     with pytest.raises(InstantiationException) as error:
         fit(tmp_path, "experiment=interpolation", "study.digits=[[3,3]]", task="study", tiny=False)
     assert one_line(error.value) == (
@@ -226,7 +239,7 @@ def test_an_impossible_study_is_one_line(fit, tmp_path):
 
 @pytest.fixture
 def interpolation(fit, tmp_path):
-    """`interpolation(folder, *words)` runs the study with tiny models, kept in `kept`."""
+    """`interpolation(folder, *words)` runs the study with tiny models, which it keeps in `kept`."""
     few = [*TINY, "trainer.max_epochs=1", "trainer.limit_train_batches=1"]
     quick = {"autoencoder": QUICK, "gan": few, "cgan": few}
     words = [f'{part}.overrides=["' + '","'.join(overrides) + '"]' for part, overrides in quick.items()]
@@ -241,13 +254,13 @@ def interpolation(fit, tmp_path):
 
 
 def all_digits(model, count, scorer, seed):
-    """As `walks.drawn`, of a GAN that shows every digit."""
+    """As `paths.sampled_latents`, of a GAN that shows every digit."""
     latents = model.latents(count, torch.Generator().manual_seed(seed))
-    return Known(latents, model.generate(latents), torch.arange(count) % 10)
+    return LabelledLatents(latents, model.generate(latents), torch.arange(count) % 10)
 
 
-def test_what_a_run_leaves(interpolation, tmp_path, monkeypatch):
-    monkeypatch.setattr(study, "drawn", all_digits)
+def test_files_of_a_run(interpolation, tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "sampled_latents", all_digits)
     folder = tmp_path / "run"
     interpolation(folder)
     assert len(list((tmp_path / "kept").iterdir())) == 3
@@ -255,7 +268,7 @@ def test_what_a_run_leaves(interpolation, tmp_path, monkeypatch):
     assert {path.name for path in (folder / "figures").iterdir()} == names
     text = (folder / "answer.md").read_text()
     assert text.count("| holds |") + text.count("| fails |") + text.count("| noise |") + text.count("| depends |") == 9
-    found = json.loads((folder / "metrics.json").read_text())["metrics"]
+    metrics = json.loads((folder / "metrics.json").read_text())["metrics"]
     for name in (
         "autoencoder, linear",
         "autoencoder, spherical",
@@ -265,20 +278,20 @@ def test_what_a_run_leaves(interpolation, tmp_path, monkeypatch):
     ):
         assert f"| {name} |" in text
         assert {
-            f"{name}/{figure}" for figure in ("start_fid", "midpoint_fid", "legible_middle", "inside_ends")
-        } <= found.keys()
-    assert {"GAN/separability_knn", "autoencoder/novelty", "GAN/diversity", "floor/midpoint_fid"} <= found.keys()
-    assert found["real images/novelty"] > 0
+            f"{name}/{metric}" for metric in ("start_fid", "midpoint_fid", "legible_middle", "inside_ends")
+        } <= metrics.keys()
+    assert {"GAN/separability_knn", "autoencoder/novelty", "GAN/diversity", "floor/midpoint_fid"} <= metrics.keys()
+    assert metrics["real images/novelty"] > 0
 
     kept = next((tmp_path / "kept").glob("gan_plain-*/checkpoints/best.ckpt"))
     monkeypatch.chdir(kept.parents[1])
     interpolation(tmp_path / "named", "gan.ckpt=checkpoints/best.ckpt")
     before = (tmp_path / "named/metrics.json").stat().st_mtime_ns
-    interpolation(tmp_path / "named", "gan.ckpt=checkpoints/best.ckpt")  # complete: left alone
+    interpolation(tmp_path / "named", "gan.ckpt=checkpoints/best.ckpt")  # complete, so it is skipped
     assert (tmp_path / "named/metrics.json").stat().st_mtime_ns == before
 
 
-def test_a_gan_that_shows_few_digits_is_named(interpolation, tmp_path):
+def test_gan_without_some_digit_is_refused(interpolation, tmp_path):
     with pytest.raises(UserError, match="the GAN shows no"):
         interpolation(tmp_path / "run")
 
@@ -291,12 +304,12 @@ def test_a_gan_that_shows_few_digits_is_named(interpolation, tmp_path):
         ("gan.experiment=cgan_embed20", "is a GAN with labels, not a GAN without labels: name one made by"),
         ("cgan.experiment=gan", "is a GAN without labels, not a GAN with labels: name one made by"),
         ("autoencoder.experiment=interpolation", "is no model, not an Autoencoder: name one made by"),
-        ("gan.experiment=gan", "it was told groups of alike images: choose one made by experiment=gan_plain"),
+        ("gan.experiment=gan", "gan: must be trained without clusters: choose one made by experiment=gan_plain"),
         ("study.neighbours=1000", "study.neighbours=1000: must be less than the .* test images"),
         ("scorer=nowhere.safetensors", "nowhere.safetensors: no such file"),
     ],
 )
-def test_mistakes_show_before_any_model_is_trained(interpolation, tmp_path, word, message):
+def test_mistakes_are_reported_before_any_model_is_trained(interpolation, tmp_path, word, message):
     kept = [f"{part}.folder={tmp_path / 'kept'}" for part in ("autoencoder", "gan", "cgan")]
     with pytest.raises(UserError, match=message):
         interpolation(tmp_path / "run", word, *kept, quickly=False)

@@ -1,4 +1,4 @@
-"""A few images, and how large a network is."""
+"""A few labelled images, and the size of a network."""
 
 import torch
 from torch import nn

@@ -7,40 +7,40 @@ from torch import nn
 from mnist_gen.errors import UserError
 from mnist_gen.networks.decoders import Decoder, PixelShuffleDecoder
 from mnist_gen.networks.discriminators import (
-    WEIGHT_OF_DEVIATION,
-    CodeDiscriminator,
+    DEVIATION_WEIGHT,
     Discriminator,
+    LatentDiscriminator,
     MinibatchDeviation,
     PatchDiscriminator,
     StackDiscriminator,
 )
-from mnist_gen.networks.generators import CodeGenerator, Generator, Mapping
-from mnist_gen.networks.label_vectors import label_code
+from mnist_gen.networks.generators import Generator, LatentGenerator, MappingNetwork
+from mnist_gen.networks.label_vectors import label_vectors
 from tests.networks.conftest import IMAGES, LABELS, count
 
 SMALL = partial(PixelShuffleDecoder, channels=8)
-COUNT = 12  # of labels
+COUNT = 12  # labels
 
 
 def generator(decoder=SMALL, label="embedding", embedding_dim=20, **options):
     settings = {"latent_dim": 32, "concat": "before", "last": "sigmoid"}
-    return Generator(decoder, code=label_code(label, embedding_dim, COUNT), **{**settings, **options})
+    return Generator(decoder, label_vectors=label_vectors(label, embedding_dim, COUNT), **{**settings, **options})
 
 
 def discriminator(label="embedding", embedding_dim=20, **options):
     settings = {"channels": 4, "activation": "leaky_relu", "projection": True}
-    return Discriminator(code=label_code(label, embedding_dim, COUNT), **{**settings, **options})
+    return Discriminator(label_vectors=label_vectors(label, embedding_dim, COUNT), **{**settings, **options})
 
 
 @pytest.mark.parametrize("label", [None, "onehot", "embedding"])
 @pytest.mark.parametrize("concat", ["before", "after"])
 @pytest.mark.parametrize("last", ["sigmoid", "conv_tanh"])
-def test_generator_makes_signed_images(label, concat, last):
+def test_generator_gives_signed_images(label, concat, last):
     network = generator(label=label, concat=concat, last=last)
     images = network(torch.randn(6, 32), LABELS if label else None)
     assert images.shape == IMAGES.shape
     assert images.abs().max() <= 1
-    assert images.min() < 0  # untrained it is about 0.5, shown as 0
+    assert images.min() < 0  # an untrained sigmoid is about 0.5, so about 0 in [-1, 1]
 
 
 @pytest.mark.parametrize("concat", ["before", "after"])
@@ -59,7 +59,7 @@ def test_where_the_label_enters_the_generator():
     assert generator(label=None).decoder[0].in_features == 32
 
 
-def test_embedding_size_costs_what_it_should():
+def test_parameters_of_a_larger_embedding():
     assert count(generator(embedding_dim=65)) - count(generator(embedding_dim=20)) == 45 * COUNT + 45 * 8 * 16
     assert count(discriminator(embedding_dim=65)) - count(discriminator(embedding_dim=20)) == 45 * COUNT + 45 * 1024
 
@@ -68,16 +68,16 @@ def test_last_convolution_has_ten_parameters():
     assert count(generator(last="conv_tanh")) - count(generator(last="sigmoid")) == 10
 
 
-def test_a_last_convolution_starts_as_the_image_it_is_given():
+def test_last_convolution_starts_with_the_sigmoids_image():
     with_it, without = generator(last="conv_tanh").eval(), generator(last="sigmoid").eval()
     without.load_state_dict({name: value for name, value in with_it.state_dict().items() if name[:5] != "last."})
     latents = torch.randn(6, 32)
     assert torch.allclose(with_it(latents, LABELS), without(latents, LABELS), atol=1e-6)
 
 
-def test_the_reports_generator():
-    """Its MLP makes features of the latents; the label joins these, before its decoder or after."""
-    mapping = partial(Mapping, code_dim=64, hidden=50)
+def test_student_reports_generator():
+    """An MLP maps latents to the decoder's input, and the label joins before or after the decoder."""
+    mapping = partial(MappingNetwork, out_dim=64, hidden=50)
     before = generator(decoder=Decoder, mapping=mapping)
     assert before(torch.randn(6, 32), LABELS).shape == IMAGES.shape
     assert count(before.mapping) == (32 + 1 + 2) * 50 + (50 + 1 + 2) * 50 + (50 + 1) * 64  # 2: batch normalisation
@@ -86,59 +86,60 @@ def test_the_reports_generator():
 
 
 @pytest.mark.parametrize(
-    ("start", "learning"), [("scratch", 107_249), ("pretrained", 107_249), ("pretrained_frozen", 0)]
+    ("start", "trainable"), [("scratch", 107_249), ("pretrained", 107_249), ("pretrained_frozen", 0)]
 )
-def test_a_decoder_that_starts_from_an_autoencoders(start, learning):
-    network = generator(decoder=Decoder, mapping=partial(Mapping, code_dim=64, hidden=8), label=None, start=start)
-    assert count(network.decoder) == learning
+def test_decoder_starts_from_an_autoencoders(start, trainable):
+    network = generator(decoder=Decoder, mapping=partial(MappingNetwork, out_dim=64, hidden=8), label=None, start=start)
+    assert count(network.decoder) == trainable
     assert network.starts_pretrained == (start != "scratch")
     pretrained = Decoder(64)
-    network.start_from(nn.Identity(), pretrained)
+    if network.starts_pretrained:
+        network.start_from(nn.Identity(), pretrained)
     same = [torch.equal(a, b) for a, b in zip(network.decoder.parameters(), pretrained.parameters(), strict=True)]
     assert all(same) if start != "scratch" else not any(same)
 
 
 @pytest.mark.parametrize("label", ["onehot", "embedding"])
-def test_a_label_meets_fresh_weights_in_a_pretrained_decoder(label):
-    mapping = partial(Mapping, code_dim=64, hidden=8)
+def test_label_vector_meets_fresh_weights_in_a_pretrained_decoder(label):
+    mapping = partial(MappingNetwork, out_dim=64, hidden=8)
     network = generator(decoder=Decoder, mapping=mapping, label=label, start="pretrained")
     fresh, pretrained = network.decoder[0].weight[:, 64:].clone(), Decoder(64)
     network.start_from(nn.Identity(), pretrained)
-    own, taken = network.decoder.state_dict(), pretrained.state_dict()
-    assert torch.equal(own.pop("0.weight"), torch.cat([taken.pop("0.weight"), fresh], dim=1))
-    assert own.keys() == taken.keys()
-    assert all(torch.equal(own[name], taken[name]) for name in own)
+    own, copied = network.decoder.state_dict(), pretrained.state_dict()
+    assert torch.equal(own.pop("0.weight"), torch.cat([copied.pop("0.weight"), fresh], dim=1))
+    assert own.keys() == copied.keys()
+    assert all(torch.equal(own[name], copied[name]) for name in own)
 
 
-def test_a_frozen_decoder_keeps_its_batch_statistics():
-    frozen, learning = (
-        generator(mapping=partial(Mapping, code_dim=12, hidden=8), label=None, start=start)
+def test_frozen_decoder_keeps_its_batch_statistics():
+    frozen, trained = (
+        generator(mapping=partial(MappingNetwork, out_dim=12, hidden=8), label=None, start=start)
         for start in ("pretrained_frozen", "pretrained")
     )
     assert not any(module.training for module in frozen.decoder.modules())
     assert frozen.mapping.training
-    assert all(module.training for module in learning.decoder.modules())
+    assert all(module.training for module in trained.decoder.modules())
 
 
-def code_generator(label=None, concat="before"):
-    return CodeGenerator(partial(Mapping, code_dim=7, hidden=16), 32, label_code(label, 20, COUNT), concat)
+def latent_generator(label=None, concat="before"):
+    return LatentGenerator(partial(MappingNetwork, out_dim=7, hidden=16), 32, label_vectors(label, 20, COUNT), concat)
 
 
 @pytest.mark.parametrize(("label", "width"), [(None, 0), ("onehot", COUNT), ("embedding", 20)])
-def test_players_on_codes(label, width):
-    generator = code_generator(label)
-    discriminator = CodeDiscriminator(7, 16, "relu", label_code(label, 20, COUNT))
-    codes = generator(torch.randn(6, 32), LABELS if label else None)
-    assert codes.shape == (6, 7)
-    assert discriminator(codes, LABELS if label else None).shape == (6,)
+def test_networks_on_latents(label, width):
+    generator = latent_generator(label)
+    discriminator = LatentDiscriminator(7, 16, "relu", label_vectors(label, 20, COUNT))
+    latents = generator(torch.randn(6, 32), LABELS if label else None)
+    assert latents.shape == (6, 7)
+    assert discriminator(latents, LABELS if label else None).shape == (6,)
     assert generator.mapping[0].in_features == 32 + width
     assert discriminator.body[0].in_features == 7 + width
 
 
 def test_onehot_is_not_trained():
-    code = generator(label="onehot").code
-    assert torch.equal(code(torch.tensor([3])), torch.eye(COUNT)[3:4])
-    assert not code.weight.requires_grad
+    vectors = generator(label="onehot").label_vectors
+    assert torch.equal(vectors(torch.tensor([3])), torch.eye(COUNT)[3:4])
+    assert not vectors.weight.requires_grad
 
 
 @pytest.mark.parametrize("label", [None, "onehot", "embedding"])
@@ -154,7 +155,7 @@ def test_discriminator_activations():
     assert any(isinstance(layer, nn.LeakyReLU) for layer in discriminator(activation="leaky_relu").body)
 
 
-def test_discriminator_looks_at_each_image_alone():
+def test_discriminator_scores_each_image_alone():
     network = discriminator()
     together = network(IMAGES, LABELS)
     alone = torch.cat([network(image[None], label[None]) for image, label in zip(IMAGES, LABELS, strict=True)])
@@ -169,9 +170,12 @@ def test_discriminator_looks_at_each_image_alone():
         (lambda: generator(last="relu"), "last=relu: choose one of sigmoid, conv_tanh"),
         (lambda: generator(embedding_dim=0), "embedding_dim=0: must be at least 1"),
         (lambda: generator(start="warm"), "start=warm: choose one of scratch, pretrained, pretrained_frozen"),
-        (lambda: generator(start="pretrained_frozen"), "start=pretrained_frozen: a frozen decoder has no room for"),
-        (lambda: code_generator(concat="after"), "concat=after: a generator of codes has no image"),
-        (lambda: CodeDiscriminator(8, 16, "swish", None), "activation=swish: choose one of relu, leaky_relu"),
+        (
+            lambda: generator(start="pretrained_frozen"),
+            "start=pretrained_frozen: a frozen decoder cannot learn to use a label vector",
+        ),
+        (lambda: latent_generator(concat="after"), "concat=after: a generator of latents has no image"),
+        (lambda: LatentDiscriminator(8, 16, "swish", None), "activation=swish: choose one of relu, leaky_relu"),
         (lambda: discriminator(activation="swish"), "activation=swish: choose one of relu, leaky_relu"),
     ],
 )
@@ -180,24 +184,24 @@ def test_wrong_options(make, message):
         make()
 
 
-def test_a_patch_discriminator_looks_at_patches():
-    judge = PatchDiscriminator(planes=2, channels=4)
+def test_patch_discriminator_averages_scores_of_patches():
+    network = PatchDiscriminator(planes=2, channels=4)
     pairs = torch.rand(3, 2, 32, 32, requires_grad=True)
-    patches = nn.Sequential(*list(judge)[:-2])(pairs)
+    patches = nn.Sequential(*list(network)[:-2])(pairs)
     assert patches.shape == (3, 1, 8, 8)
-    assert torch.allclose(judge(pairs), patches.mean(dim=(1, 2, 3)))
-    (seen,) = torch.autograd.grad(patches[0, 0, 4, 4], pairs)
-    rows, columns = seen[0].abs().sum(dim=0).nonzero().T
+    assert torch.allclose(network(pairs), patches.mean(dim=(1, 2, 3)))
+    (gradient,) = torch.autograd.grad(patches[0, 0, 4, 4], pairs)
+    rows, columns = gradient[0].abs().sum(dim=0).nonzero().T
     assert int(rows.max() - rows.min() + 1) == int(columns.max() - columns.min() + 1) == 20
     with pytest.raises(UserError, match="model.discriminator.channels=0: must be at least 1"):
         PatchDiscriminator(planes=1, channels=0)
 
 
-def test_a_group_of_images_that_are_alike_gives_itself_away():
+def test_minibatch_deviation_reveals_identical_images():
     features = torch.tensor([[0.0, 4.0], [2.0, 4.0], [5.0, 5.0], [5.0, 5.0]])
-    shown = MinibatchDeviation(2)(features)
-    assert torch.equal(shown[:, :2], features)
-    assert shown[:, 2].tolist() == pytest.approx([WEIGHT_OF_DEVIATION * 0.5] * 2 + [0.0] * 2, abs=1e-3)
+    extended = MinibatchDeviation(2)(features)
+    assert torch.equal(extended[:, :2], features)
+    assert extended[:, 2].tolist() == pytest.approx([DEVIATION_WEIGHT * 0.5] * 2 + [0.0] * 2, abs=1e-3)
     features = torch.ones(2, 2, requires_grad=True)
     MinibatchDeviation(2)(features).sum().backward()
     assert features.grad.isfinite().all()
@@ -205,7 +209,7 @@ def test_a_group_of_images_that_are_alike_gives_itself_away():
         MinibatchDeviation(3)(features)
 
 
-def test_a_stack_discriminator_looks_at_groups_if_it_is_asked_to():
+def test_stack_discriminator_compares_groups_on_request():
     torch.manual_seed(0)
     images, one = torch.rand(4, 1, 32, 32), torch.rand(1, 1, 32, 32)
     mixed = torch.cat([images[:1], one.expand(3, 1, 32, 32)])

@@ -4,12 +4,12 @@ import torch
 from mnist_gen.errors import UserError
 from mnist_gen.networks.classifiers import Probe, Scorer
 from mnist_gen.networks.decoders import Decoder
-from mnist_gen.networks.encoders import Encoder, StandardizedEncoder, WhitenedEncoder
+from mnist_gen.networks.encoders import Encoder, StandardizedEncoder
 from mnist_gen.networks.translators import EncoderDecoder
 from tests.networks.conftest import IMAGES, count
 
 
-def test_the_reports_autoencoder_exactly():
+def test_student_reports_autoencoder():
     encoder, decoder = Encoder(), Decoder()
     assert count(encoder) == 103_440
     assert count(decoder) == 107_249
@@ -25,39 +25,39 @@ def test_classifiers():
     assert Probe()(IMAGES).shape == (6, 10)
 
 
-def test_standardised_codes():
+def test_standardized_latents():
     encoder = StandardizedEncoder(Encoder(7), 7)
-    codes = encoder(IMAGES)
-    assert torch.equal(codes, encoder.codes(IMAGES))
-    encoder.fit(codes)
+    latents = encoder(IMAGES)
+    assert torch.equal(latents, encoder.latents(IMAGES))
+    encoder.fit(latents)
     assert torch.allclose(encoder(IMAGES).mean(dim=0), torch.zeros(7), atol=1e-5)
     assert torch.allclose(encoder(IMAGES).std(dim=0), torch.ones(7), atol=1e-4)
 
 
-def test_whitened_codes_move_alike_in_all_directions():
-    encoder = WhitenedEncoder(Encoder(3), 3)
-    codes = encoder.codes(IMAGES)
-    assert torch.equal(codes, encoder(IMAGES))
-    changed = codes + torch.randn(6, 3) * torch.tensor([0.1, 0.5, 2.0])
-    encoder.fit(codes, changed)
-    moves = (changed - codes) / encoder.deviation @ encoder.whitening
-    spread = moves.T @ moves
-    assert torch.allclose(spread / spread[0, 0], torch.eye(3), atol=1e-3)
+def test_whitening_equalizes_shifts_in_all_directions():
+    encoder = StandardizedEncoder(Encoder(3), 3, whiten=True)
+    latents = encoder.latents(IMAGES)
+    assert torch.equal(latents, encoder(IMAGES))
+    shifted = latents + torch.randn(6, 3) * torch.tensor([0.1, 0.5, 2.0])
+    encoder.fit(latents, shifted)
+    shifts = (shifted - latents) / encoder.deviation @ encoder.whitening
+    covariance = shifts.T @ shifts
+    assert torch.allclose(covariance / covariance[0, 0], torch.eye(3), atol=1e-3)
     assert encoder(IMAGES).square().mean().item() == pytest.approx(1, abs=1e-4)
 
 
-def test_an_encoder_decoder_knows_an_image_by_its_code_alone():
+def test_encoder_decoder_depends_on_the_latent_alone():
     torch.manual_seed(0)
-    network, codes = EncoderDecoder(code_dim=3, encoder_channels=2, decoder_channels=4), []
-    made = network(torch.rand(50, 1, 32, 32) * 2 - 1)
-    assert made.shape == (50, 1, 32, 32)
-    assert -1 < made.min() < made.max() < 1
-    with pytest.raises(UserError, match="data.batch_size=1: an encoder_decoder normalises batches"):
+    network, latents = EncoderDecoder(latent_dim=3, encoder_channels=2, decoder_channels=4), []
+    outputs = network(torch.rand(50, 1, 32, 32) * 2 - 1)
+    assert outputs.shape == (50, 1, 32, 32)
+    assert -1 < outputs.min() < outputs.max() < 1
+    with pytest.raises(UserError, match="data.batch_size=1: must be at least 2, because an encoder_decoder"):
         network(torch.rand(1, 1, 32, 32))
-    with network.standardize.register_forward_hook(lambda _, inputs, output: codes.append(output)):
+    with network.standardize.register_forward_hook(lambda _, inputs, output: latents.append(output)):
         network(torch.rand(50, 1, 32, 32))
-    assert torch.allclose(codes[0].mean(dim=0), torch.zeros(3), atol=1e-5)
-    assert torch.allclose(codes[0].std(dim=0, correction=0), torch.ones(3), atol=1e-2)
+    assert torch.allclose(latents[0].mean(dim=0), torch.zeros(3), atol=1e-5)
+    assert torch.allclose(latents[0].std(dim=0, correction=0), torch.ones(3), atol=1e-2)
     network.eval()
-    with network.standardize.register_forward_hook(lambda *_: codes[0][:2]):
+    with network.standardize.register_forward_hook(lambda *_: latents[0][:2]):
         assert torch.equal(network(torch.rand(2, 1, 32, 32)), network(torch.zeros(2, 1, 32, 32)))

@@ -1,4 +1,5 @@
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 import mnist_gen
 from mnist_gen.errors import UserError
 from mnist_gen.runs import checkpoint, trust
+from tests.conftest import kept
 
 
 @pytest.fixture
@@ -74,7 +76,7 @@ def test_unusable_files_are_told_apart(best, tmp_path):
         with pytest.raises(UserError, match=f"ckpt=.*{name}.ckpt: "):
             checkpoint.read(path)
     torch.save(Code(tmp_path / "ran"), tmp_path / "code.ckpt")
-    with pytest.raises(UserError, match="holds code"):
+    with pytest.raises(UserError, match="contains code"):
         checkpoint.read(tmp_path / "code.ckpt")
     assert not (tmp_path / "ran").exists()
     torch.save({"weights": torch.zeros(1)}, tmp_path / "other.ckpt")
@@ -131,7 +133,7 @@ def test_a_resumed_run_removes_no_folder(best, fit, tmp_path):
 
 def test_places_cannot_be_given_by_position(best):
     path = altered(best, data___args_=["MNIST", "/x", "/x"])
-    with pytest.raises(UserError, match="its configuration has data._args_.0; only named options are taken"):
+    with pytest.raises(UserError, match="its configuration has data._args_.0: only named options are allowed"):
         trust.configuration(checkpoint.read(path), path)
 
 
@@ -140,7 +142,7 @@ def test_this_machines_places_stand_where_a_checkpoint_names_none(best):
     del content["config"]["data"]["cache"]
     content["config"]["callbacks"]["other"] = {"scorer": "/x"}
     cfg = trust.configuration(content, best, {"data.cache": "/here", "scorer": "/mine"})
-    assert (cfg.data.cache, cfg.callbacks.other.scorer, cfg.callbacks.judge.scorer) == ("/here", "/mine", "/mine")
+    assert (cfg.data.cache, cfg.callbacks.other.scorer, cfg.callbacks.metrics.scorer) == ("/here", "/mine", "/mine")
 
 
 def test_a_class_of_another_version_says_so(best):
@@ -172,3 +174,11 @@ def test_an_escaped_interpolation_is_refused(best, disguise):
 def test_weights_that_do_not_fit(best):
     with pytest.raises(UserError, match="its weights do not fit"):
         checkpoint.load(altered(best, model__latent_dim=8))
+
+
+def test_the_documentation_names_everything_that_a_checkpoint_contains(made, tmp_path):
+    content = kept(made(tmp_path / "run", "experiment=cgan_embed20"))
+    documented = set(re.findall(r"`(\w+)`", "".join(checkpoint.__doc__.split("| --- |")[-1].split(". ")[0])))
+    others = {"pytorch-lightning_version", "ImageData", "hparams_name", "hyper_parameters"}
+    assert content.keys() - others <= documented
+    assert "ImageData" in content

@@ -36,14 +36,14 @@ def test_every_experiment_says_its_command(name):
 @pytest.mark.parametrize("arm", ["frozen", "finetune", "scratch"])
 @pytest.mark.parametrize(("head", "epochs"), [("linear", 200), ("mlp", 100)])
 def test_transfer_stops_as_the_report_does(head, epochs, arm):
-    ours, report = (composed(f"experiment={folder}transfer_{head}_{arm}") for folder in ("", "report/"))
+    ours, report = (composed(f"experiment={folder}transfer_{head}_{arm}") for folder in ("", "student_report/"))
     for cfg in (ours, report):
         assert (cfg.model.arm, cfg.model.patience, cfg.trainer.max_epochs) == (arm, 20, epochs)
         assert cfg.model.head._target_.endswith("LinearHead" if head == "linear" else "MLPHead")
         assert cfg.model.optimizer._target_ == "torch.optim.Adam" or cfg is ours
     assert (ours.data.watched > 0, ours.data.folds > 0) == (True, True)
     assert (report.data.watched, report.data.folds, report.pretrained.experiment) == (0, 0, "autoencoder")
-    assert (report.model.optimizer.lr, report.model.codes, report.model.ema_decay) == (1e-3, "raw", 0.0)
+    assert (report.model.optimizer.lr, report.model.latents, report.model.ema_decay) == (1e-3, "raw", 0.0)
     assert (report.model.augment, report.model.noise) == (0.0, 0.0)
 
 
@@ -56,7 +56,7 @@ def test_transfer_stops_as_the_report_does(head, epochs, arm):
         (MAIN, "model/loss=bce", "model.loss.real_target=0.9"),
         ("-m", MAIN, "model.embedding_dim=5,20", "seed=range(0,3)"),
         ("-m", "experiment=glob(*)"),
-        ("-m", "experiment=cgan_embed65,gan", "callbacks.judge.cas=false", "model.embedding_dim=5,20"),
+        ("-m", "experiment=cgan_embed65,gan", "callbacks.metrics.cas=false", "model.embedding_dim=5,20"),
         ("task=sample", f"ckpt={__file__}", "digit=3", "out=a.png"),
         (MAIN, "hydra.run.dir=/x"),
         (MAIN, "+trainer.gradient_clip_val=1.0"),
@@ -95,9 +95,9 @@ def test_what_swept_experiments_bring_can_be_chosen():
         ((MAIN, "model/loss=wgan"), "model/loss=wgan: choose one of bce, hinge, non_saturating, relativistic"),
         (
             (MAIN, "data=cifar"),
-            "data=cifar: choose one of corrupted, fashion_mnist, fashion_pairs, few_labels, kmnist, mnist",
+            "data=cifar: choose one of corrupted, fashion_mnist, fashion_pairs, few_labels, files, kmnist, mnist",
         ),
-        ((MAIN, "data/rendering=slant"), "data/rendering=slant: what else is chosen takes no data/rendering; leave it"),
+        ((MAIN, "data/rendering=slant"), "data/rendering=slant: the other choices have no data/rendering; leave it"),
         ((MAIN, "model.embeding_dim=3"), "model.embeding_dim: no such key; did you mean model.embedding_dim"),
         ((MAIN, "lr=3"), "lr: no such key; did you mean"),
         ((MAIN, "digit=3"), "digit: no such key"),
@@ -107,18 +107,18 @@ def test_what_swept_experiments_bring_can_be_chosen():
         ((MAIN, "model.r1=big"), "model.r1=big: must be a finite number"),
         ((MAIN, "model.r1=nan"), "model.r1=nan: must be a finite number"),
         ((MAIN, "seed=abc"), "seed=abc: must be a whole number"),
-        ((MAIN, "callbacks.judge.cas=7"), "callbacks.judge.cas=7: must be true or false"),
+        ((MAIN, "callbacks.metrics.cas=7"), "callbacks.metrics.cas=7: must be true or false"),
         ((MAIN, "callbacks.progress.shown=loss_d"), "callbacks.progress.shown=loss_d: must be a list"),
         (("task=sample", "digit=3"), "task=sample needs ckpt="),
         (("task=claims",), "task=claims needs sweep="),
         (("task=sample", "ckpt=nowhere.ckpt"), "ckpt=nowhere.ckpt: no such file"),
         (("ckpt=nowhere.ckpt",), "ckpt=nowhere.ckpt: no such file"),
-        ((f"ckpt={__file__}",), "a run goes on from a file in its own checkpoints folder"),
+        ((f"ckpt={__file__}",), "a run continues from a file in its own checkpoints folder"),
         (("task=study",), "choose an experiment"),
-        (("task=study", f"ckpt={__file__}"), "ckpt: a study takes its models part by part, such as gan.ckpt=<path>"),
+        (("task=study", f"ckpt={__file__}"), "ckpt: name each model of a study by its part, such as gan.ckpt=<path>"),
         (("task=train",), "task=train: choose one of claims, fit, sample, study, test"),
-        ((MAIN, f"seed={'9' * 5000}"), "cannot be read, it is too long"),
-        ((MAIN, f"seed={'[' * 2000}{']' * 2000}"), "cannot be read, it is too long"),
+        ((MAIN, f"seed={'9' * 5000}"), "too long to be read"),
+        ((MAIN, f"seed={'[' * 2000}{']' * 2000}"), "too long to be read"),
         (("-m", MAIN, "seed=range(0,1000000000000)"), "a sweep takes at most 10000 values"),
     ],
 )
@@ -139,14 +139,14 @@ def test_a_run_that_goes_on_keeps_its_configuration(tmp_path):
             if (task, word) != ("sample", "seed=1"):
                 with pytest.raises(UserError, match=f"{word.partition('=')[0]} cannot be changed"):
                     check_arguments(CONF, [f"task={task}", f"ckpt={path}", word])
-    with pytest.raises(UserError, match="a sweep cannot go on from one checkpoint"):
+    with pytest.raises(UserError, match="a sweep cannot continue from one checkpoint"):
         check_arguments(CONF, ["-m", f"ckpt={path}", "trainer.max_epochs=2,4"])
 
 
 def test_checking_imports_no_torch():
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r})\n"
-        f"from mnist_gen.runs import config, folders, layout, naming, sweeps\n"
+        f"from mnist_gen.evaluation import sweeps\nfrom mnist_gen.runs import config, folders, layout, naming\n"
         f"config.check_arguments({CONF!r}, [{MAIN!r}, 'seed=3'])\n"
         "sys.exit('torch' in sys.modules)"
     )
@@ -185,3 +185,22 @@ def test_flat_and_differing():
     assert differing(one, {"a": {"b": 2, "c": [1, 2]}}) == ["a.b", "d"]
     assert differing(one, one) == []
     assert differing({"root": "/a", "data": {"root": "/a"}}, {"root": "/b", "data": {"root": "/b"}}) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "new"),
+    [
+        (["experiment=cgan_embed20", "callbacks.judge.cas=false"], "callbacks.metrics.cas"),
+        (["experiment=transfer_linear_frozen", "model.codes=raw"], "model.latents"),
+        (["experiment=transfer_linear_frozen", "callbacks.recognition.reported=null"], "callbacks.metrics.reported"),
+        (["experiment=translate_l1_paired", "reader.ckpt=a.ckpt"], "target_scorer.ckpt"),
+        (["experiment=translate_l1_paired", "model.generator.channels=8"], "model.translator.channels"),
+        (["experiment=comparison", "study.codes=100"], "study.latents"),
+        (["experiment=gan_codes"], "gan_latent"),
+        (["experiment=report/gan"], "student_report/gan"),
+        (["experiment=gan", "model/clusters=codes"], "latents"),
+    ],
+)
+def test_a_key_or_choice_of_an_older_version_answers_with_its_new_name(words, new):
+    with pytest.raises(UserError, match=rf"did you mean {new}\?"):
+        check_arguments(CONF, words)

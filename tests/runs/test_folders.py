@@ -36,7 +36,7 @@ def test_last_is_the_newest_unfinished_run_of_the_experiment(tmp_path, capsys):
     made(tmp_path, "gan/1", age=10)
     newest = made(tmp_path, "gan/2", age=5)
     complete = made(tmp_path, "gan/3", age=1, record=done, checkpoints=("last", "best"))
-    other = made(tmp_path, "report/gan/1", age=2)
+    other = made(tmp_path, "student_report/gan/1", age=2)
     made(tmp_path, "sweeps/gan_seed/seed-1", age=0)
     made(tmp_path, "pretrained/gan-1234", age=0)
     assert layout.find_checkpoint(tmp_path, "fit", "last", "gan") == newest / "checkpoints/last.ckpt"
@@ -77,9 +77,7 @@ def test_a_runs_folder_is_as_good_as_its_checkpoint(tmp_path):
 def test_a_record_that_no_run_wrote_is_ignored_with_a_warning(tmp_path, record, caplog):
     folder = made(tmp_path, "gan/1", age=0, record=record)
     assert layout.read_record(folder) is None
-    assert [line.message for line in caplog.records] == [
-        f"{folder}/metrics.json is ignored: it is not what a run writes."
-    ]
+    assert [line.message for line in caplog.records] == [f"{folder}/metrics.json is ignored: no run wrote it."]
     assert layout.find_checkpoint(tmp_path, "fit", "last", "gan").is_file()
 
 

@@ -1,4 +1,4 @@
-"""Files written whole, and folders that one process at a time writes into."""
+"""Atomic file writes, and folders that only one process writes into."""
 
 import json
 import os
@@ -17,7 +17,7 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_file_is_replaced_whole_and_its_predecessor_kept(tmp_path):
+def test_a_file_is_replaced_and_its_previous_version_kept(tmp_path):
     path, previous = tmp_path / "new/last", tmp_path / "new/previous"
     for content in ("one", "two", "three"):
         files.write(path, content, keep=previous)
@@ -25,7 +25,7 @@ def test_a_file_is_replaced_whole_and_its_predecessor_kept(tmp_path):
     assert names(tmp_path) == {"last", "previous"}
 
 
-def test_a_full_disk_keeps_what_was_there_and_is_said_once(tmp_path, full_disk, caplog):
+def test_a_full_disk_keeps_old_files_and_warns_once(tmp_path, full_disk, caplog):
     path = tmp_path / "last"
     files.write(path, "good")
     full_disk(True)
@@ -35,7 +35,7 @@ def test_a_full_disk_keeps_what_was_there_and_is_said_once(tmp_path, full_disk, 
     assert names(tmp_path) == {"last"}
     assert path.read_text() == "good"
     assert [record.message for record in caplog.records] == [
-        f"{path}: the disk is full. What it does not take waits in memory; free some space."
+        f"{path}: the disk is full. Unwritten files stay in memory; free some space."
     ]
     with pytest.raises(OSError, match="No space left"):
         files.settle()
@@ -44,7 +44,7 @@ def test_a_full_disk_keeps_what_was_there_and_is_said_once(tmp_path, full_disk, 
     assert {path.read_text() for path in tmp_path.iterdir()} == {"latest", "else", "3", "good"}
 
 
-def test_what_cannot_be_written_for_another_reason_is_an_error_and_leaves_nothing(tmp_path):
+def test_other_write_errors_are_raised_and_leave_no_files(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     with pytest.raises(IsADirectoryError):
@@ -52,10 +52,10 @@ def test_what_cannot_be_written_for_another_reason_is_an_error_and_leaves_nothin
     with pytest.raises(FileExistsError):
         files.write(tmp_path / "file/inside", "content")
     assert names(tmp_path) == {"file"}
-    files.settle()  # nothing waits
+    files.settle()  # nothing is pending
 
 
-def test_another_process_is_kept_out_and_named_and_a_dead_one_is_not_waited_for(tmp_path):
+def test_the_lock_names_a_running_process_and_ignores_a_killed_one(tmp_path):
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r})\n"
         "from pathlib import Path; from mnist_gen.system.files import FolderLock\n"
@@ -65,7 +65,7 @@ def test_another_process_is_kept_out_and_named_and_a_dead_one_is_not_waited_for(
     with subprocess.Popen([sys.executable, "-c", code], **options) as other:
         assert other.stdout.readline() == "in\n"
         with pytest.raises(
-            UserError, match=f"{tmp_path}: process {other.pid} on .* writes there; wait for it, or stop"
+            UserError, match=f"{tmp_path}: process {other.pid} on .* is writing there; wait for it, or stop"
         ):
             files.FolderLock(tmp_path)
         (tmp_path / f".last.ckpt.{other.pid}{files.PART}").touch()
@@ -78,12 +78,12 @@ def test_another_process_is_kept_out_and_named_and_a_dead_one_is_not_waited_for(
         other.kill()
     lock = files.FolderLock(tmp_path)
     assert json.loads((tmp_path / ".owner").read_text())["pid"] == os.getpid()
-    assert sorted(tmp_path.rglob("*.part")) == sorted(others)  # no run wrote these here
+    assert sorted(tmp_path.rglob("*.part")) == sorted(others)  # a run does not write these here
     lock.release()
     files.FolderLock(tmp_path).release()
 
 
-def test_another_process_is_waited_for_where_both_need_the_same(tmp_path):
+def test_the_lock_can_wait_for_another_process(tmp_path):
     code = (
         f"import sys, time; sys.path.insert(0, {str(ROOT / 'src')!r})\n"
         "from pathlib import Path; from mnist_gen.system.files import FolderLock\n"
@@ -98,7 +98,7 @@ def test_another_process_is_waited_for_where_both_need_the_same(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000])
-def test_a_broken_json_file_is_none(tmp_path, content):
+def test_a_broken_json_file_reads_as_none(tmp_path, content):
     (tmp_path / "file").write_bytes(content)
     assert files.read_json(tmp_path / "file") is None
     assert files.read_json(tmp_path) is None

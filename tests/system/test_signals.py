@@ -1,4 +1,4 @@
-"""Where a signal stops, and what it waits for."""
+"""Where a signal stops the command, and what delays it."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ EACH = pytest.mark.parametrize(
 )
 
 
-def test_a_signal_stops_at_once_unless_something_is_held():
+def test_a_signal_stops_at_once_unless_held():
     done = []
 
     def held() -> None:
@@ -36,11 +36,11 @@ def test_a_signal_stops_at_once_unless_something_is_held():
     assert not signals.asked()
 
 
-def test_batches_hold_it_until_they_are_saved():
+def test_a_signal_waits_for_the_batch_to_be_saved():
     with listening():
         signals.hold_batches()
         os.kill(os.getpid(), signal.SIGHUP)
-        os.kill(os.getpid(), signal.SIGINT)  # impatience changes nothing
+        os.kill(os.getpid(), signal.SIGINT)  # a second signal changes nothing
         assert signals.asked()
         with signals.held():
             pass
@@ -50,7 +50,7 @@ def test_batches_hold_it_until_they_are_saved():
 
 
 def run(body: str, number: int, before: str = "") -> subprocess.Popen:
-    """A process that listens, prints a line, and gets the signal then."""
+    """Starts a process that listens, waits for its first line and sends it the signal."""
     code = (
         f"import sys, time; sys.path.insert(0, {str(ROOT / 'src')!r})\n"
         "from mnist_gen.system import signals\n"
@@ -71,29 +71,29 @@ def run(body: str, number: int, before: str = "") -> subprocess.Popen:
 
 
 @EACH
-def test_status_and_last_words(number, status):
+def test_exit_status_and_farewell(number, status):
     with run("time.sleep(60)", number) as process:
         assert process.communicate(timeout=300) == ("farewell\n", "")
     assert process.returncode == status
 
 
-def test_the_status_is_right_even_if_nothing_can_be_said():
-    """As where the terminal was closed."""
+def test_the_exit_status_is_right_even_if_the_farewell_fails():
+    """For example because the terminal is closed."""
     with run("time.sleep(60)", signal.SIGHUP, before="signals.listen(lambda: 1 / 0)") as process:
         process.communicate(timeout=300)
     assert process.returncode == 129
 
 
-def test_what_does_not_answer_is_ended_from_outside():
-    """A hold that never ends stands for a library that is deep in its own code."""
+def test_a_process_that_does_not_respond_is_ended_by_a_thread():
+    """A hold that never ends imitates a library that blocks the main thread."""
     start = time.monotonic()
     with run("while True: time.sleep(60)", signal.SIGTERM, before="signals.hold_batches()") as process:
         assert process.communicate(timeout=300)[0] == "farewell\n"
     assert process.returncode == 143
-    assert time.monotonic() - start > signals.PATIENCE  # it had its chance
+    assert time.monotonic() - start > signals.PATIENCE  # it had time to respond
 
 
-def test_what_is_ignored_stays_ignored():
+def test_an_ignored_signal_stays_ignored():
     """As under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

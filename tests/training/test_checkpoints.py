@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 import mnist_gen
 from mnist_gen.errors import UserError
 from mnist_gen.gan import GAN
-from mnist_gen.gan.evaluation import Judge
+from mnist_gen.gan.evaluation import MeasureSamples
 from mnist_gen.runs import checkpoint
 from mnist_gen.system import files
 from mnist_gen.training.checkpoints import BestCheckpoint, LastCheckpoint
@@ -50,11 +50,11 @@ def whole(made, tmp_path) -> Path:
 def test_a_run_is_complete_wherever_it_was_cut(fit, tmp_path, whole, monkeypatch):
     for number, (kind, method, turn) in enumerate(
         [
-            (Judge, "on_validation_epoch_end", 2),  # after the checkpoint of the second epoch
+            (MeasureSamples, "on_validation_epoch_end", 2),  # after the checkpoint of the second epoch
             (BestCheckpoint, "on_validation_end", 3),
             (LastCheckpoint, "on_train_epoch_end", 3),  # before the checkpoint after the last epoch
             (GAN, "test_step", 1),  # after it
-            (Judge, "on_test_epoch_end", 1),
+            (MeasureSamples, "on_test_epoch_end", 1),
         ]
     ):
         folder = tmp_path / f"cut_{number}"
@@ -69,7 +69,9 @@ def test_a_run_is_complete_wherever_it_was_cut(fit, tmp_path, whole, monkeypatch
 
 
 def test_a_checkpoint_comes_before_an_epochs_validation(fit, tmp_path, monkeypatch):
-    monkeypatch.setattr(Judge, "on_validation_epoch_end", fails_at(2, Judge.on_validation_epoch_end, PowerCutError()))
+    monkeypatch.setattr(
+        MeasureSamples, "on_validation_epoch_end", fails_at(2, MeasureSamples.on_validation_epoch_end, PowerCutError())
+    )
     with pytest.raises(PowerCutError):
         fit(tmp_path, *MAIN)
     assert kept(tmp_path)["global_step"] == 2 * 6  # of both networks, in two epochs of three batches
@@ -102,9 +104,9 @@ def test_the_one_before_is_used_if_the_last_is_torn(fit, tmp_path, whole, monkey
     last = folder / "checkpoints/last.ckpt"
     last.write_bytes(last.read_bytes()[:-5000])
     fit(folder, f"ckpt={last}")
-    assert [line.message for line in caplog.records if "The one before" in line.message] == [
-        f"ckpt={last}: empty, truncated or no checkpoint; use another, such as previous.ckpt. "
-        f"The one before is used: {last.with_name('previous.ckpt')}"
+    assert [line.message for line in caplog.records if "Using the one before" in line.message] == [
+        f"ckpt={last}: empty, truncated or not a checkpoint; use another, such as previous.ckpt. "
+        f"Using the one before: {last.with_name('previous.ckpt')}"
     ]
     same_run(folder, whole)
 
@@ -128,7 +130,7 @@ def test_the_last_one_is_tested_if_the_best_is_torn(fit, tmp_path, whole, caplog
     best = whole / "checkpoints/best.ckpt"
     best.write_bytes(best.read_bytes()[:-5000])
     fit(whole, *MAIN)
-    assert any("The last one is tested" in line.message for line in caplog.records)
+    assert any("The last checkpoint is tested instead" in line.message for line in caplog.records)
     assert (whole / "metrics.json").exists()
 
 
@@ -152,7 +154,7 @@ def test_one_flipped_bit_is_noticed(whole):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(UserError, match="empty, truncated or no checkpoint"):
+    with pytest.raises(UserError, match="empty, truncated or not a checkpoint"):
         checkpoint.read(path)
 
 
@@ -242,38 +244,44 @@ ADAM = ("optimizer_states", 0, "state", 0)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_set("config", []), "its configuration is none"),
+        (_set("config", []), "it has no configuration"),
         (_set("config", "model", {"_target_": "mnist_gen.training.adversarial.Hinge"}), "would run model._target_"),
-        (_set("config", "model", 1, 2), "config.model has the key 1, which is no text"),
+        (_set("config", "model", 1, 2), "config.model has the key 1, which is not text"),
         (
             _set("config", "model", "loss", {"_target_": "mnist_gen.system.files.FolderLock", "folder": "/x"}),
             "which is not our",
         ),
         (_set("config", "model", "embedding_dim", 10**9), "says model.embedding_dim=1000000000: must be"),
         (_set("config", "model", "embedding_dim", "many"), "says model.embedding_dim=many: must be"),
-        (_set("config", "model", "embedding_dim", 21), r"generator.code.weight is \(10, 20\), not \(10, 21\)"),
+        (_set("config", "model", "embedding_dim", 21), r"generator.label_vectors.weight is \(10, 20\), not \(10, 21\)"),
         (_set("config", "trainer", 5), "its configuration has no trainer"),
         (_set("config", "trainer", "devices", 1000), "there are .* processor cores; set fewer"),
-        (_set("config", "model", "_partial_", True), "its configuration makes no model"),
-        (_set("config", "data", "_partial_", True), "its configuration makes no data"),
-        (_set("config", "callbacks", "last", "_partial_", True), "its configuration makes no callbacks.last"),
+        (_set("config", "model", "_partial_", True), "its configuration does not build model"),
+        (_set("config", "data", "_partial_", True), "its configuration does not build data"),
+        (_set("config", "callbacks", "last", "_partial_", True), "its configuration does not build callbacks.last"),
         (_set("state_dict", 5), "its weights have no names"),
         (_set("state_dict", {1: torch.zeros(1)}), "its weights have no names"),
         (_set("state_dict", "more", torch.zeros(1)), "its model has no more"),
-        (lambda content: content["state_dict"].pop("generator.code.weight"), "generator.code.weight is missing"),
+        (
+            lambda content: content["state_dict"].pop("generator.label_vectors.weight"),
+            "generator.label_vectors.weight is missing",
+        ),
         (_first(lambda weight: weight * torch.nan), "holds values that are not finite"),
         (_first(lambda weight: weight.flatten()[:1].expand(10**9)), "claims more values than the file holds"),
-        (_first(lambda weight: weight.to_sparse()), "is no plain tensor"),
+        (_first(lambda weight: weight.to_sparse()), "is not a plain tensor"),
         (_first(lambda weight: weight.to("meta")), "has no values"),
-        (_set("callbacks", "BestCheckpoint", {"score": "x"}), "no run can go on from it"),
-        (_set("callbacks", "BestCheckpoint", {"score": -float("inf")}), "no run can go on from it"),
+        (_set("callbacks", "BestCheckpoint", {"score": "x"}), "a run cannot continue from it"),
+        (_set("callbacks", "BestCheckpoint", {"score": -float("inf")}), "a run cannot continue from it"),
         (_set(*ADAM, "exp_avg", torch.full((1,), torch.inf)), "holds values that are not finite"),
         (_set(*ADAM, "exp_avg", torch.zeros(7)), "has a exp_avg that does not fit its weight"),
         (_set("optimizer_states", 0, "param_groups", 0, "betas", [5, 5]), r"optimizer.betas=\[5, 5\]: must be"),
-        (_set("loops", 5), "no run can go on from it"),
-        (_set("lr_schedulers", [{"last_epoch": "x"}] * 2), "no run can go on from it"),
-        (_set("callbacks", "Curves", "history", {"a": [[1, "b"]]}), "no run can go on from it"),
-        (_set("callbacks", "Draw", {"grids": {1: torch.zeros(3)}, "digits": {}}), "no run can go on from it"),
+        (_set("loops", 5), "a run cannot continue from it"),
+        (_set("lr_schedulers", [{"last_epoch": "x"}] * 2), "a run cannot continue from it"),
+        (_set("callbacks", "Curves", "history", {"a": [[1, "b"]]}), "a run cannot continue from it"),
+        (
+            _set("callbacks", "DrawSamples", {"grids": {1: torch.zeros(3)}, "digits": {}}),
+            "a run cannot continue from it",
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mnist_gen.errors import UserError
-from mnist_gen.training.optimization import descend, move_average, refuse_unless_finite, warm_up_and_decay
+from mnist_gen.training.optimization import check_finite, descend, update_average, warm_up_and_decay
 
 
 @pytest.mark.parametrize(("batches", "share"), [(0, 1 - 1 / 10), (10_000, 0.1)])
@@ -18,7 +18,7 @@ def test_average_ramps_up_to_its_decay(batches, share):
         value.data.zero_()
     for value in (*network.parameters(), *network.buffers()):
         value.data.fill_(1)
-    move_average(averaged, network, decay=0.9, batches=batches)
+    update_average(averaged, network, decay=0.9, batches=batches)
     for value in (averaged.weight, averaged.running_mean):
         assert value.unique().item() == pytest.approx(share)
     assert averaged.num_batches_tracked == 1  # a count is taken over
@@ -41,9 +41,9 @@ def test_rates_rise_stay_and_fall():
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_spoilt_losses_are_refused(value):
     module = SimpleNamespace(current_epoch=2)
-    refuse_unless_finite(torch.tensor(1.0), module, 7)
+    check_finite(torch.tensor(1.0), module, 7)
     with pytest.raises(UserError, match=f"The loss became {value} at epoch 3, step 7: training stopped"):
-        refuse_unless_finite(torch.tensor(value), module, 7)
+        check_finite(torch.tensor(value), module, 7)
 
 
 def test_a_step_of_the_optimizers_own_weights_alone():

@@ -108,7 +108,7 @@ def test_accumulated_gradients_are_never_half_saved(autoencoder):
         ("trainer.precision=transformer-engine", "trainer.precision=transformer-engine: choose one of"),
         ("trainer.strategy=fsdp", "trainer.strategy=fsdp: must be one of auto, ddp"),
         ("+trainer.profiler=slow", "trainer.profiler=slow: must be one of null, simple"),
-        ("+trainer.logger=false", "trainer.logger=False: does not work .*; a run sets it itself"),
+        ("+trainer.logger=false", "trainer.logger=False: does not work .*; every run sets it"),
         ("+trainer.max_time=soon", "trainer: "),
         ("+trainer.nothing=1", "trainer: .*nothing"),
         ("trainer.accelerator=quantum", "trainer: "),
@@ -134,5 +134,7 @@ def test_options_that_take_one_network(fit, tmp_path, option):
 
 def test_a_model_that_validates_each_epoch(fit, tmp_path):
     words = ["experiment=transfer_linear_scratch", "data.watched=30", "trainer.check_val_every_n_epoch=2"]
-    with pytest.raises(UserError, match="trainer.check_val_every_n_epoch: this model is looked at after each epoch"):
+    with pytest.raises(
+        UserError, match="trainer.check_val_every_n_epoch: this model needs a validation after each epoch"
+    ):
         fit(tmp_path / "run", *words, tiny=False)

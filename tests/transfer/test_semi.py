@@ -1,4 +1,4 @@
-"""Labels that spread: along codes, and over the epochs of a run."""
+"""Label spreading, and semi-supervised runs."""
 
 import json
 import logging
@@ -29,36 +29,36 @@ def semi(**options) -> SemiSupervised:
     return SemiSupervised(**{**settings, "ema_decay": 0.9, **options})
 
 
-def test_labels_spread_within_clusters_and_not_by_distance_alone():
+def test_labels_spread_along_clusters_rather_than_to_the_nearest_latent():
     torch.manual_seed(0)
-    # two long strips of codes side by side: an end of one is nearer to the other's label than to its own
+    # two long parallel strips of latents: the end of one is nearer to the other's label than to its own
     along = torch.linspace(0, 1, 200)
     strips = [torch.stack([along.mul(3).cos(), along.mul(3).sin(), torch.full((200,), x)], dim=1) for x in (-0.3, 0.3)]
-    codes = torch.cat(strips)
+    latents = torch.cat(strips)
     known = torch.tensor([0, 399])
-    digits, certainty = spread(codes, known, torch.tensor([4, 7]), neighbours=5, alpha=0.99)
+    digits, certainty = spread(latents, known, torch.tensor([4, 7]), neighbours=5, alpha=0.99)
     assert certainty == pytest.approx(1.0)  # each strip has one label
     assert digits[:200].eq(4).all()
     assert digits[200:].eq(7).all()
-    nearest = torch.cdist(codes, codes[known]).argmin(dim=1)
+    nearest = torch.cdist(latents, latents[known]).argmin(dim=1)
     assert nearest[:200].ne(0).any()
 
 
-def test_a_given_label_is_kept():
+def test_known_labels_are_kept():
     torch.manual_seed(0)
-    codes, known = torch.randn(50, 8), torch.tensor([3, 30, 44])
-    digits, certainty = spread(codes, known, torch.tensor([9, 0, 5]), neighbours=4, alpha=0.5)
+    latents, known = torch.randn(50, 8), torch.tensor([3, 30, 44])
+    digits, certainty = spread(latents, known, torch.tensor([9, 0, 5]), neighbours=4, alpha=0.5)
     assert digits[known].tolist() == [9, 0, 5]
     others = torch.ones(50, dtype=torch.bool)
     others[known] = False
     assert certainty[known].min() > certainty[others].median()
 
 
-def test_codes_that_no_label_reaches_do_not_count():
+def test_unreached_latents_have_no_certainty():
     torch.manual_seed(0)
     away = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
-    codes = torch.cat([away[0] + 0.1 * torch.randn(30, 2), away[1] + 0.1 * torch.randn(30, 2)])
-    _, certainty = spread(codes, torch.tensor([0, 1]), torch.tensor([2, 3]), neighbours=3, alpha=0.9)
+    latents = torch.cat([away[0] + 0.1 * torch.randn(30, 2), away[1] + 0.1 * torch.randn(30, 2)])
+    _, certainty = spread(latents, torch.tensor([0, 1]), torch.tensor([2, 3]), neighbours=3, alpha=0.9)
     assert certainty[30:].max() == 0
     assert certainty[:30].min() > 0
 
@@ -71,12 +71,12 @@ def test_codes_that_no_label_reaches_do_not_count():
         ({"alpha": 1.0}, "model.alpha=1.0: must be between 0 and 1"),
     ],
 )
-def test_impossible_settings_are_refused(option, message):
+def test_settings_out_of_range_are_refused(option, message):
     with pytest.raises(UserError, match=message):
         semi(**option)
 
 
-def test_a_step_learns_the_label_an_image_got():
+def test_training_fits_the_spread_labels():
     model = semi()
     model.targets, model.weights = torch.tensor([3, 8, 3, 8]), torch.ones(4)
     optimizer = torch.optim.Adam(model.network.parameters(), lr=1e-3)
@@ -89,7 +89,7 @@ def test_a_step_learns_the_label_an_image_got():
     assert model.network.eval()(images).argmax(dim=1).tolist() == [3, 8, 3, 8]
 
 
-def test_an_uncertain_label_counts_less():
+def test_losses_are_weighted_by_certainty():
     model = semi().eval()
     model.targets, images = torch.tensor([3, 8]), torch.rand(2, 1, 32, 32)
     losses = []
@@ -99,7 +99,7 @@ def test_an_uncertain_label_counts_less():
     assert losses[2] == pytest.approx(0.25 * losses[0] + 0.75 * losses[1])
 
 
-def test_only_the_network_learns_and_it_starts_from_the_autoencoder():
+def test_the_network_starts_from_the_autoencoder_and_the_average_is_not_trained():
     model = semi()
     autoencoder = Autoencoder(64, Encoder, Decoder, torch.optim.Adam, 0, 1.0)
     model.start_from(autoencoder)
@@ -112,12 +112,12 @@ def test_only_the_network_learns_and_it_starts_from_the_autoencoder():
     assert not model.averaged.training
 
 
-def test_what_a_run_leaves(fit, tmp_path, caplog):
+def test_a_run_writes_metrics_curves_and_a_checkpoint(fit, tmp_path, caplog):
     folder = tmp_path / "run"
     caplog.set_level(logging.INFO)
     fit(folder, "experiment=transfer_semi", *FEW, f"pretrained.folder={tmp_path / 'pretrained'}", tiny=False)
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"last.ckpt", "previous.ckpt"}
-    assert sum("training autoencoder first, once" in record.message for record in caplog.records) == 1
+    assert sum("training autoencoder once, in" in record.message for record in caplog.records) == 1
     metrics = json.loads((folder / "metrics.json").read_text())["metrics"]
     assert {"test/accuracy", "test/f1_macro", "train/accuracy"} <= metrics.keys()
     assert metrics["test/kept_epoch"] == 3
@@ -127,8 +127,8 @@ def test_what_a_run_leaves(fit, tmp_path, caplog):
     assert model(torch.rand(5, 1, 32, 32)).shape == (1, 5, 10)
 
 
-@pytest.mark.parametrize("stop", [3, 6])  # four batches an epoch; labels spread before the first and the third
-def test_an_interrupted_run_goes_on_to_the_same_end(fit, made, tmp_path, pretrained, interrupted, stop):
+@pytest.mark.parametrize("stop", [3, 6])  # four batches per epoch; labels spread before epochs 1 and 3
+def test_a_resumed_run_ends_with_the_same_weights(fit, made, tmp_path, pretrained, interrupted, stop):
     words = ["experiment=transfer_semi", *FEW, f"pretrained.folder={pretrained}"]
     whole, stopped = made(tmp_path / "whole", *words, tiny=False), tmp_path / "stopped"
     with interrupted(SemiSupervised, stop):
@@ -138,7 +138,7 @@ def test_an_interrupted_run_goes_on_to_the_same_end(fit, made, tmp_path, pretrai
     assert json.loads((whole / "draws.json").read_text()) == json.loads((stopped / "draws.json").read_text())
 
 
-def test_labels_beyond_the_few_are_not_used(fit, tmp_path, pretrained, monkeypatch):
+def test_no_other_labels_are_used(fit, tmp_path, pretrained, monkeypatch):
     words = ["experiment=transfer_semi", *FEW, f"pretrained.folder={pretrained}", "trainer.max_epochs=1"]
     fit(tmp_path / "run", *words, tiny=False)
     from mnist_gen.data.few_labels import PartlyLabelled

@@ -1,4 +1,4 @@
-"""Classifiers on an encoder: what they learn, when they are kept, and the runs they make."""
+"""Classifiers on an encoder: training, early stopping, and runs."""
 
 import json
 from functools import partial
@@ -16,7 +16,7 @@ from mnist_gen.networks.heads import LinearHead, MLPHead
 from mnist_gen.runs import checkpoint, pretrained
 from mnist_gen.transfer import Transfer
 from tests.conftest import composed, events, same_weights
-from tests.transfer.conftest import TINY_RUN as FEW
+from tests.transfer.conftest import TINY_RUN
 
 ARMS = ("frozen", "finetune", "scratch")
 
@@ -29,7 +29,7 @@ def transfer(arm="frozen", head=LinearHead, **options) -> Transfer:
         "arm": arm,
         "augment": 0.0,
         "noise": 0.0,
-        "codes": "raw",
+        "latents": "raw",
     }
     optimizer = partial(torch.optim.SGD, lr=0.1, weight_decay=0.3)
     settings |= {"views": 1, "optimizer": optimizer, "encoder_rate": 0.5, "ema_decay": 0.0}
@@ -40,23 +40,23 @@ def parameters(network: nn.Module) -> int:
     return sum(weight.numel() for weight in network.parameters())
 
 
-def test_heads_are_as_large_as_they_say():
+def test_sizes_of_heads():
     assert parameters(LinearHead(64)) == 650
     mlp = MLPHead(64, hidden=32, dropout=0.5)
     assert parameters(mlp) == 64 * 32 + 32 + 32 * 10 + 10
-    codes = torch.ones(4, 64)
-    assert not torch.equal(mlp(codes), mlp(codes))  # dropout
+    latents = torch.ones(4, 64)
+    assert not torch.equal(mlp(latents), mlp(latents))  # dropout
     mlp.eval()
-    assert torch.equal(mlp(codes), mlp(codes))
+    assert torch.equal(mlp(latents), mlp(latents))
 
 
 @pytest.mark.parametrize("arm", ARMS)
-def test_what_learns_and_how_fast(arm):
+def test_optimizer_groups(arm):
     model = transfer(arm)
     groups = model.configure_optimizers().param_groups
-    learning = [sum(weight.numel() for weight in group["params"]) for group in groups]
-    classifiers = 2 * 3  # two draws, each with two folds left out and none
-    assert learning == [classifiers * 650, classifiers * 103_440][: 1 if arm == "frozen" else 2]
+    sizes = [sum(weight.numel() for weight in group["params"]) for group in groups]
+    classifiers = 2 * 3  # two draws, three classifiers each: without fold 0, without fold 1, with all
+    assert sizes == [classifiers * 650, classifiers * 103_440][: 1 if arm == "frozen" else 2]
     assert [group["lr"] for group in groups] == [0.1, 0.05][: len(groups)]
     assert [group["weight_decay"] for group in groups] == [0.3, 0.0][: len(groups)]
     assert (model.encoder is not None) == (arm == "frozen")
@@ -70,11 +70,11 @@ def test_what_learns_and_how_fast(arm):
         ({"patience": 0}, "model.patience=0: must be at least 1"),
         ({"augment": -1.0}, "model.augment=-1.0: must be at least 0"),
         ({"ema_decay": 1.0}, "model.ema_decay=1.0: must be at least 0 and below 1"),
-        ({"codes": "whitened"}, "model.codes=whitened: by no changes; set model.augment, model.noise"),
-        ({"codes": "white"}, "model.codes=white: choose one of raw, standardized, whitened"),
+        ({"latents": "whitened"}, "model.latents=whitened: needs augmentation; set model.augment or model.noise"),
+        ({"latents": "white"}, "model.latents=white: choose one of raw, standardized, whitened"),
     ],
 )
-def test_impossible_settings_are_refused(option, message):
+def test_settings_out_of_range_are_refused(option, message):
     with pytest.raises(UserError, match=message):
         transfer(**option)
 
@@ -86,39 +86,39 @@ def batch(labels=4):
     return images, torch.arange(2 * labels).view(2, labels) % 10, folds, torch.arange(labels)
 
 
-def test_a_classifier_does_not_see_the_fold_it_leaves_out():
+def test_a_classifier_is_not_trained_on_its_left_out_fold():
     model = transfer("scratch")
     images, labels, folds, positions = batch()
 
     def gradients(images):
         model.zero_grad()
         model.training_step((images, labels, folds, positions), 0)["loss"].backward()
-        return [member.head[0].weight.grad.clone() for member in model.groups[0]]
+        return [classifier.head[0].weight.grad.clone() for classifier in model.classifiers[0]]
 
     changed = images.clone()
     changed[0, folds[0] == 1] = 0
     before, after = gradients(images), gradients(changed)
-    assert not torch.equal(before[0], after[0])  # leaves out fold 0, sees fold 1
+    assert not torch.equal(before[0], after[0])  # without fold 0, so with fold 1
     assert torch.equal(before[1], after[1])
-    assert not torch.equal(before[2], after[2])  # leaves out nothing
+    assert not torch.equal(before[2], after[2])  # with all folds
 
 
-def test_draws_do_not_touch_each_other():
+def test_draws_are_trained_independently():
     model = transfer("scratch")
     images, labels, folds, positions = batch()
     model.done[1] = True
     model.training_step((images, labels, folds, positions), 0)["loss"].backward()
-    assert all(weight.grad is not None for member in model.groups[0] for weight in member.parameters())
-    assert all(weight.grad is None for member in model.groups[1] for weight in member.parameters())
+    assert all(weight.grad is not None for classifier in model.classifiers[0] for weight in classifier.parameters())
+    assert all(weight.grad is None for classifier in model.classifiers[1] for weight in classifier.parameters())
 
 
-def test_the_best_epoch_is_kept_and_patience_ends_a_draw():
+def test_the_best_epoch_is_kept_until_patience_ends_a_draw():
     model = transfer(patience=2)
     model._trainer = SimpleNamespace(current_epoch=0)
     bias = lambda draw: model.best[draw].head[0].bias[0].item()  # noqa: E731
     for epoch, losses in enumerate([[3.0, 3.0], [2.0, 4.0], [2.5, 5.0], [1.0, 1.0]]):
         model._trainer.current_epoch = epoch
-        for group in model.groups:
+        for group in model.classifiers:
             group[-1].head[0].bias.data.fill_(epoch)
         model._keep_better(torch.tensor(losses))
         assert model.done.tolist() == [False, epoch >= 2]
@@ -126,11 +126,11 @@ def test_the_best_epoch_is_kept_and_patience_ends_a_draw():
     assert (bias(0), bias(1)) == (3, 0)  # the second draw was done before its loss fell again
 
 
-def test_averages_are_judged_and_kept(monkeypatch):
+def test_moving_averages_are_evaluated_and_kept(monkeypatch):
     model = transfer("finetune", ema_decay=0.75)
-    assert len(model.configure_optimizers().param_groups[0]["params"]) == 2 * 3 * 2  # the averages do not learn
-    weights = [member.head[0].weight for group in model.groups for member in group]
-    averages = [member.head[0].weight for group in model.judged for member in group]
+    assert len(model.configure_optimizers().param_groups[0]["params"]) == 2 * 3 * 2  # without the averages
+    weights = [classifier.head[0].weight for group in model.classifiers for classifier in group]
+    averages = [classifier.head[0].weight for group in model.evaluated for classifier in group]
     before = [average.clone() for average in averages]
     model.done[1] = True
     monkeypatch.setattr(Transfer, "global_step", 1000)
@@ -144,16 +144,16 @@ def test_averages_are_judged_and_kept(monkeypatch):
 
 
 @pytest.mark.parametrize("ema_decay", [0.0, 0.9])
-def test_averages_start_from_the_autoencoder_too(ema_decay):
+def test_moving_averages_start_from_the_autoencoder_too(ema_decay):
     autoencoder = Autoencoder(64, Encoder, Decoder, torch.optim.Adam, 0, 1.0)
     model = transfer("finetune", ema_decay=ema_decay)
     model.start_from(autoencoder)
-    assert torch.equal(model.judged[1][2].encoder.network[0].weight, autoencoder.encoder[0].weight)
+    assert torch.equal(model.evaluated[1][2].encoder.network[0].weight, autoencoder.encoder[0].weight)
     assert len(model.averaged) == (2 * 3 if ema_decay else 0)
 
 
 @pytest.mark.parametrize("arm", ["frozen", "finetune"])
-def test_starting_from_an_autoencoder(arm):
+def test_encoders_start_from_the_autoencoder(arm):
     autoencoder = Autoencoder(64, Encoder, Decoder, torch.optim.Adam, 0, 1.0)
     model = transfer(arm)
     model.start_from(autoencoder)
@@ -165,12 +165,12 @@ def test_starting_from_an_autoencoder(arm):
 
 def test_scratch_encoders_all_differ():
     images = torch.rand(3, 1, 32, 32)
-    codes = [member.encoder(images) for group in transfer("scratch").groups for member in group]
-    assert not any(torch.equal(codes[0], other) for other in codes[1:])
+    latents = [classifier.encoder(images) for group in transfer("scratch").classifiers for classifier in group]
+    assert not any(torch.equal(latents[0], other) for other in latents[1:])
 
 
-def test_codes_are_whitened_without_labels(fit, tmp_path, pretrained):
-    words = ["experiment=transfer_linear_frozen", *FEW, f"pretrained.folder={pretrained}"]
+def test_a_run_whitens_latents(fit, tmp_path, pretrained):
+    words = ["experiment=transfer_linear_frozen", *TINY_RUN, f"pretrained.folder={pretrained}"]
     fit(tmp_path / "run", *words, tiny=False)
     model = checkpoint.load(tmp_path / "run/checkpoints/last.ckpt")
     assert model.encoder.mean.abs().max() > 0
@@ -178,8 +178,8 @@ def test_codes_are_whitened_without_labels(fit, tmp_path, pretrained):
 
 
 @pytest.mark.parametrize(("head", "arm"), [("linear", "frozen"), ("mlp", "finetune"), ("linear", "scratch")])
-def test_every_arm_runs(made, tmp_path, pretrained, head, arm):
-    words = [f"experiment=transfer_{head}_{arm}", *FEW, "data.draws=2", f"pretrained.folder={pretrained}"]
+def test_a_run_of_each_arm_writes_metrics_draws_and_curves(made, tmp_path, pretrained, head, arm):
+    words = [f"experiment=transfer_{head}_{arm}", *TINY_RUN, "data.draws=2", f"pretrained.folder={pretrained}"]
     folder = made(tmp_path / "run", *words, tiny=False)
     record = json.loads((folder / "metrics.json").read_text())
     metrics = record["metrics"]
@@ -194,7 +194,7 @@ def test_every_arm_runs(made, tmp_path, pretrained, head, arm):
     log = events(folder)
     for tag in ("train/cross_entropy", "val/loss", "held_out/accuracy", "learnt/loss"):
         assert [event.step for event in log.Scalars(tag)] == [1, 2, 3]
-    assert [event.step for event in log.Images("confusion")] == [3]  # epochs, as the curves
+    assert [event.step for event in log.Images("confusion")] == [3]  # the step counts epochs, as in the curves
     assert any(tag.startswith("report/test") for tag in log.Tags()["tensors"])
     model = checkpoint.load(folder / "checkpoints/last.ckpt")
     logits = model(torch.rand(5, 1, 32, 32))
@@ -203,9 +203,9 @@ def test_every_arm_runs(made, tmp_path, pretrained, head, arm):
     assert moved == "mnist_gen.networks.encoders.Encoder"
 
 
-@pytest.mark.parametrize(("arm", "stop"), [("frozen", 3), ("finetune", 4)])  # inside an epoch of two, at its end
-def test_an_interrupted_run_goes_on_to_the_same_end(fit, made, tmp_path, pretrained, interrupted, arm, stop):
-    words = [f"experiment=transfer_mlp_{arm}", *FEW, "data.draws=2", f"pretrained.folder={pretrained}"]
+@pytest.mark.parametrize(("arm", "stop"), [("frozen", 3), ("finetune", 4)])  # batch 1 and batch 2 of epoch 2
+def test_a_resumed_run_ends_with_the_same_weights(fit, made, tmp_path, pretrained, interrupted, arm, stop):
+    words = [f"experiment=transfer_mlp_{arm}", *TINY_RUN, "data.draws=2", f"pretrained.folder={pretrained}"]
     whole, stopped = made(tmp_path / "whole", *words, tiny=False), tmp_path / "stopped"
     with interrupted(Transfer, stop):
         fit(stopped, *words, tiny=False)
@@ -214,30 +214,30 @@ def test_an_interrupted_run_goes_on_to_the_same_end(fit, made, tmp_path, pretrai
     assert json.loads((whole / "draws.json").read_text()) == json.loads((stopped / "draws.json").read_text())
 
 
-def test_the_last_checkpoint_is_of_the_last_epoch(fit, tmp_path):
-    words = ["experiment=transfer_linear_scratch", *FEW, "model.patience=1", "trainer.max_epochs=30"]
-    fit(tmp_path / "run", *words, "model.optimizer.lr=5.0", tiny=False)  # soon worse: patience ends it
+def test_early_stopping_writes_a_last_checkpoint(fit, tmp_path):
+    words = ["experiment=transfer_linear_scratch", *TINY_RUN, "model.patience=1", "trainer.max_epochs=30"]
+    fit(tmp_path / "run", *words, "model.optimizer.lr=5.0", tiny=False)  # the loss rises soon, so patience ends the run
     last = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
     epochs = len(last["history"]["val/loss"])
     assert epochs < 30
-    assert epochs % 10  # not by its turn
+    assert epochs % 10  # not an epoch with a scheduled checkpoint
     assert last["epoch"] == epochs - 1
 
 
-def test_ten_labels_cannot_be_left_out_and_training_goes_on(fit, tmp_path):
-    words = ["experiment=transfer_linear_scratch", *FEW, "data.labels=10"]
+def test_with_one_label_per_digit_nothing_is_held_out(fit, tmp_path):
+    words = ["experiment=transfer_linear_scratch", *TINY_RUN, "data.labels=10"]
     fit(tmp_path / "run", *words, tiny=False)
     history = json.loads((tmp_path / "run/draws.json").read_text())["history"]
     assert "held_out/loss" not in history
     assert len(history["learnt/loss"]) == 3
 
 
-def test_a_classifier_that_would_leave_out_nothing_does_not_learn(fit, tmp_path):
-    words = ["experiment=transfer_linear_scratch", *FEW, "data.held_out=1", "trainer.max_epochs=1"]
+def test_a_classifier_without_a_fold_to_leave_out_is_not_trained(fit, tmp_path):
+    words = ["experiment=transfer_linear_scratch", *TINY_RUN, "data.held_out=1", "trainer.max_epochs=1"]
     fit(tmp_path / "run", *words, tiny=False)
     model = checkpoint.load(tmp_path / "run/checkpoints/last.ckpt")
-    seen = [member.encoder.network[0].weight for member in model.groups[0]]
+    trained = [classifier.encoder.network[0].weight for classifier in model.classifiers[0]]
     cfg = pretrained.complete(composed(*words))
     torch.manual_seed(0)
-    fresh = [member.encoder.network[0].weight for member in checkpoint.instantiate(cfg.model).groups[0]]
-    assert [not torch.equal(a, b) for a, b in zip(seen, fresh, strict=True)] == [True, False, True]
+    fresh = [classifier.encoder.network[0].weight for classifier in checkpoint.instantiate(cfg.model).classifiers[0]]
+    assert [not torch.equal(a, b) for a, b in zip(trained, fresh, strict=True)] == [True, False, True]

@@ -1,4 +1,4 @@
-"""What transformers compute: the studies, and the report's claims about them."""
+"""The studies of transformers, the student report's claims, and networks that learn to mimic a layer."""
 
 import json
 from functools import partial
@@ -10,12 +10,13 @@ from hydra.utils import instantiate
 
 from mnist_gen.errors import UserError
 from mnist_gen.evaluation.verdicts import DEPENDS, FAILS, HOLDS
-from mnist_gen.networks.transformer import CentredWindows, Plane, ReadTransformer
+from mnist_gen.networks.transformer import CentredWindows, GridPositions, ReadTransformer
 from mnist_gen.runs import checkpoint
 from mnist_gen.transformers import Mimicry
-from mnist_gen.transformers.claims import least_error, one_head, order_and_place, relative_error, two_heads
+from mnist_gen.transformers.claims import one_head, one_head_bound, order_and_positions, relative_error, two_heads
+from mnist_gen.transformers.convolution_study import MimicConvolution
+from mnist_gen.transformers.dense_study import MimicDense
 from mnist_gen.transformers.mimicry import ConvolutionTeacher, DenseTeacher
-from mnist_gen.transformers.study import MimicConvolution, MimicDense
 from tests.conftest import composed
 
 
@@ -25,24 +26,24 @@ def convolutions(**options) -> MimicConvolution:
 
 
 @torch.no_grad()
-def test_convolutions_are_exact_until_something_is_changed(real):
+def test_convolutions_are_exact_unless_changed(real):
     torch.manual_seed(0)
-    found = convolutions().look(real["test"][0][:2, None, 8:20, 8:20] / 255)
-    assert len(found.exact) == 7
-    assert max(error["float32"] for _, error in found.exact) < 1e-5
-    assert max(error["float64"] for _, error in found.exact) < 1e-10
-    broken = dict(found.broken)
+    results = convolutions().measure(real["test"][0][:2, None, 8:20, 8:20] / 255)
+    assert len(results.exact) == 7
+    assert max(error["float32"] for _, error in results.exact) < 1e-5
+    assert max(error["float64"] for _, error in results.exact) < 1e-10
+    broken = dict(results.broken)
     assert max(broken.pop("pixels, 9 of 9 heads"), broken.pop("pixels, alpha 20")) < 1e-5
     assert min(broken.values()) > 0.02
-    assert [verdict.verdict for verdict in found.verdicts] == [HOLDS, FAILS, FAILS, HOLDS, HOLDS, DEPENDS]
-    assert set(found.pictures) == {"convolutions", "alpha", "heads"}
+    assert [verdict.verdict for verdict in results.verdicts] == [HOLDS, FAILS, FAILS, HOLDS, HOLDS, DEPENDS]
+    assert set(results.figures) == {"convolutions", "alpha", "heads"}
 
 
 @torch.no_grad()
-def test_curves_of_sharpness_and_heads_are_drawn_for_each_kernel():
+def test_curves_show_each_kernel():
     lines = {
-        name: [(line.get_label(), len(line.get_xdata())) for line in picture.axes[0].get_lines()]
-        for name, picture in convolutions(kernels=[1, 5]).look(torch.rand(1, 1, 8, 8)).pictures.items()
+        name: [(line.get_label(), len(line.get_xdata())) for line in figure.axes[0].get_lines()]
+        for name, figure in convolutions(kernels=[1, 5]).measure(torch.rand(1, 1, 8, 8)).figures.items()
     }
     kernels = ("1x1 kernel", "3x3 kernel", "5x5 kernel")
     assert lines["alpha"] == [(kernel, 2) for kernel in kernels]
@@ -52,7 +53,7 @@ def test_curves_of_sharpness_and_heads_are_drawn_for_each_kernel():
 @torch.no_grad()
 def test_order_matters_only_with_positions():
     torch.manual_seed(1)
-    claims = {verdict.claim: verdict.verdict for verdict in order_and_place(torch.rand(2, 1, 12, 12))}
+    claims = {verdict.claim: verdict.verdict for verdict in order_and_positions(torch.rand(2, 1, 12, 12))}
     assert claims == {
         "a transformer is invariant to permutation": FAILS,
         "it does not consider order, unless positions are added": HOLDS,
@@ -61,18 +62,18 @@ def test_order_matters_only_with_positions():
     }
 
 
-def test_one_head_misses_the_signs_and_two_do_not():
+def test_two_heads_compute_signed_matrices_and_one_does_not():
     torch.manual_seed(0)
     matrix = torch.randn(5, 40)
-    assert 0.5 < least_error(matrix) <= relative_error(one_head(matrix), matrix)
-    assert least_error(torch.tensor([[3.0, -4.0, 0.0]])) == pytest.approx(3 / 5)
+    assert 0.5 < one_head_bound(matrix) <= relative_error(one_head(matrix), matrix)
+    assert one_head_bound(torch.tensor([[3.0, -4.0, 0.0]])) == pytest.approx(3 / 5)
     assert two_heads(matrix).shape == matrix.shape
     assert relative_error(two_heads(matrix), matrix) < 1e-5
 
 
-def test_one_head_can_be_what_a_softmax_is():
+def test_one_head_computes_positive_rows():
     rows = torch.rand(4, 6)
-    rows = 0.5 * rows / rows.sum(dim=1, keepdim=True)  # positive, with the same sum
+    rows = 0.5 * rows / rows.sum(dim=1, keepdim=True)  # positive, with equal sums
     assert relative_error(one_head(rows), rows) < 0.02
 
 
@@ -84,14 +85,14 @@ def test_relative_errors():
     ("option", "message"),
     [
         ({"images": 0}, "study.images=0: must be at least 1"),
-        ({"kernels": [3, 4]}, r"study.kernels=\[3, 4\]: name odd sides"),
-        ({"kernels": [3, "three"]}, r"study.kernels=\[3, 'three'\]: name odd sides"),
-        ({"kernels": []}, r"study.kernels=\[\]: name odd sides"),
-        ({"alpha": -1}, r"study.alpha: \[-1\] must be above 0"),
-        ({"heads": 4}, "study.heads=4: a 3x3 kernel needs 9, one an offset"),
+        ({"kernels": [3, 4]}, r"study.kernels=\[3, 4\]: must be odd sides"),
+        ({"kernels": [3, "three"]}, r"study.kernels=\[3, 'three'\]: must be odd sides"),
+        ({"kernels": []}, r"study.kernels=\[\]: must be odd sides"),
+        ({"alpha": -1}, r"study.alpha=-1: must be above 0"),
+        ({"heads": 4}, "study.heads=4: a 3x3 kernel needs 9, one per offset"),
         ({"channels": 0}, "study.channels=0: must be at least 1"),
-        ({"alphas": []}, r"study.alphas=\[\]: name at least one"),
-        ({"alphas": [0.0, 1.0]}, r"study.alphas: \[0.0, 1.0\] must be above 0"),
+        ({"alphas": []}, r"study.alphas=\[\]: must be at least one number, all above 0"),
+        ({"alphas": [0.0, 1.0]}, r"study.alphas=\[0.0, 1.0\]: must be at least one number, all above 0"),
     ],
 )
 def test_impossible_studies_are_refused(option, message):
@@ -99,8 +100,8 @@ def test_impossible_studies_are_refused(option, message):
         convolutions(**option)
 
 
-def test_a_study_leaves_its_tables(fit, tmp_path, monkeypatch):
-    monkeypatch.setattr("mnist_gen.transformers.study.IMAGE_SIZE", 8)
+def test_study_leaves_its_tables(fit, tmp_path, monkeypatch):
+    monkeypatch.setattr("mnist_gen.transformers.dense_study.IMAGE_SIZE", 8)
     monkeypatch.setattr("mnist_gen.transformers.study.to_images", lambda raw: raw[:, None, :8, :8] / 255.0)
     (tmp_path / "run").mkdir()
     fit(tmp_path / "run", "experiment=mimic_mlp", "study.images=2", tiny=False, task="study")
@@ -110,7 +111,7 @@ def test_a_study_leaves_its_tables(fit, tmp_path, monkeypatch):
     assert "| since its self-attention lets all items interact | depends |" in text
     rows = text.split("relative error")[1].splitlines()[2:9]
     changed = {name.strip(): float(error) for _, name, error, _ in (row.split("|") for row in rows)}
-    assert changed.pop("by two heads, of opposite sign, and a token of zeros") < 1e-5
+    assert changed.pop("the matrix by two heads of opposite sign and a token of zeros") < 1e-5
     assert len(changed) == 6
     assert min(changed.values()) > 0.5
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())["metrics"]
@@ -121,12 +122,12 @@ def test_a_study_leaves_its_tables(fit, tmp_path, monkeypatch):
 
 
 def test_too_few_heads_are_refused():
-    with pytest.raises(InstantiationException, match=r"study\.heads=9: a 5x5 kernel needs 25, one an offset\."):
+    with pytest.raises(InstantiationException, match=r"study\.heads=9: a 5x5 kernel needs 25, one per offset\."):
         instantiate(composed("experiment=mimic_conv", "study.heads=9").study)
 
 
 def transformer(pooled=True, **options) -> ReadTransformer:
-    small = {"tokens": CentredWindows(3), "positions": Plane(), "channels": 1, "dim": 8, "depth": 1, "heads": 2}
+    small = {"tokens": CentredWindows(3), "positions": GridPositions(), "channels": 1, "dim": 8, "depth": 1, "heads": 2}
     return ReadTransformer(3, pooled, **{**small, "hidden": 8, **options})
 
 
@@ -135,13 +136,13 @@ def mimicry(teacher, pooled) -> Mimicry:
     return Mimicry(teacher, network, 8, partial(torch.optim.SGD, lr=0.1), warmup=0, decay_from=1.0)
 
 
-def test_a_teacher_gives_what_torch_gives():
+def test_teachers_equal_torchs_layers():
     images = torch.rand(2, 1, 8, 8)
     convolution, dense = ConvolutionTeacher(3, 5), DenseTeacher(4, 8)
-    wanted = torch.nn.functional.conv2d(images, convolution.weight, convolution.bias, padding=2)
-    assert torch.allclose(convolution(images).transpose(1, 2).unflatten(2, (8, 8)), wanted)
+    targets = torch.nn.functional.conv2d(images, convolution.weight, convolution.bias, padding=2)
+    assert torch.allclose(convolution(images).transpose(1, 2).unflatten(2, (8, 8)), targets)
     assert torch.equal(dense(images), images.flatten(1) @ dense.weight.T + dense.bias)
-    with pytest.raises(UserError, match="model.teacher.kernel=4: a kernel that keeps an image's size has an odd side"):
+    with pytest.raises(UserError, match="model.teacher.kernel=4: must be odd, to keep the size of an image"):
         ConvolutionTeacher(3, 4)
 
 
@@ -149,10 +150,10 @@ def test_a_teacher_gives_what_torch_gives():
 def test_only_the_network_learns(teacher, pooled):
     model = mimicry(teacher, pooled)
     images = torch.rand(2, 1, 32, 32)
-    made, wanted = model.both(images)
-    assert made.shape == wanted.shape
+    outputs, targets = model.outputs_and_targets(images)
+    assert outputs.shape == targets.shape
     loss = model.training_step((images, torch.zeros(2)), 0)
-    assert loss.item() == pytest.approx((made - wanted).square().mean().item())
+    assert loss.item() == pytest.approx((outputs - targets).square().mean().item())
     loss.backward()
     assert all(weight.grad is not None for weight in model.network.read.parameters())
     assert all(weight.grad is None for weight in teacher.parameters())
@@ -161,12 +162,12 @@ def test_only_the_network_learns(teacher, pooled):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ConvolutionTeacher(3, -1), "model.teacher.kernel=-1: a kernel that keeps an image's size has an odd"),
+        (lambda: ConvolutionTeacher(3, -1), "model.teacher.kernel=-1: must be at least 1"),
         (lambda: ConvolutionTeacher(0, 3), "model.teacher.out=0: must be at least 1"),
         (lambda: DenseTeacher(0, 8), "model.teacher.out=0: must be at least 1"),
-        (lambda: transformer(dim=0), "dim=0: must be at least 1"),
-        (lambda: transformer(depth=-1), "depth=-1: must be at least 1"),
-        (lambda: transformer(hidden=0), "hidden=0: must be at least 1"),
+        (lambda: transformer(dim=0), "model.network.dim=0: must be at least 1"),
+        (lambda: transformer(depth=-1), "model.network.depth=-1: must be at least 1"),
+        (lambda: transformer(hidden=0), "model.network.hidden=0: must be at least 1"),
     ],
 )
 def test_impossible_networks_are_refused(make, message):
@@ -174,24 +175,25 @@ def test_impossible_networks_are_refused(make, message):
         make()
 
 
-def test_a_network_of_another_shape_is_refused():
-    with pytest.raises(UserError, match=r"model.network gives \(3,\) for an image and the teacher \(64, 3\)"):
+def test_other_output_shapes_are_refused():
+    with pytest.raises(UserError, match=r"model.network gives \(3,\) per image, the teacher \(64, 3\)"):
         mimicry(ConvolutionTeacher(3, 3), pooled=True)
 
 
-def test_the_error_is_relative_to_what_the_best_constants_would_make(monkeypatch):
+def test_relative_error_of_the_best_constants_is_1(monkeypatch):
     model, logged = mimicry(DenseTeacher(3, 8), True), {}
     monkeypatch.setattr(model, "log", lambda name, value, **_: logged.__setitem__(name, value.item()))
-    wanted = torch.randn(4, 3)
-    for made, error in ((wanted, 0.0), (wanted.mean(dim=0).expand_as(wanted), 1.0)):
+    targets = torch.randn(4, 3)
+    for outputs, error in ((targets, 0.0), (targets.mean(dim=0).expand_as(targets), 1.0)):
         for rows in (slice(3), slice(3, None)):  # batches of different sizes
-            monkeypatch.setattr(model, "both", lambda images, made=made, rows=rows: (made[rows], wanted[rows]))
-            model.validation_step((wanted, wanted), 0)
+            batch = (outputs[rows], targets[rows])
+            monkeypatch.setattr(model, "outputs_and_targets", lambda images, batch=batch: batch)
+            model.validation_step((targets, targets), 0)
         model.on_validation_epoch_end()
         assert logged["val/relative_error"] == pytest.approx(error, abs=1e-6)
 
 
-def test_a_network_comes_nearer_to_its_teacher():
+def test_network_approaches_its_teacher():
     torch.manual_seed(0)
     model, images = mimicry(ConvolutionTeacher(3, 3), pooled=False), torch.rand(8, 1, 32, 32)
     optimizer = torch.optim.Adam(model.network.parameters(), lr=1e-2)
@@ -206,7 +208,7 @@ def test_a_network_comes_nearer_to_its_teacher():
 
 
 @pytest.mark.parametrize("teacher", ["convolution", "dense"])
-def test_what_a_learning_run_leaves(fit, tmp_path, teacher):
+def test_mimicry_run_leaves_its_files(fit, tmp_path, teacher):
     words = ["experiment=mimic_learned", f"model/teacher={teacher}", "model.side=8", "trainer.max_epochs=1"]
     words += ["trainer.limit_train_batches=2", "data.batch_size=8", "data.eval_batch_size=50"]
     fit(tmp_path, *words, tiny=False)
@@ -217,6 +219,6 @@ def test_what_a_learning_run_leaves(fit, tmp_path, teacher):
     assert isinstance(again, Mimicry)
 
 
-def test_a_side_that_does_not_divide_an_image_is_refused():
+def test_side_must_divide_an_image():
     with pytest.raises(UserError, match="model.side=5: must be a divisor of 32"):
         Mimicry(DenseTeacher(3, 5), transformer(), 5, partial(torch.optim.SGD, lr=0.1), warmup=0, decay_from=1.0)

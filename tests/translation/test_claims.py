@@ -1,3 +1,5 @@
+"""The student report's claims about image translation, on handmade jobs."""
+
 import json
 
 import pytest
@@ -18,7 +20,7 @@ OUTLINE = {"_target_": "mnist_gen.data.renderings.Outline", "width": 1}
 
 @pytest.fixture
 def leave(tmp_path):
-    """Leaves what a job leaves."""
+    """`leave(strategy, pairing, seed, correspondence)` writes the metrics.json of a job."""
 
     def write(
         strategy,
@@ -31,15 +33,15 @@ def leave(tmp_path):
         folder="",
         floor=1.0,
         becomes=range(10),
-        **figures,
+        **metrics,
     ) -> None:
         name = f"{strategy}-{pairing}-{pairs}-{deform}-{seed}-{'-'.join(map(str, rendering.values()))}"
         folder = tmp_path / folder / name
         folder.mkdir(parents=True)
-        recipe = {"r1": 0.1 if strategy == "GAN-like" else 0.5}  # each strategy's own, which parts no board
+        recipe = {"r1": 0.1 if strategy == "GAN-like" else 0.5}  # each strategy's own, which does not split a cell
         model = {"_target_": "mnist_gen.translation.Translation", "strategy": WEIGHTS[strategy], **recipe}
         data = {"pairing": pairing, "pairs": pairs, "rendering": rendering, "deform": deform, "seed": seed}
-        test = {"fid": 2.0, "correspondence": correspondence, "retrieval": 0.5, "l1": 0.1, "ssim": 0.8} | figures
+        test = {"fid": 2.0, "correspondence": correspondence, "retrieval": 0.5, "l1": 0.1, "ssim": 0.8} | metrics
         test |= {f"becomes_{digit}": float(read) for digit, read in enumerate(becomes)}
         metrics = {f"test/{name}": value for name, value in test.items()} | {
             "floor/fid": 0.5,
@@ -62,7 +64,7 @@ def test_jobs_are_read(leave, tmp_path, strategy):
     assert "data.seed" not in job.setting
 
 
-def test_the_table_has_means_over_seeds_and_says_what_else_differs(leave, tmp_path):
+def test_the_table_has_means_over_seeds_and_names_other_differences(leave, tmp_path):
     for seed, share in enumerate((0.8, 0.9)):
         leave("CycleGAN", "unpaired", seed, share)
     leave("GAN-like", "paired", 0, 0.1)
@@ -93,21 +95,21 @@ def test_verdicts(leave, tmp_path):
     which = "which digit a GAN-like network makes of another is up to the seed, on"
     real = "a GAN-like network's images on"
     assert verdicts(tmp_path) == {
-        "a GAN-like network works on paired, loose and unpaired data": DEPENDS,  # they look right and read wrong
+        "a GAN-like network works on paired, loose and unpaired data": DEPENDS,  # realistic, without correspondence
         "a conditional GAN works on paired data": HOLDS,
         "a conditional GAN fails on unpaired data": HOLDS,
         "CycleGAN works on unpaired data": HOLDS,
-        "GAN-like gains from upgrading its data from unpaired to paired": DEPENDS,  # only what is read
+        "GAN-like gains from upgrading its data from unpaired to paired": DEPENDS,  # correspondence only
         "conditional GAN gains from upgrading its data from unpaired to paired": HOLDS,
         "CycleGAN gains from upgrading its data from unpaired to paired": DEPENDS,
-        "CycleGAN works less well on paired data than on unpaired": DEPENDS,  # retrieval says so, what is read does not
+        "CycleGAN works less well on paired data than on unpaired": DEPENDS,  # by retrieval, but not by correspondence
         **{f"{which} {pairing} data": FAILS for pairing in ("paired", "loose", "unpaired")},
         **{f"{real} {pairing} data are as real as a conditional GAN's on pairs": HOLDS
            for pairing in ("paired", "loose", "unpaired")},
     }  # fmt: skip
 
 
-def test_what_fails_and_what_is_noise(leave, tmp_path):
+def test_failing_claims_and_noise(leave, tmp_path):
     for seed in range(2):
         leave("CycleGAN", "unpaired", seed, 0.5, fid=50.0, retrieval=0.5 + 0.1 * seed)
         leave("CycleGAN", "loose", seed, 0.5, retrieval=0.6 - 0.1 * seed)
@@ -119,13 +121,13 @@ def test_what_fails_and_what_is_noise(leave, tmp_path):
     }
 
 
-def test_what_seeds_and_realism_decide(leave, tmp_path):
+def test_evidence_on_seeds_and_realism(leave, tmp_path):
     for seed in range(3):
         becomes = [0, 1, 2, 3 if seed else 8, 4, 5, 6, 7, 8, seed]
         leave("GAN-like", "unpaired", seed, 0.3 * seed, fid=2.0 + 0.1 * seed, becomes=becomes)
         leave("conditional GAN", "paired", seed, 0.99, fid=2.1 + 0.1 * seed, l1=0.11)
         leave("regression", "paired", seed, 0.99, fid=4.0 + 0.1 * seed, l1=0.1)
-    found = {v.claim.partition(": ")[2]: (v.verdict, v.figures) for v in judge(read([str(tmp_path)]))}
+    found = {v.claim.partition(": ")[2]: (v.verdict, v.evidence) for v in judge(read([str(tmp_path)]))}
     claim = "which digit a GAN-like network makes of another is up to the seed, on unpaired data"
     assert found[claim] == (
         DEPENDS,
@@ -140,7 +142,7 @@ def test_what_seeds_and_realism_decide(leave, tmp_path):
 @pytest.mark.parametrize(
     ("becomes", "verdict"), [(range(10), FAILS), ([*range(1, 5), *range(4, 10)], DEPENDS), (range(1, 11), HOLDS)]
 )
-def test_what_digits_become_is_up_to_the_seed_if_many_differ(leave, tmp_path, becomes, verdict):
+def test_the_seed_decides_if_many_digits_differ(leave, tmp_path, becomes, verdict):
     leave("GAN-like", "unpaired", 0, 0.5)
     leave("GAN-like", "unpaired", 1, 0.5, becomes=becomes)
     claim = "which digit a GAN-like network makes of another is up to the seed, on unpaired data"
@@ -150,16 +152,16 @@ def test_what_digits_become_is_up_to_the_seed_if_many_differ(leave, tmp_path, be
     assert judge(read([str(tmp_path / "older")])) == []
 
 
-def test_realism_may_cost_too_much(leave, tmp_path):
+def test_realism_does_not_count_if_l1_is_too_large(leave, tmp_path):
     for seed in range(2):
         leave("conditional GAN", "paired", seed, 0.99, fid=2.1 + 0.1 * seed, l1=0.13)
         leave("regression", "paired", seed, 0.99, fid=4.0 + 0.1 * seed, l1=0.1)
     (found,) = (v for v in judge(read([str(tmp_path)])) if "than regression" in v.claim)
-    assert (found.verdict, found.figures) == (FAILS, "-1.90 ± 0.07 FID, 1.30 times the L1")
+    assert (found.verdict, found.evidence) == (FAILS, "-1.90 ± 0.07 FID, 1.30 times the L1")
 
 
 @pytest.mark.parametrize(("fids", "verdict"), [((2, 3), HOLDS), ((2, 5), DEPENDS), ((5, 6), FAILS)])
-def test_images_are_on_par_up_to_a_factor(leave, tmp_path, fids, verdict):
+def test_images_are_as_real_up_to_a_factor_in_fid(leave, tmp_path, fids, verdict):
     for seed, fid in enumerate(fids):
         leave("GAN-like", "loose", seed, 0.5, fid=float(fid))
         leave("conditional GAN", "paired", seed, 0.99, fid=2.0)
@@ -168,7 +170,7 @@ def test_images_are_on_par_up_to_a_factor(leave, tmp_path, fids, verdict):
     ] == (verdict)
 
 
-def test_settings_are_named(leave, tmp_path):
+def test_claims_name_settings_that_vary(leave, tmp_path):
     leave("conditional GAN", "paired", 0, 0.99)
     leave("conditional GAN", "unpaired", 0, 0.2, pairs=50)
     assert [v.claim for v in judge(read([str(tmp_path)]))] == [
@@ -177,7 +179,7 @@ def test_settings_are_named(leave, tmp_path):
     ]
 
 
-def test_deformed_counterparts_are_loose_ones(leave, tmp_path):
+def test_deformed_pairs_count_as_loose(leave, tmp_path):
     for deform in (0.0, 1.0):
         leave("conditional GAN", "paired", 0, 0.99, deform=deform)
     jobs = read([str(tmp_path)])
@@ -185,7 +187,7 @@ def test_deformed_counterparts_are_loose_ones(leave, tmp_path):
     assert [row.split(" | ")[3] for row in table(jobs).splitlines()[2:]] == ["data.deform=0.0", "data.deform=1.0"]
 
 
-def test_weights_of_a_strategy_are_told_apart(leave, tmp_path, monkeypatch):
+def test_claims_separate_loss_weights_of_a_strategy(leave, tmp_path, monkeypatch):
     for weight in (1.0, 10.0):
         monkeypatch.setitem(WEIGHTS["conditional GAN"], "l1", weight)
         leave("conditional GAN", "paired", 0, 0.9, folder=str(weight))
@@ -196,7 +198,7 @@ def test_weights_of_a_strategy_are_told_apart(leave, tmp_path, monkeypatch):
     ]
 
 
-def test_a_job_counts_once(leave, tmp_path):
+def test_repeated_jobs_count_once(leave, tmp_path):
     for folder in ("one", "again"):
         leave("CycleGAN", "unpaired", 0, 0.9, folder=folder)
     leave("CycleGAN", "unpaired", 1, 0.9)
@@ -204,13 +206,13 @@ def test_a_job_counts_once(leave, tmp_path):
 
 
 @pytest.mark.parametrize(("worst", "verdict"), [(0.9, HOLDS), (0.2, DEPENDS)])
-def test_a_strategy_works_if_each_run_does(leave, tmp_path, worst, verdict):
+def test_a_strategy_works_if_every_run_does(leave, tmp_path, worst, verdict):
     for seed, share in enumerate((0.99, 0.99, worst)):
         leave("CycleGAN", "unpaired", seed, share, fid=1.0 if share > 0.5 else 50.0)
     assert verdicts(tmp_path) == {"CycleGAN works on unpaired data": verdict}
 
 
-def test_another_set_is_judged_by_what_is_read(tmp_path):
+def test_another_data_set_is_judged_by_correspondence(tmp_path):
     model = {"_target_": "mnist_gen.translation.Translation", "strategy": WEIGHTS["CycleGAN"]}
     for pairing, share in (("loose", 0.2), ("unpaired", 0.9)):
         for seed in range(2):
@@ -232,53 +234,53 @@ def test_only_equal_settings_are_compared(leave, tmp_path):
 
 
 @pytest.mark.parametrize(("few", "many", "verdict"), [(0.5, 0.95, HOLDS), (0.95, 0.99, FAILS), (0.2, 0.5, DEPENDS)])
-def test_whether_many_pairs_are_needed(leave, tmp_path, few, many, verdict):
+def test_whether_a_conditional_gan_needs_many_pairs(leave, tmp_path, few, many, verdict):
     for pairs, share in ((1000, many), (50, few), (200, 0.7)):
         leave("conditional GAN", "paired", 0, share, pairs=pairs)
     (found,) = (v for v in judge(read([str(tmp_path)])) if "large set" in v.claim)
     assert (found.claim, found.verdict) == ("outline, width 1: a conditional GAN needs a large set of pairs", verdict)
-    read_in = f"the input's digit is read, by pairs 50: {few:.1%}; 200: 70.0%; 1000: {many:.1%}"
-    assert found.figures == f"{read_in}; FID 50: 2.000, 200: 2.000, 1000: 2.000"
+    correspondence = f"correspondence by pairs: 50: {few:.1%}; 200: 70.0%; 1000: {many:.1%}"
+    assert found.evidence == f"{correspondence}; FID 50: 2.000, 200: 2.000, 1000: 2.000"
 
 
-def test_few_pairs_are_not_enough_if_images_look_wrong(leave, tmp_path):
+def test_few_pairs_are_not_enough_if_outputs_are_not_realistic(leave, tmp_path):
     for pairs, fid in ((50, 9.0), (1000, 2.0)):
         leave("conditional GAN", "paired", 0, 0.99, pairs=pairs, fid=fid)
     (found,) = (v for v in judge(read([str(tmp_path)])) if "large set" in v.claim)
     assert found.verdict == HOLDS
 
 
-def test_whether_stronger_changes_are_harder(leave, tmp_path):
+def test_whether_stronger_renderings_are_harder(leave, tmp_path):
     for seed in range(2):
         for width, share in ((1, 0.9), (2, 0.8), (10, 0.5)):
             leave("CycleGAN", "unpaired", seed, share + 0.01 * seed, rendering=OUTLINE | {"width": width})
     (found,) = (v for v in judge(read([str(tmp_path)])) if "the larger" in v.claim)
     claim = "outline: the larger its width, the worse CycleGAN on unpaired data"
     assert (found.claim, found.verdict) == (claim, HOLDS)
-    assert "width: 1: 90.5% ± 0.7%; 2: 80.5% ± 0.7%; 10: 50.5% ± 0.7%" in found.figures
+    assert "width: 1: 90.5% ± 0.7%; 2: 80.5% ± 0.7%; 10: 50.5% ± 0.7%" in found.evidence
 
 
-def test_what_cyclegan_is_good_at(leave, tmp_path):
+def test_kinds_of_rendering_for_cyclegan(leave, tmp_path):
     for seed in range(2):
         for kind, share, found in (("Texture", 0.9, 0.8), ("Slant", 0.2, 0.1), ("Mosaic", 0.95, 0.5)):
             rendering = {"_target_": f"mnist_gen.data.renderings.{kind}"}
             leave("CycleGAN", "unpaired", seed, share + 0.01 * seed, rendering=rendering, retrieval=found + 0.01 * seed)
-    verdicts = {v.claim: (v.verdict, v.figures) for v in judge(read([str(tmp_path)])) if "translates" in v.claim}
+    verdicts = {v.claim: (v.verdict, v.evidence) for v in judge(read([str(tmp_path)])) if "translates" in v.claim}
     assert verdicts == {
         "CycleGAN translates texture better than geometry (texture; slant)": (
             HOLDS,
-            "correspondence 90.5% ± 0.7% and 20.5% ± 0.7%, of what can be +70.0 ± 0.7 points; "
-            "retrieval 80.5% ± 0.7% and 10.5% ± 0.7%, of what can be +70.0 ± 0.7 points",
+            "correspondence 90.5% ± 0.7% and 20.5% ± 0.7%, relative to the real-data floor +70.0 ± 0.7 points; "
+            "retrieval 80.5% ± 0.7% and 10.5% ± 0.7%, relative to the real-data floor +70.0 ± 0.7 points",
         ),
         "CycleGAN translates one-to-one renderings better than many-to-one (texture; mosaic)": (
             DEPENDS,
-            "correspondence 90.5% ± 0.7% and 95.5% ± 0.7%, of what can be -5.0 ± 0.7 points; "
-            "retrieval 80.5% ± 0.7% and 50.5% ± 0.7%, of what can be +30.0 ± 0.7 points",
+            "correspondence 90.5% ± 0.7% and 95.5% ± 0.7%, relative to the real-data floor -5.0 ± 0.7 points; "
+            "retrieval 80.5% ± 0.7% and 50.5% ± 0.7%, relative to the real-data floor +30.0 ± 0.7 points",
         ),
     }
 
 
-def test_what_cannot_be_read_in_counterparts_is_not_held_against_a_translation(leave, tmp_path):
+def test_strength_is_judged_relative_to_the_real_data_floor(leave, tmp_path):
     for seed in range(2):
         for width, share in ((1, 0.9), (2, 0.6)):
             leave("CycleGAN", "unpaired", seed, share + 0.01 * seed, rendering=OUTLINE | {"width": width}, floor=share)

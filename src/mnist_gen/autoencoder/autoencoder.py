@@ -1,4 +1,4 @@
-"""The autoencoder that restores images: what a corrupted copy was made from."""
+"""A denoising autoencoder: it restores clean images from corrupted copies."""
 
 from collections.abc import Callable
 
@@ -11,8 +11,8 @@ from torch.optim import Optimizer
 
 from mnist_gen.data.corrupted import CorruptedBatch
 from mnist_gen.data.mnist import CHUNK
-from mnist_gen.errors import UserError
-from mnist_gen.training.optimization import refuse_unless_finite, warm_up_and_decay
+from mnist_gen.errors import check_at_least
+from mnist_gen.training.optimization import check_finite, with_schedule
 
 
 class Autoencoder(L.LightningModule):
@@ -20,11 +20,14 @@ class Autoencoder(L.LightningModule):
 
     Args:
         latent_dim: length of a latent.
-        encoder: makes the network from images to latents (N, latent_dim), given that length.
-        decoder: makes the network from latents to pixel logits (N, 1, 32, 32).
+        encoder: `encoder(latent_dim)` makes the network from images to latents (N, latent_dim).
+        decoder: `decoder(latent_dim)` makes the network from latents to pixel logits (N, 1, 32, 32).
         optimizer: makes an optimizer from parameters.
-        warmup: batches over which the learning rate rises to its value.
-        decay_from: share of the run after which it falls linearly to 0; 1 keeps it.
+        warmup: batches over which the learning rate rises to its maximum.
+        decay_from: share of the run after which the learning rate falls linearly to 0; 1 disables the decay.
+
+    Raises:
+        UserError: `latent_dim` is below 1.
     """
 
     def __init__(
@@ -37,29 +40,24 @@ class Autoencoder(L.LightningModule):
         decay_from: float,
     ) -> None:
         super().__init__()
-        if latent_dim < 1:
-            raise UserError(f"latent_dim={latent_dim}: must be at least 1.")
+        check_at_least(1, "model", latent_dim=latent_dim)
         self.latent_dim = latent_dim
         self.encoder, self.decoder = encoder(latent_dim), decoder(latent_dim)
         self.to(memory_format=torch.channels_last)  # faster on a CPU
         self.optimizer, self.warmup, self.decay_from = optimizer, warmup, decay_from
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """The optimizer and its schedule, stepped each batch."""
-        optimizer = self.optimizer(self.parameters())
-        batches = self.trainer.estimated_stepping_batches
-        schedule = warm_up_and_decay(optimizer, batches, self.warmup, self.decay_from)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return with_schedule(self, self.optimizer(self.parameters()), self.warmup, self.decay_from)
 
     def training_step(self, batch: CorruptedBatch, batch_idx: int) -> Tensor:
         """The loss of restoring corrupted images."""
         corrupted, clean, _ = batch
         loss = self._loss(corrupted, clean)
-        refuse_unless_finite(loss, self, self.global_step)
+        check_finite(loss, self, self.global_step)
         return loss
 
     def validation_step(self, batch: CorruptedBatch, batch_idx: int) -> None:
-        """Logs `val/loss`, of corrupted images, and `val/loss_clean`, of clean ones."""
+        """Logs `val/loss` on corrupted images and `val/loss_clean` on clean images."""
         self._evaluate("val", batch)
 
     def test_step(self, batch: CorruptedBatch, batch_idx: int) -> None:
@@ -68,14 +66,14 @@ class Autoencoder(L.LightningModule):
 
     def _evaluate(self, split: str, batch: CorruptedBatch) -> None:
         corrupted, clean, _ = batch
-        losses = {"loss": self._loss(corrupted, clean), "loss_clean": self._loss(clean, clean)}
-        self.log_dict({f"{split}/{name}": loss for name, loss in losses.items()}, batch_size=len(clean), logger=False)
+        losses = {f"{split}/loss": self._loss(corrupted, clean), f"{split}/loss_clean": self._loss(clean, clean)}
+        self.log_dict(losses, batch_size=len(clean), logger=False)
 
-    def _loss(self, seen: Tensor, clean: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(self.decoder(self.encoder(seen)), clean)
+    def _loss(self, inputs: Tensor, clean: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(self.decoder(self.encoder(inputs)), clean)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (N, 1, 32, 32) in [0, 1] restored."""
+        """Restores images (N, 1, 32, 32) in [0, 1]."""
         return self.decode(self.encode(images))
 
     def encode(self, images: Tensor) -> Tensor:

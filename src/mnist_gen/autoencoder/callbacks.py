@@ -1,4 +1,4 @@
-"""Looking at an autoencoder: what it restores, how much noise it bears, what its latents hold."""
+"""Figures of an autoencoder: restored images, directions in the latent space, error against noise."""
 
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from mnist_gen.autoencoder.autoencoder import Autoencoder
 from mnist_gen.data.augment import drawn_from, noisy
 from mnist_gen.data.corrupted import CorruptedImages
 from mnist_gen.data.mnist import NUM_CLASSES, to_images
+from mnist_gen.data.pairs import first_of_each
 from mnist_gen.runs.tensorboard import epochs_done, run_folder, tensorboard
 from mnist_gen.training.trainer import data_of, model_of
 
@@ -21,7 +22,7 @@ STEPS = torch.linspace(-3, 3, 9)  # standard deviations along a direction
 
 
 class DrawRestoration(Callback):
-    """Pictures of what the autoencoder makes of test images. Files under `figures/`, and images in TensorBoard.
+    """Draws what the autoencoder restores from test images, in TensorBoard and in the run's `figures` folder.
 
     Args:
         seed: of the corruption.
@@ -31,33 +32,28 @@ class DrawRestoration(Callback):
         self.seed = seed
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Originals, corrupted and restored images in three rows, for TensorBoard's slider."""
+        """Adds rows of original, corrupted and restored images to TensorBoard."""
         if writer := tensorboard(trainer):
             rows = self._rows(model_of(pl_module, Autoencoder), data_of(trainer, CorruptedImages))
-            writer.add_image("restored", make_grid(rows, nrow=NUM_CLASSES, padding=1), epochs_done(trainer))
+            writer.add_image("restored", make_grid(rows, nrow=len(rows) // 3, padding=1), epochs_done(trainer))
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The same rows, the main directions of the latent space, and the error against the noise."""
+        """Writes the same rows, the main directions of the latent space, and the error against the noise."""
         if trainer.is_global_zero:
-            model, data, folder = (
-                model_of(pl_module, Autoencoder),
-                data_of(trainer, CorruptedImages),
-                run_folder(trainer) / "figures",
-            )
-            self._draw_rows(model, data, folder / "restored.png")
+            model, data = model_of(pl_module, Autoencoder), data_of(trainer, CorruptedImages)
+            folder = run_folder(trainer) / "figures"
+            names = ("original", "corrupted", "restored")
+            rows = self._rows(model, data)
+            plots.save(plots.grid(rows, len(rows) // 3, "Test images restored", names), folder / "restored.png")
             self._draw_traversals(model, data, folder / "traversals.png")
             self._draw_noise(model, data, folder / "noise.png")
 
-    def _draw_rows(self, model: Autoencoder, data: CorruptedImages, path: Path) -> None:
-        names = ("original", "corrupted", "restored")
-        plots.save(plots.grid(self._rows(model, data), NUM_CLASSES, "Test images restored", names), path)
-
     @torch.no_grad()
     def _rows(self, model: Autoencoder, data: CorruptedImages) -> Tensor:
-        """(30, 1, 32, 32): one test image of each digit, corrupted, and restored."""
+        """One test image of each digit: original, corrupted and restored, by default (30, 1, 32, 32)."""
         was_training = model.training
         model.eval()
-        images = _one_of_each(data).to(model.device)
+        images = to_images(first_of_each(data.test).images).to(model.device)
         with drawn_from(self.seed):
             corrupted = data.corrupted(images)
         restored = model(corrupted)
@@ -67,12 +63,12 @@ class DrawRestoration(Callback):
     @torch.no_grad()
     def _draw_traversals(self, model: Autoencoder, data: CorruptedImages, path: Path) -> None:
         latents = model.encode(to_images(data.test.images).to(model.device))
-        directions = main_directions(latents, NUM_CLASSES)  # (10, latent_dim), fewer if latents are shorter
+        directions = main_directions(latents, NUM_CLASSES)  # (10, latent_dim), fewer if latent_dim < 10
         start = latents[:1].unsqueeze(0)
-        walks = start + STEPS.to(model.device).view(1, -1, 1) * directions.unsqueeze(1)  # (10, 9, latent_dim)
+        paths = start + STEPS.to(model.device).view(1, -1, 1) * directions.unsqueeze(1)  # (10, 9, latent_dim)
         title = "One latent moved -3 to 3 standard deviations\nalong each of the main directions"
         ranks = [str(rank + 1) for rank in range(len(directions))]
-        plots.save(plots.grid(model.decode(walks.flatten(0, 1)), len(STEPS), title, ranks), path)
+        plots.save(plots.grid(model.decode(paths.flatten(0, 1)), len(STEPS), title, ranks), path)
 
     @torch.no_grad()
     def _draw_noise(self, model: Autoencoder, data: CorruptedImages, path: Path) -> None:
@@ -80,19 +76,18 @@ class DrawRestoration(Callback):
         errors: dict[str, list[float]] = {"noisy": [], "restored": []}
         with drawn_from(self.seed):
             for level in LEVELS:
-                seen = noisy(images, level)
-                errors["noisy"].append(_error(seen, images))
-                errors["restored"].append(_error(model.decode(model.encode(seen)), images))
-        title = "Error of noisy test images, as they are and restored"
-        chart = plots.curves(LEVELS, errors, title, "root mean squared error", "noise (standard deviation)")
-        plots.save(chart, path)
+                inputs = noisy(images, level)
+                errors["noisy"].append(_rms_error(inputs, images))
+                errors["restored"].append(_rms_error(model(inputs), images))
+        title = "Error of test images with noise, before and after restoring"
+        plots.save(plots.curves(LEVELS, errors, title, "root mean squared error", "noise (standard deviation)"), path)
 
 
 class ProjectLatents(Callback):
-    """Latents of test images for TensorBoard's projector, each with its label and its picture.
+    """Writes latents of test images, with labels and images, for TensorBoard's projector.
 
     Args:
-        count: of test images.
+        count: number of test images.
     """
 
     def __init__(self, count: int) -> None:
@@ -100,7 +95,6 @@ class ProjectLatents(Callback):
 
     @torch.no_grad()
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Writes them beside the events."""
         if writer := tensorboard(trainer):
             model, test = model_of(pl_module, Autoencoder), data_of(trainer, CorruptedImages).test
             images = to_images(test.images[: self.count])
@@ -109,16 +103,10 @@ class ProjectLatents(Callback):
 
 
 def main_directions(latents: Tensor, count: int) -> Tensor:
-    """The `count` directions in which latents (N, latent_dim) vary most, each as long as one standard deviation."""
+    """The `count` directions of largest variance of latents (N, latent_dim), each one standard deviation long."""
     variances, directions = torch.linalg.eigh(latents.T.cov())  # ascending, in columns
     return (directions * variances.clamp_min(0).sqrt()).T.flip(0)[:count]
 
 
-def _one_of_each(data: CorruptedImages) -> Tensor:
-    """The first test image of each digit, (10, 1, 32, 32)."""
-    first = [int((data.test.labels == digit).nonzero()[0]) for digit in range(NUM_CLASSES)]
-    return to_images(data.test.images[first])
-
-
-def _error(images: Tensor, originals: Tensor) -> float:
+def _rms_error(images: Tensor, originals: Tensor) -> float:
     return (images - originals).square().mean().sqrt().item()

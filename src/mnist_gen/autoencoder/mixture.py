@@ -1,4 +1,4 @@
-"""An autoencoder as a generator: new codes are drawn from Gaussians fitted to the codes of real images."""
+"""An autoencoder as a generator: latents drawn from Gaussians fitted to the latents of real images."""
 
 import torch
 from sklearn.mixture import GaussianMixture
@@ -8,17 +8,17 @@ from mnist_gen.autoencoder.autoencoder import Autoencoder
 from mnist_gen.errors import UserError
 
 
-class CodeMixture:
-    """A mixture of Gaussians with full covariances over an autoencoder's codes, fitted by scikit-learn.
+class LatentMixture:
+    """A mixture of Gaussians with full covariances, fitted by scikit-learn to an autoencoder's latents.
 
     Args:
-        autoencoder: whose codes.
-        images: (N, 1, 32, 32) in [0, 1], whose codes are fitted.
-        components: Gaussians in the mixture; 1: a single one.
+        autoencoder: encodes the images and decodes drawn latents.
+        images: (N, 1, 32, 32) in [0, 1].
+        components: number of Gaussians.
         seed: of the fit.
 
     Raises:
-        UserError: there is no component, or not even one image for each.
+        UserError: `components` is below 1, or too large for the number of images.
     """
 
     def __init__(self, autoencoder: Autoencoder, images: Tensor, components: int, seed: int) -> None:
@@ -26,19 +26,19 @@ class CodeMixture:
             raise UserError(f"components={components}: must be from 1 to the {len(images)} images they are fitted to.")
         self.autoencoder = autoencoder
         with torch.no_grad():
-            codes = autoencoder.encode(images).double().cpu().numpy()
+            latents = autoencoder.encode(images).double().cpu().numpy()
         try:
-            self.mixture = GaussianMixture(components, random_state=seed).fit(codes)
-        except ValueError:  # a covariance that cannot be inverted
-            raise UserError(f"components={components}: too many for {len(images)} codes to fit them to.") from None
+            self.mixture = GaussianMixture(components, random_state=seed).fit(latents)
+        except ValueError:  # a singular covariance
+            raise UserError(f"components={components}: too many for {len(images)} latents; set fewer.") from None
 
-    def codes(self, count: int, seed: int) -> Tensor:
-        """Codes (count, latent_dim) in random order; the same seed gives the same ones."""
+    def latents(self, count: int, seed: int) -> Tensor:
+        """Draws latents (count, latent_dim) in random order; the same seed draws the same latents."""
         self.mixture.random_state = seed
-        drawn = torch.from_numpy(self.mixture.sample(count)[0]).float()  # component by component
+        drawn = torch.from_numpy(self.mixture.sample(count)[0]).float()  # sorted by component
         return drawn[torch.randperm(count, generator=torch.Generator().manual_seed(seed))]
 
     @torch.no_grad()
     def sample(self, count: int, seed: int) -> Tensor:
-        """Their images (count, 1, 32, 32) in [0, 1]."""
-        return self.autoencoder.decode(self.codes(count, seed).to(self.autoencoder.device))
+        """Draws images (count, 1, 32, 32) in [0, 1]."""
+        return self.autoencoder.decode(self.latents(count, seed).to(self.autoencoder.device))

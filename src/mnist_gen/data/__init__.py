@@ -1,1 +1,1 @@
-"""What a batch is: images, labels and pairs."""
+"""Data sets and batches: images, labels and pairs."""

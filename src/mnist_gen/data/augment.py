@@ -1,4 +1,4 @@
-"""Random changes of images (N, 1, H, W) in [0, 1], drawn for each image anew."""
+"""Random augmentations of images (N, 1, H, W) in [0, 1], drawn separately for each image."""
 
 import math
 from collections.abc import Iterator
@@ -11,16 +11,17 @@ from torch import Tensor
 
 @contextmanager
 def drawn_from(seed: int) -> Iterator[None]:
-    """Random numbers from a seed of their own; the others go on as if none had been drawn."""
+    """Seeds the random numbers inside the block, and restores the global random state after it."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
 
 
 def random_affine(images: Tensor, strength: float) -> Tensor:
-    """Each image turned, scaled, sheared and shifted at random, zero outside.
+    """Rotates, scales, shears and shifts each image at random, with zeros outside.
 
-    At strength 1: up to 12 degrees, 12 % in each direction, a shear of 0.2 and a shift of 6 % of the side.
+    At strength 1: rotation up to 12 degrees, scale up to 12 % in each direction, shear up to 0.2, shift up to 6 % of
+    the side.
     """
     if strength == 0:
         return images
@@ -31,14 +32,14 @@ def random_affine(images: Tensor, strength: float) -> Tensor:
     angle, shear = uniform(math.radians(12)), uniform(0.2)
     width, height = 1 + uniform(0.12), 1 + uniform(0.12)
     cos, sin = angle.cos(), angle.sin()
-    rows = [  # shear, then scale, then turn, then shift: the inverse map, from output to input coordinates
+    rows = [  # the inverse map, from output to input coordinates: shear, scale, rotate, shift
         torch.stack([cos * width, (cos * shear - sin) * height, uniform(0.12)], dim=1),
         torch.stack([sin * width, (sin * shear + cos) * height, uniform(0.12)], dim=1),
     ]
-    grid = F.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
+    grid = F.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)  # (N, H, W, 2)
     return F.grid_sample(images, grid, align_corners=False)
 
 
 def noisy(images: Tensor, deviation: float) -> Tensor:
-    """Each pixel with normal noise of that standard deviation; not clipped, as in the report."""
+    """Adds normal noise of this standard deviation to each pixel, without clipping, as in the student report."""
     return images + deviation * torch.randn_like(images) if deviation else images

@@ -1,4 +1,4 @@
-"""Corrupted images, and the originals to restore."""
+"""Corrupted images with their originals, for denoising autoencoders."""
 
 from typing import Any
 
@@ -6,20 +6,18 @@ from torch import Tensor
 
 from mnist_gen.data.augment import drawn_from, noisy, random_affine
 from mnist_gen.data.mnist import Batch, ImageData
-from mnist_gen.errors import UserError
+from mnist_gen.errors import check_at_least
 
-CorruptedBatch = tuple[Tensor, Tensor, Tensor]  # corrupted images, the clean ones, labels
+CorruptedBatch = tuple[Tensor, Tensor, Tensor]  # corrupted images, clean images, labels
 
 
 class CorruptedImages(ImageData):
-    """Images to restore: each batch is a `CorruptedBatch`, the training ones corrupted anew each time.
-
-    Validation and test batches are always corrupted in the same way.
+    """Batches of type `CorruptedBatch`. Training images are corrupted anew each time, the others always identically.
 
     Args:
         noise: standard deviation of normal noise on each pixel.
-        affine: strength of `augment.random_affine` before it; 0 for none.
-        options: those of `ImageData`.
+        affine: strength of `augment.random_affine`, applied before the noise; 0 disables it.
+        options: of `ImageData`.
 
     Raises:
         UserError: `noise` or `affine` is negative.
@@ -27,9 +25,7 @@ class CorruptedImages(ImageData):
 
     def __init__(self, noise: float, affine: float, **options: Any) -> None:
         super().__init__(**options)
-        for key, value in {"noise": noise, "affine": affine}.items():
-            if value < 0:
-                raise UserError(f"data.{key}={value}: must be at least 0.")
+        check_at_least(0, "data", noise=noise, affine=affine)
         self.noise, self.affine = noise, affine
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> CorruptedBatch:
@@ -41,5 +37,5 @@ class CorruptedImages(ImageData):
             return self.corrupted(images), images, labels
 
     def corrupted(self, images: Tensor) -> Tensor:
-        """What the encoder gets to see of images in [0, 1], (N, 1, 32, 32)."""
+        """Corrupts images (N, 1, 32, 32) in [0, 1]."""
         return noisy(random_affine(images, self.affine), self.noise)

@@ -1,4 +1,4 @@
-"""The packed files of an MNIST-like set: fetched, verified and unpacked, each whole or not at all."""
+"""The gzip files of an MNIST-like data set: download, verify, unpack, each atomically."""
 
 import gzip
 import hashlib
@@ -13,10 +13,10 @@ from mnist_gen.system.files import FolderLock, write_now
 
 
 def download(mirrors: list[str], packed: Path, md5: str) -> None:
-    """Fetches one file beside its destination and moves it there whole.
+    """Downloads one file into a temporary folder and moves it into place.
 
     Raises:
-        UserError: no mirror gives it.
+        UserError: no mirror provides it.
     """
     for mirror in mirrors:
         try:
@@ -25,19 +25,19 @@ def download(mirrors: list[str], packed: Path, md5: str) -> None:
                 download_url(mirror + packed.name, folder, packed.name, md5)
                 Path(folder, packed.name).replace(packed)
             return
-        except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong MD5 a RuntimeError
+        except (OSError, RuntimeError) as error:  # a URLError is an OSError, a wrong MD5 a RuntimeError
             reason = error
     raise UserError(f"{packed} is missing and could not be downloaded ({reason}): put the file there by hand.")
 
 
 def verify(packed: Path, md5: str) -> None:
-    """Compares a file with its checksum.
+    """Checks a file's MD5.
 
     Raises:
-        UserError: they differ.
+        UserError: it differs, or the path is not a file.
     """
     if not packed.is_file():
-        raise UserError(f"{packed} is no file: move it away to download it again.")
+        raise UserError(f"{packed} is not a file: move it away to download it again.")
     found = hashlib.md5(packed.read_bytes(), usedforsecurity=False).hexdigest()
     if found != md5:
         raise UserError(
@@ -47,17 +47,17 @@ def verify(packed: Path, md5: str) -> None:
 
 
 def unpack(packed: Path, unpacked: Path) -> None:
-    """Unpacks by atomic rename, unless a whole copy is there: its size and CRC-32 stand in the gzip trailer.
+    """Unpacks a file unless an intact copy exists. The gzip trailer holds the size and CRC-32 to compare with.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder is not writable.
     """
     trailer = packed.read_bytes()[-8:]
     crc, size = int.from_bytes(trailer[:4], "little"), int.from_bytes(trailer[4:], "little")
     if unpacked.is_file() and unpacked.stat().st_size == size and zlib.crc32(unpacked.read_bytes()) == crc:
         return
     try:
-        lock = FolderLock(unpacked.parent, wait=True)  # another process may just unpack it
+        lock = FolderLock(unpacked.parent, wait=True)  # another process may be unpacking it
         try:
             with gzip.open(packed) as content:
                 write_now(unpacked, content.read())

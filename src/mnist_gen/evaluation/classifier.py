@@ -1,4 +1,4 @@
-"""Classifiers of digits; here the scorer, the fixed reference by which generators are judged."""
+"""Classifiers of digits, such as the scorer: the fixed reference classifier for all metrics of generators."""
 
 from collections.abc import Callable
 
@@ -14,24 +14,26 @@ from torchmetrics.classification import MulticlassAccuracy
 from mnist_gen.data.augment import random_affine
 from mnist_gen.data.mnist import IMAGE_SIZE, NUM_CLASSES, Batch
 from mnist_gen.errors import UserError
-from mnist_gen.training.optimization import refuse_unless_finite
+from mnist_gen.training.optimization import check_finite
 
 
 class Classifier(L.LightningModule):
     """A network from images in [0, 1] to logits (N, 10), trained by cross-entropy with a one-cycle schedule.
 
     Args:
-        network: the network.
+        network: the classifier.
         optimizer: makes an optimizer from parameters; its `lr` is the schedule's peak.
         augment: strength of `random_affine` on training images; 0 for none.
     """
+
+    validation_metrics = ("accuracy",)
 
     def __init__(self, network: nn.Module, optimizer: Callable[..., Optimizer], augment: float) -> None:
         super().__init__()
         self.network, self.optimizer, self.augment = network, optimizer, augment
         self.accuracy = MulticlassAccuracy(NUM_CLASSES, average="micro")
         with torch.no_grad():
-            network.eval()(torch.zeros(1, 1, IMAGE_SIZE, IMAGE_SIZE))  # one that cannot read an image says so here
+            network.eval()(torch.zeros(1, 1, IMAGE_SIZE, IMAGE_SIZE))  # fails here if it cannot take images
         network.train()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
@@ -42,7 +44,7 @@ class Classifier(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_start(self) -> None:
-        """A one-cycle schedule ends where it was planned to: a longer run needs a new one."""
+        """Checks that a resumed run is as long as planned: a one-cycle schedule has a fixed length."""
         schedule, batches = self.lr_schedulers(), self.trainer.estimated_stepping_batches
         assert isinstance(schedule, OneCycleLR)
         if schedule.total_steps != batches:
@@ -55,7 +57,7 @@ class Classifier(L.LightningModule):
         """Cross-entropy of an augmented batch."""
         images, labels = batch
         loss = F.cross_entropy(self.network(random_affine(images, self.augment)), labels)
-        refuse_unless_finite(loss, self, self.global_step)
+        check_finite(loss, self, self.global_step)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

@@ -1,12 +1,11 @@
-"""How good is a generator? Everything is measured on images in [0, 1], (N, 1, 32, 32), and returned as plain numbers.
+"""How good generated images are: functions of images (N, 1, 32, 32) in [0, 1] and of features (N, D).
 
-The *scorer*, a fixed reference classifier, reads the digits and gives the features (N, 128) in which FID, density
-and coverage are taken; they cannot be compared with figures in Inception features. The *floor* is the same
-judgement of real training images in place of the samples.
+FID, density and coverage use the features (N, 128) of the *scorer*, a fixed reference classifier, so they cannot be
+compared with values in Inception features. The *real-data floor* is the same metric of real training images.
+`metrics.py` declares which functions are measured when.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -18,31 +17,23 @@ from mnist_gen.data.mnist import NUM_CLASSES, to_images
 from mnist_gen.errors import UserError
 from mnist_gen.networks.classifiers import Probe, Scorer
 
-CHUNK = 1000  # rows of a distance matrix, or images of the most expensive measures, held at once
-SMALL_CHUNK = 250  # images that pass a network at once: on two CPU cores 1.7 times as fast as a thousand
+CHUNK = 1000  # rows of a distance matrix held at once, or images for the most expensive metrics
+SMALL_CHUNK = 250  # images per forward pass; on two CPU cores 1.7 times as fast as 1,000
 NEIGHBOURS = 5  # k of density and coverage
-DARK = 1e-6  # sum of squared pixels up to which an image is black
+DARK = 1e-6  # images with a smaller sum of squared pixels are black
 
 Metrics = dict[str, float]
 
 
-@dataclass(frozen=True)
-class Sample:
-    """Images to judge, (N, 1, 32, 32) in [0, 1], and the labels (N,) they were asked for; None if they were not."""
-
-    images: Tensor
-    labels: Tensor | None
-
-
 @torch.no_grad()
-def read(scorer: Scorer, images: Tensor) -> tuple[Tensor, Tensor]:
-    """The scorer's features (N, 128) of the images and the digits (N,) it reads in them."""
+def features_and_digits(scorer: Scorer, images: Tensor) -> tuple[Tensor, Tensor]:
+    """The scorer's features (N, 128) and predicted digits (N,) of images."""
     features = torch.cat([scorer.features(chunk) for chunk in images.split(SMALL_CHUNK)])
     return features, scorer.head(features).argmax(dim=1)
 
 
 def class_accuracy(digits: Tensor, labels: Tensor) -> Metrics:
-    """Share of images read as the digit they were asked for: over all, the worst digit's, and each digit's."""
+    """Share of images classified as the requested digit: overall, of the worst digit, and of each digit."""
     right = (digits == labels).float()
     by_digit = {c: right[labels == c].mean().item() for c in labels.unique().tolist()}
     return {
@@ -53,13 +44,13 @@ def class_accuracy(digits: Tensor, labels: Tensor) -> Metrics:
 
 
 def digit_shares(digits: Tensor) -> Metrics:
-    """How evenly the digits are read in images nobody asked a digit of: the rarest and the commonest share."""
+    """Shares of the rarest and the commonest predicted digit, for images without a requested digit."""
     shares = torch.bincount(digits, minlength=NUM_CLASSES) / len(digits)
     return {"rarest_digit": shares.min().item(), "commonest_digit": shares.max().item()}
 
 
 class _Features(nn.Identity):
-    """Lets torchmetrics take features in place of images."""
+    """Lets torchmetrics take features instead of images."""
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -75,10 +66,10 @@ def fid(fake: Tensor, real: Tensor) -> float:
 
 
 def density_and_coverage(fake: Tensor, real: Tensor, neighbours: int = NEIGHBOURS) -> Metrics:
-    """Density and coverage of features (N, D) against real ones (Naeem et al. 2020).
+    """Density and coverage of generated features (N, D) (Naeem et al. 2020).
 
-    Each real point has a ball that reaches its k-th nearest real neighbour. Density: how many balls a sample lies
-    in, over k. Coverage: the share of balls with a sample inside.
+    Each real image has a ball that reaches its k-th nearest real neighbour. Density is the mean number of balls around
+    a sample, divided by k. Coverage is the share of balls that contain a sample.
     """
     inside, covered = 0, 0
     for within in _within_balls(fake, real, radii(real, neighbours)):
@@ -88,29 +79,33 @@ def density_and_coverage(fake: Tensor, real: Tensor, neighbours: int = NEIGHBOUR
 
 
 def balls_around(fake: Tensor, real: Tensor, radius: Tensor) -> Tensor:
-    """In how many of the balls of these radii (M,) about real features (M, D) each sample (N, D) lies, (N,)."""
+    """The number (N,) of balls with radii (M,) around real features (M, D) that contain each sample (N, D)."""
     return torch.stack([within.sum(dim=0) for within in _within_balls(fake, real, radius)]).sum(dim=0)
 
 
 def radii(real: Tensor, neighbours: int = NEIGHBOURS) -> Tensor:
-    """The distance (N,) from each of real features (N, D) to its k-th nearest neighbour among them."""
+    """The distance (N,) of each real feature (N, D) to its k-th nearest neighbour.
+
+    Raises:
+        UserError: there are not more than k features.
+    """
     if len(real) <= neighbours:
         raise UserError(f"density and coverage with {neighbours} neighbours need more than {len(real)} real images.")
     nearest = (torch.cdist(chunk, real).kthvalue(neighbours + 1, dim=1).values for chunk in real.split(CHUNK))
-    return torch.cat(list(nearest))  # + 1: the point itself
+    return torch.cat(list(nearest))  # + 1 for the feature itself
 
 
 def _within_balls(fake: Tensor, real: Tensor, radius: Tensor) -> Iterator[Tensor]:
-    """(chunk of real, N): whether a sample lies in a real point's ball."""
+    """For chunks of real features: whether their balls contain each sample, (chunk, N)."""
     for chunk, reach in zip(real.split(CHUNK), radius.split(CHUNK), strict=True):
         yield torch.cdist(chunk, fake) <= reach[:, None]
 
 
 def diversity(images: Tensor, labels: Tensor, real_images: Tensor, real_labels: Tensor) -> Metrics:
-    """Mean pixel distance between two samples of a digit, over that between two real images of it.
+    """Mean pixel distance between samples of a digit, relative to real images of it: the mean and the worst digit.
 
-    1 is the variety of real images; 0 says that all samples of a digit are the same picture. Digits with fewer than
-    two samples are left out.
+    1 is the diversity of real images; 0 means that all samples of a digit are one picture. Digits with fewer than two
+    samples are left out.
     """
     ratios = [
         _mean_distance(images[labels == digit]) / _mean_distance(real_images[real_labels == digit])
@@ -125,9 +120,9 @@ def _mean_distance(images: Tensor) -> float:
 
 
 def sharpness(images: Tensor) -> Tensor:
-    """How steep images (N, 1, H, W) are, (N,): squares of steps from pixel to pixel, over squares of pixels.
+    """Sharpness (N,) of images (N, 1, H, W): squared differences of neighbouring pixels, relative to squared pixels.
 
-    A blurred stroke has less of it; so has a broad one, and noise has more.
+    Blurred or broad strokes lower it; noise raises it.
     """
     steps = (images.diff(dim=2), images.diff(dim=3))
     steep = torch.stack([step.square().sum(dim=(1, 2, 3)) for step in steps]).sum(dim=0)
@@ -135,7 +130,7 @@ def sharpness(images: Tensor) -> Tensor:
 
 
 def nearest_distance(images: Tensor, training: Tensor) -> Tensor:
-    """Pixel distance (N,) from each image to the nearest raw training image (M, 28, 28) uint8."""
+    """Pixel distance (N,) of each image to the nearest raw training image (M, 28, 28) uint8."""
     nearest = torch.full((len(images),), torch.inf, device=images.device)
     for chunk in training.split(10 * CHUNK):
         known = to_images(chunk).flatten(1)
@@ -145,20 +140,20 @@ def nearest_distance(images: Tensor, training: Tensor) -> Tensor:
 
 
 def memorisation_limit(held_out: Tensor, training: Tensor) -> float:
-    """The distance to the nearest training image that 99 % of held-out real images exceed; 2,000 are looked at."""
+    """The distance to the nearest training image that 99 % of the first 2,000 held-out real images exceed."""
     return nearest_distance(held_out[: 2 * CHUNK], training).quantile(0.01).item()
 
 
 def memorised(images: Tensor, training: Tensor, limit: float) -> float:
-    """Share of images closer to a training image than the limit; 0.01 is innocent. A thousand are looked at."""
+    """Share of the first 1,000 images closer to a training image than the limit; 0.01 for unseen real images."""
     return (nearest_distance(images[:CHUNK], training) < limit).float().mean().item()
 
 
 def cas(images: Tensor, labels: Tensor, test_images: Tensor, test_labels: Tensor, epochs: int = 3) -> float:
-    """Classification accuracy score: the real test accuracy of a classifier trained on samples alone.
+    """Classification accuracy score (Ravuri & Vinyals 2019): test accuracy of a classifier trained on samples alone.
 
-    Ravuri & Vinyals 2019, who take as many samples as there are training images. The classifier, its budget and its
-    seed are fixed, so that two samples can be compared.
+    Pass as many samples as there are training images. The classifier, its budget and its seed are fixed, so that
+    scores are comparable.
     """
     with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
         torch.manual_seed(0)
@@ -180,49 +175,29 @@ def cas(images: Tensor, labels: Tensor, test_images: Tensor, test_labels: Tensor
     return (digits == test_labels).float().mean().item()
 
 
-def correspondence(digits: Tensor, labels: Tensor, made: Tensor, wanted: Tensor) -> Metrics:
-    """How much translations (N, 1, 32, 32) are their inputs' counterparts, whatever they look like.
+def correspondence(digits: Tensor, labels: Tensor, outputs: Tensor, targets: Tensor) -> Metrics:
+    """How well translations (N, 1, 32, 32) correspond to their inputs.
 
     Args:
-        digits: as read in the translations, (N,), by a scorer of the class that is translated into.
+        digits: predicted for the translations, (N,), by a scorer of the target images.
         labels: of the inputs, (N,).
-        made: translations.
-        wanted: the true counterparts, in the same order.
+        outputs: translations.
+        targets: true counterparts, in the same order.
 
     Returns:
-        The share in which the input's digit is read; the mean absolute difference and SSIM (Wang et al. 2004) to the
-        counterpart; and how many of a thousand are nearer to their own counterpart than to any other.
+        The share of translations with the input's digit; mean absolute difference and SSIM (Wang et al. 2004) to the
+        counterpart; and the share of the first 1,000 that are nearest to their own counterpart.
     """
-    metric = StructuralSimilarityIndexMeasure(data_range=1.0).to(made.device)
-    for chunk, counterparts in zip(made.split(CHUNK), wanted.split(CHUNK), strict=True):
+    metric = StructuralSimilarityIndexMeasure(data_range=1.0).to(outputs.device)
+    for chunk, counterparts in zip(outputs.split(CHUNK), targets.split(CHUNK), strict=True):
         metric.update(chunk, counterparts)
     similarity = metric.compute()
-    assert isinstance(similarity, Tensor)  # not also the contrast, which is an option
-    few, known = made[:CHUNK].flatten(1), wanted[:CHUNK].flatten(1)
+    assert isinstance(similarity, Tensor)  # an option would add the contrast
+    few, known = outputs[:CHUNK].flatten(1), targets[:CHUNK].flatten(1)
     found = torch.cdist(few, known).argmin(dim=1) == torch.arange(len(few), device=few.device)
     return {
         "correspondence": (digits == labels).float().mean().item(),
-        "l1": (made - wanted).abs().mean().item(),
+        "l1": (outputs - targets).abs().mean().item(),
         "ssim": similarity.item(),
         "retrieval": found.float().mean().item(),
     }
-
-
-def glance(scorer: Scorer, sample: Sample, real: Tensor) -> Metrics:
-    """The cheap judgement, against real features (N, 128): class accuracy, FID, density and coverage."""
-    fake, digits = read(scorer, sample.images)
-    matched = min(len(fake), len(real))  # density and coverage compare equal counts
-    return {
-        "fid": fid(fake, real),
-        **density_and_coverage(fake[:matched], real[:matched]),
-        **(digit_shares(digits) if sample.labels is None else class_accuracy(digits, sample.labels)),
-    }
-
-
-def judge(scorer: Scorer, sample: Sample, real: Tensor, test: Sample) -> Metrics:
-    """The judgement at test: `glance`, sharpness over that of the test images, and of labelled samples diversity."""
-    metrics = glance(scorer, sample, real)
-    metrics["sharpness"] = (sharpness(sample.images).mean() / sharpness(test.images).mean()).item()
-    if sample.labels is not None and test.labels is not None:
-        metrics |= diversity(sample.images, sample.labels, test.images, test.labels)
-    return metrics

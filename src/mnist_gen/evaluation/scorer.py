@@ -19,15 +19,15 @@ from mnist_gen.runs.tensorboard import run_folder
 from mnist_gen.system import files
 from mnist_gen.training.trainer import data_of, model_of
 
-MOST_BYTES = 2**26  # of a scorer's file
+MOST_BYTES = 2**26  # in a scorer's file
 PACKAGED_SCORER = "259b93bb00b32a8aa0b775e4ae8bd46b3ed0dece672b1a55d0ccd391031445e1"  # SHA-256
 
 
 def load_scorer(path: str | None, dataset: str) -> Scorer:
-    """The scorer at `path`, or the one in the package, frozen.
+    """The scorer at `path`, or the packaged one, frozen.
 
     Raises:
-        UserError: the file is missing, no scorer, damaged, or was trained on another data set.
+        UserError: the file is missing, damaged, not a scorer, or was trained on another data set.
     """
     content = _scorer_file(path)
     if path is None and hashlib.sha256(content).hexdigest() != PACKAGED_SCORER:
@@ -50,7 +50,7 @@ def load_scorer(path: str | None, dataset: str) -> Scorer:
 
 
 def scorer_digest(path: str | None) -> str:
-    """The SHA-256 of the scorer's file, by which figures are known to be comparable."""
+    """The SHA-256 of the scorer's file: metrics are comparable only if it is equal."""
     return hashlib.sha256(_scorer_file(path)).hexdigest()
 
 
@@ -65,15 +65,15 @@ def _scorer_file(path: str | None) -> bytes:
 
 
 def scorer_for(path: str | None, dataset: str) -> Scorer | None:
-    """As `load_scorer`, or None where none is named and the package has none for the data set."""
+    """As `load_scorer`, or None if no path is given and the package has no scorer for the data set."""
     return None if path is None and dataset != "MNIST" else load_scorer(path, dataset)
 
 
 class ExportScorer(Callback):
-    """Writes the tested classifier as `scorer.safetensors`, which `scorer=<path>` and the package take."""
+    """Writes the tested classifier as `scorer.safetensors`, for `scorer=<path>`."""
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Names the data set and the test accuracy in the file."""
+        """Writes the weights, the data set and the test accuracy."""
         if not trainer.is_global_zero:
             return
         about = {

@@ -1,28 +1,42 @@
-"""Studies of trained models: what they are compared by, their files and their pictures. Nothing is trained here."""
+"""The interface of a study, which compares trained models."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from omegaconf import DictConfig
+from torch.utils.tensorboard import SummaryWriter
 
+from mnist_gen import plots
 from mnist_gen.data.mnist import ImageData
+from mnist_gen.system import files
 
 
 class Study:
-    """Looks at models, which it is then called with.
+    """Compares trained models: `study(folder, data, scorer, **models)` writes its files and returns metrics.
 
     Attributes:
-        parts: of the configuration that name the models.
+        parts: the parts of the configuration that name the models.
     """
 
     parts: Sequence[str] = ()
 
     def check(self, data: ImageData, models: Mapping[str, DictConfig]) -> None:
-        """Called before any model is trained.
+        """Checks data and models before any model is trained.
 
         Args:
-            data: loaded.
-            models: their configurations, by part.
+            data: the loaded data.
+            models: the models' configurations, by part.
 
         Raises:
-            UserError: it cannot look at these.
+            UserError: the study cannot compare them.
         """
+
+    def publish(self, folder: Path, name: str, text: str, figures: Mapping[str, plots.Figure]) -> None:
+        """Prints the text and writes it to `<name>.md`; writes the figures, and both to TensorBoard."""
+        files.write(folder / f"{name}.md", text)
+        print(text)
+        with SummaryWriter(str(folder)) as writer:
+            writer.add_text(name, text)
+            for title, figure in figures.items():
+                plots.save(figure, folder / "figures" / f"{title}.png")
+                writer.add_figure(title, figure)

@@ -1,6 +1,6 @@
-"""What the student report says, each sentence held against measurements: it holds, fails, depends, or is noise.
+"""Verdicts on claims of the student report: a claim holds, fails, depends, or is noise.
 
-A difference holds or fails when 0 lies outside its 95 % confidence interval (Student's t), else it is noise.
+A claimed difference holds or fails if 0 lies outside its 95 % confidence interval (Student's t); otherwise it is noise.
 """
 
 import logging
@@ -21,25 +21,25 @@ log = logging.getLogger(__name__)
 
 HOLDS, FAILS, NOISE, DEPENDS = "holds", "fails", "noise", "depends"
 CONFIDENCE = 0.95
-SMALL = 0.05  # below this a difference is written with four decimals
-EQUAL = 1e-9  # standard error below which values differ by rounding alone
+SMALL = 0.05  # smaller differences are written with four decimals
+EQUAL = 1e-9  # standard errors below this are rounding errors
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A sentence of the report, what became of it, and by which figures."""
+    """A claim, the verdict on it, and the evidence in words."""
 
     claim: str
     verdict: str
-    figures: str
+    evidence: str
 
 
 def jobs_in(folders: Sequence[str], parse: Callable[[dict[str, Any], Path], Job | None]) -> list[Job]:
-    """What `parse` makes of each complete run in folders, from its metrics.json and folder; warns of foreign files.
+    """The complete runs in some folders, parsed. Foreign files are ignored with a warning.
 
     Args:
-        folders: looked through to any depth.
-        parse: gives None for a run of another kind.
+        folders: searched to any depth.
+        parse: makes a job of a run's metrics.json and folder; None for a run of another kind.
     """
     found = []
     for path in sorted(path for folder in folders for path in Path(folder).rglob(layout.METRICS)):
@@ -47,23 +47,23 @@ def jobs_in(folders: Sequence[str], parse: Callable[[dict[str, Any], Path], Job 
         try:
             job = parse(record, path.parent) if record is not None else None
         except (KeyError, TypeError, ValueError, AttributeError):
-            log.warning("%s is ignored: it is not what a run writes.", path)
+            log.warning("%s is ignored: no run wrote it.", path)
             continue
         found += [] if job is None else [job]
     return found
 
 
-def difference(
+def paired_difference(
     left: Sequence[float], right: Sequence[float], scale: float = 100, unit: str = "points", of: str = "draws"
 ) -> tuple[str, str]:
-    """Whether the left values are larger, pair by pair.
+    """Whether the left values are larger, by a paired t-test.
 
     Args:
         left: values of one setting.
-        right: of the other, in the same order.
-        scale: what differences are multiplied by in the text; negative for values where less is more.
+        right: values of the other setting, in the same order.
+        scale: the factor of differences in the text; negative for metrics where lower is better.
         unit: of the scaled differences.
-        of: what a pair is.
+        of: the name of the pairs.
 
     Returns:
         The verdict, and a text with the mean difference, its standard error and the number of pairs in favour.
@@ -78,13 +78,15 @@ def difference(
     return _verdict(mean, margin), text
 
 
-def apart(left: Sequence[float], right: Sequence[float], scale: float = 100, unit: str = "points") -> tuple[str, str]:
-    """Whether the left values are larger, of values that do not come in pairs (Welch's test).
+def unpaired_difference(
+    left: Sequence[float], right: Sequence[float], scale: float = 100, unit: str = "points"
+) -> tuple[str, str]:
+    """Whether the left values are larger, by Welch's t-test of unpaired values.
 
     Args:
         left: values of one setting.
-        right: of the other.
-        scale: what the difference is multiplied by in the text.
+        right: values of the other setting.
+        scale: the factor of the difference in the text.
         unit: of the scaled difference.
 
     Returns:
@@ -93,14 +95,14 @@ def apart(left: Sequence[float], right: Sequence[float], scale: float = 100, uni
     mean = statistics.mean(left) - statistics.mean(right)
     error = sum(statistics.variance(values) / len(values) for values in (left, right)) ** 0.5
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # one side may be all the same
+        warnings.simplefilter("ignore", RuntimeWarning)  # one side may be constant
         interval = ttest_ind(left, right, equal_var=False).confidence_interval(CONFIDENCE) if error > EQUAL else None
     margin = float(interval.high) - mean if interval else 0.0
     return _verdict(mean, margin), f"{_signed(mean, scale, error)} {unit}"
 
 
-def together(verdicts: Iterable[str]) -> str:
-    """One verdict for several figures: theirs if they agree, else it depends."""
+def joint_verdict(verdicts: Iterable[str]) -> str:
+    """The common verdict of several comparisons; "depends" if they disagree."""
     found = set(verdicts)
     return found.pop() if len(found) == 1 else DEPENDS
 
@@ -116,5 +118,5 @@ def _signed(mean: float, scale: float, error: float | None = None) -> str:
 
 
 def markdown(verdicts: Sequence[Verdict]) -> str:
-    """A table, a line a claim."""
-    return tables.markdown(("claim", "verdict", "figures"), [(v.claim, v.verdict, v.figures) for v in verdicts])
+    """A table with one row per claim."""
+    return tables.markdown(("claim", "verdict", "evidence"), [(v.claim, v.verdict, v.evidence) for v in verdicts])

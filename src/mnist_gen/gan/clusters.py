@@ -1,4 +1,4 @@
-"""Groups of alike images, found without labels."""
+"""Clusters of similar images, found without labels."""
 
 import logging
 import math
@@ -8,80 +8,76 @@ from sklearn.cluster import MiniBatchKMeans, SpectralClustering
 from torch import Tensor, nn
 
 from mnist_gen.data.mnist import CHUNK
-from mnist_gen.errors import UserError
-from mnist_gen.gan.spaces import Codes, Pixels
+from mnist_gen.errors import UserError, check_at_least
+from mnist_gen.gan.protocols import HasStatistics, SpaceProtocol
 from mnist_gen.networks.encoders import STATISTICS
 
 log = logging.getLogger(__name__)
 
-APART = 1e-6  # that any two landmarks have in common, so that there is a way from each to each
+MINIMAL_AFFINITY = 1e-6  # between any two landmarks, so that the graph is connected
 
 
 class Clusters(nn.Module):
-    """Images (N, 1, 32, 32) in [0, 1] -> the numbers (N,) of their groups.
+    """Images (N, 1, 32, 32) in [0, 1] -> cluster numbers (N,).
 
-    k-means finds many landmarks. Two are neighbours as often as they are the two nearest to an image (Martinetz &
-    Schulten 1994), and spectral clustering of that graph joins those between which there is a way. So a group can have
-    any shape: ten groups of the best autoencoder's codes are the ten digits, but for 2.6 % of the test images.
+    k-means finds many landmarks. Two landmarks are as close as the number of images to which they are the two nearest
+    (Martinetz & Schulten 1994). Spectral clustering of this graph groups the landmarks, so a cluster can have any
+    shape: ten clusters of a good autoencoder's latents are nearly the ten digits.
 
-    A group's number can stand for a label: a GAN that is told it need not find the kinds of images by itself, and can
-    leave out none (Sage et al. 2018, who cluster codes too; Liu et al. 2020).
+    Cluster numbers can replace labels: the GAN need not discover the kinds of images itself and cannot drop any (Sage
+    et al. 2018, who also cluster latents; Liu et al. 2020).
 
     Args:
-        count: of groups.
-        landmarks: of which each group has some; no more than images.
-        space: where images are near to each other or not.
+        count: number of clusters.
+        landmarks: number of landmarks, at most as many as training images.
+        space: in which distances are measured.
 
     Raises:
-        UserError: fewer than two groups, or fewer landmarks than groups.
+        UserError: there are fewer than two clusters, or fewer landmarks than clusters.
     """
 
     landmarks: Tensor
     groups: Tensor
     shares: Tensor
 
-    def __init__(self, count: int, landmarks: int, space: Pixels | Codes) -> None:
+    def __init__(self, count: int, landmarks: int, space: SpaceProtocol) -> None:
         super().__init__()
-        if count < 2:
-            raise UserError(f"clusters.count={count}: must be at least 2.")
+        check_at_least(2, "clusters", count=count)
         if landmarks < count:
             raise UserError(f"clusters.landmarks={landmarks}: must be at least clusters.count={count}.")
-        self.count, self.space, self.starts_pretrained = count, space, space.starts_pretrained
+        self.count, self.space = count, space
         self.register_buffer("landmarks", torch.zeros(landmarks, math.prod(space.shape)))
-        self.register_buffer("groups", torch.zeros(landmarks, dtype=torch.long))  # of each landmark
-        self.register_buffer("shares", torch.full((count,), 1 / count))  # of the images, that are in each group
-
-    def start_from(self, encoder: nn.Module, decoder: nn.Module) -> None:
-        """Takes the weights of an autoencoder's networks, if the space is of codes."""
-        self.space.start_from(encoder, decoder)
+        self.register_buffer("groups", torch.zeros(landmarks, dtype=torch.long))  # the cluster of each landmark
+        self.register_buffer("shares", torch.full((count,), 1 / count))  # of the images in each cluster
 
     @property
     def found(self) -> bool:
-        """Whether `fit` has found them."""
+        """Whether `fit` has run."""
         return bool(self.landmarks.any())
 
     @torch.no_grad()
     def fit(self, images: Tensor) -> None:
-        """Finds them among images.
+        """Finds the clusters of images (N, 1, 32, 32) in [0, 1].
 
         Raises:
             UserError: there are fewer images than landmarks.
         """
-        many = len(self.landmarks)
-        if len(images) < many:
-            raise UserError(f"clusters.landmarks={many}: more than the {len(images)} training images.")
-        self.space.fit(images[:STATISTICS])
+        count = len(self.landmarks)
+        if len(images) < count:
+            raise UserError(f"clusters.landmarks={count}: more than the {len(images)} training images.")
+        if isinstance(self.space, HasStatistics):
+            self.space.fit(images[:STATISTICS])
         points = torch.cat([self._points(chunk) for chunk in images.split(CHUNK)])
-        log.info("Looking for %d groups of alike images among %s.", self.count, f"{len(images):,}")
-        points = points.cpu().double()  # doubles, for threads sum in any order
+        log.info("Clustering %s images into %d groups.", f"{len(images):,}", self.count)
+        points = points.cpu().double()  # in double precision the order of parallel sums does not matter
         seed = torch.initial_seed() % 2**32
-        kmeans = MiniBatchKMeans(many, batch_size=4096, n_init=1, random_state=seed)
+        kmeans = MiniBatchKMeans(count, batch_size=4096, n_init=1, random_state=seed)
         landmarks = torch.from_numpy(kmeans.fit(points.numpy()).cluster_centers_)
-        nearest = torch.cat(
-            [torch.cdist(some, landmarks).topk(2, largest=False).indices for some in points.split(CHUNK)]
+        nearest = torch.cat(  # (N, 2)
+            [torch.cdist(chunk, landmarks).topk(2, largest=False).indices for chunk in points.split(CHUNK)]
         )
         spectral = SpectralClustering(self.count, affinity="precomputed", random_state=seed)
-        groups = torch.from_numpy(spectral.fit_predict(_neighbours(nearest, many).numpy())).long()
+        groups = torch.from_numpy(spectral.fit_predict(_affinities(nearest, count).numpy())).long()
         self.landmarks.copy_(landmarks)
         self.groups.copy_(groups)
         self.shares.copy_(groups[nearest[:, 0]].bincount(minlength=self.count) / len(images))
@@ -93,12 +89,12 @@ class Clusters(nn.Module):
         return self.groups[torch.cdist(self._points(images), self.landmarks).argmin(dim=1)]
 
     def draw(self, count: int, random: torch.Generator) -> Tensor:
-        """Numbers (count,) on the CPU, each as frequent as among the images."""
+        """Random cluster numbers (count,) on the CPU, as frequent as among the images."""
         return torch.multinomial(self.shares.cpu(), count, replacement=True, generator=random)
 
 
-def _neighbours(nearest: Tensor, count: int) -> Tensor:
-    """How often each two of `count` landmarks are the two nearest to an image: (N, 2) -> (count, count)."""
-    common = torch.full((count, count), APART, dtype=torch.double)
+def _affinities(nearest: Tensor, count: int) -> Tensor:
+    """How often two landmarks are the two nearest to an image: (N, 2) -> (count, count)."""
+    common = torch.full((count, count), MINIMAL_AFFINITY, dtype=torch.double)
     one, other = nearest.T
     return common.index_put_((one, other), common.new_ones(len(nearest)), accumulate=True) + common.T

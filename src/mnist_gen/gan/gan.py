@@ -1,10 +1,10 @@
-"""The adversarial game. A GAN is the conditional GAN without labels, so one module plays both."""
+"""The GAN, conditional or not: an unconditional GAN is the conditional one without labels."""
 
 import copy
 from collections.abc import Callable
 from functools import partial
 from itertools import repeat
-from typing import cast
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -14,45 +14,46 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.data.mnist import CHUNK, NUM_CLASSES, Batch, ImageData, to_images
-from mnist_gen.errors import UserError
+from mnist_gen.errors import UserError, check_at_least
 from mnist_gen.gan.clusters import Clusters
-from mnist_gen.gan.spaces import Codes, Pixels
+from mnist_gen.gan.protocols import GeneratorProtocol, HasStatistics, SpaceProtocol, StartsPretrained
 from mnist_gen.networks.encoders import STATISTICS
-from mnist_gen.networks.generators import CodeGenerator, Generator
-from mnist_gen.networks.label_vectors import label_code
-from mnist_gen.training.adversarial import Loss, scored
-from mnist_gen.training.optimization import descend, move_average, warm_up_and_decay
+from mnist_gen.networks.label_vectors import label_vectors
+from mnist_gen.training.adversarial import Loss, scores_and_penalty
+from mnist_gen.training.optimization import descend, update_average, warm_up_and_decay
 from mnist_gen.training.trainer import data_of
 
 
 class GAN(L.LightningModule):
-    """Generator and discriminator, trained in turn; an exponential moving average of the generator is what counts.
+    """Trains a generator and a discriminator in turn. Samples come from an exponential average of the generator.
 
     Args:
         latent_dim: length of a latent.
         label: `onehot`, `embedding`, or None for an unconditional GAN.
         embedding_dim: length of a label's embedding.
-        concat: where the label joins the generator, `before` or `after` the decoder.
-        space: where the game is played: `spaces.Pixels`, or `spaces.Codes` of a pretrained autoencoder.
-        generator: makes a network from latents to points of that space, from `latent_dim`, `code`, the labels' vectors,
-            and `concat`.
-        discriminator: makes a network that scores them, from a `code` of its own.
-        loss: the adversarial loss, see `losses`.
-        generator_optimizer: makes an optimizer from parameters.
-        discriminator_optimizer: the same.
+        concat: where the label joins the generator, `before` or `after`, see `protocols`.
+        space: of the game: `spaces.PixelSpace`, or `spaces.LatentSpace` of a pretrained autoencoder.
+        generator: builds a network that follows `GeneratorProtocol`, given `latent_dim`, `label_vectors` and `concat`.
+        discriminator: builds a network from images or latents of the space, and labels, to scores, given
+            `label_vectors` of its own.
+        loss: adversarial loss, see `training.adversarial`.
+        generator_optimizer: builds an optimizer, given parameters.
+        discriminator_optimizer: likewise.
         r1: weight of the penalty on the squared gradient norm at real images (Mescheder et al. 2018).
-        r2: the same at generated images.
-        mismatch: weight of scoring real images under their own labels above the same under wrong ones, on a quarter
-            of each batch (Reed et al. 2016): without it D learns style long before it learns to read.
-        warmup: batches over which the learning rates rise to their value.
-        decay_from: share of the run after which they fall linearly to 0; 1 keeps them.
-        ema_decay: of the averaged generator; it ramps up to it, so that early averages forget the start.
-        clusters: what labels are in place of digits, if that is asked for. The players are told the cluster of each
-            training image, and one is drawn for each sample, so that the GAN is unconditional too.
+        r2: weight of the penalty at generated images.
+        mismatch: weight of the loss that scores real images with their labels above real images with wrong labels, on
+            a quarter of each batch (Reed et al. 2016). Without it the discriminator learns style long before digits.
+        warmup: batches over which the learning rates rise.
+        decay_from: share of the run after which the learning rates fall linearly to 0; 1 keeps them constant.
+        ema_decay: of the averaged generator. It ramps up to this value, so that early averages forget the start.
+        clusters: replaces digits as labels. Training uses the cluster of each real image and sampling draws clusters
+            at random, so the GAN is unconditional.
 
     Raises:
-        UserError: `latent_dim` is below 1, clusters without labels, or the players and the space do not go together.
+        UserError: an argument is out of range, clusters lack label vectors, or the networks do not fit the space.
     """
+
+    averaged: GeneratorProtocol
 
     def __init__(
         self,
@@ -60,8 +61,8 @@ class GAN(L.LightningModule):
         label: str | None,
         embedding_dim: int,
         concat: str,
-        space: Pixels | Codes,
-        generator: Callable[..., Generator | CodeGenerator],
+        space: SpaceProtocol,
+        generator: Callable[..., Any],
         discriminator: Callable[..., nn.Module],
         loss: Loss,
         generator_optimizer: Callable[..., Optimizer],
@@ -76,65 +77,64 @@ class GAN(L.LightningModule):
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        if latent_dim < 1:
-            raise UserError(f"latent_dim={latent_dim}: must be at least 1.")
+        check_at_least(1, "model", latent_dim=latent_dim)
         if label is None and clusters is not None:
             raise UserError("clusters are labels: choose model.label=embedding or onehot, or model/clusters=null.")
         self.latent_dim, self.space, self.clusters = latent_dim, space, clusters
         self.conditional = label is not None and clusters is None
         self.num_labels = NUM_CLASSES if clusters is None else clusters.count
-        code = partial(label_code, label, embedding_dim, self.num_labels)
-        self.generator = generator(latent_dim=latent_dim, code=code(), concat=concat)
-        self.discriminator = discriminator(code=code())
-        self._check_players()
-        self.to(memory_format=torch.channels_last)  # a tenth faster on a CPU
+        vectors = partial(label_vectors, label, embedding_dim, self.num_labels)
+        self.generator = generator(latent_dim=latent_dim, label_vectors=vectors(), concat=concat)
+        self.discriminator = discriminator(label_vectors=vectors())
+        self._check_networks(labelled=label is not None)
+        self.to(memory_format=torch.channels_last)  # 10 % faster on a CPU
         self.averaged = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.loss, self.r1, self.r2 = loss, r1, r2
         self.mismatch = mismatch
         self.generator_optimizer, self.discriminator_optimizer = generator_optimizer, discriminator_optimizer
         self.warmup, self.decay_from, self.ema_decay = warmup, decay_from, ema_decay
-        self._fresh = False  # started from an autoencoder and not yet trained
+        self._needs_statistics = False
 
     @torch.no_grad()
-    def _check_players(self) -> None:
-        """Lets both play on one point."""
-        generator, discriminator = copy.deepcopy(self.generator).eval(), self.discriminator
-        label = None if generator.code is None else torch.zeros(1, dtype=torch.long)
-        point = generator(torch.zeros(1, self.latent_dim), label)
+    def _check_networks(self, labelled: bool) -> None:
+        """Passes one latent through both networks."""
+        label = torch.zeros(1, dtype=torch.long) if labelled else None
+        fake = copy.deepcopy(self.generator).eval()(torch.zeros(1, self.latent_dim), label)
         try:
-            fits = point.shape[1:] == self.space.shape and discriminator(point, label).shape == (1,)
+            fits = fake.shape[1:] == self.space.shape and self.discriminator(fake, label).shape == (1,)
         except RuntimeError:
             fits = False
         if not fits:
-            raise UserError("model.space, generator and discriminator: all must be of images, or all of codes.")
+            raise UserError("model.space, generator and discriminator: all must be of images, or all of latents.")
 
     @property
     def starts_from(self) -> str | None:
-        """The autoencoder from which a part of it starts, if one does."""
-        return "pretrained" if any(part.starts_pretrained for part in self._parts()) else None
+        """The config section of the autoencoder that a part starts from; None if no part does."""
+        return "pretrained" if self._pretrained_parts() else None
 
     def start_from(self, autoencoder: Autoencoder) -> None:
-        """Takes a pretrained autoencoder's weights: the networks of a space, or the generator's decoder."""
-        for part in self._parts():
+        """Copies a pretrained autoencoder's weights into the parts that start from it."""
+        for part in self._pretrained_parts():
             part.start_from(autoencoder.encoder, autoencoder.decoder)
-        self._fresh = True
+        self._needs_statistics = True
 
-    def _parts(self) -> list[Pixels | Codes | Generator | CodeGenerator | Clusters]:
-        """What may start from an autoencoder."""
-        return [self.space, self.generator, self.averaged, *([] if self.clusters is None else [self.clusters])]
+    def _pretrained_parts(self) -> list[StartsPretrained]:
+        spaces = [self.space] if self.clusters is None else [self.space, self.clusters.space]
+        parts = [*spaces, self.generator, self.averaged]
+        return [part for part in parts if isinstance(part, StartsPretrained) and part.starts_pretrained]
 
     @torch.no_grad()
     def on_fit_start(self) -> None:
-        """Takes from the training images what no checkpoint brought: statistics of their codes, and clusters."""
-        data = data_of(self.trainer, ImageData)
-        if self._fresh:
-            self.space.fit(to_images(data.train.images[:STATISTICS]).to(self.device))
+        """Fits latent statistics and clusters unless they were restored from a checkpoint."""
+        images = data_of(self.trainer, ImageData).train.images
+        if self._needs_statistics and isinstance(self.space, HasStatistics):
+            self.space.fit(to_images(images[:STATISTICS]).to(self.device))
         if self.clusters is not None and not self.clusters.found:
-            self.clusters.fit(to_images(data.train.images).to(self.device))
-        self._fresh = False
+            self.clusters.fit(to_images(images).to(self.device))
+        self._needs_statistics = False
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
-        """Both optimizers, each with warm-up and linear decay counted in batches."""
+        """Two optimizers, each with warm-up and linear decay counted in batches."""
         optimizers = [
             self.generator_optimizer(self.generator.parameters()),
             self.discriminator_optimizer(self.discriminator.parameters()),
@@ -147,34 +147,34 @@ class GAN(L.LightningModule):
         images, digits = batch
         with torch.no_grad():
             real = self.space.enter(images)
-            asked = self._labels(images, digits)
+            labels = self._labels(images, digits)
         generator_optimizer, discriminator_optimizer = cast(list[Optimizer], self.optimizers())
+        step = self.global_step // 2
 
-        # Discriminator: score real images above generated ones of the same labels.
-        fake = self.generator(self._latents(len(real)), asked).detach()
-        twice = None if asked is None else asked.repeat(2)
-        real_scores, fake_scores, penalty = scored(
-            lambda points: self.discriminator(points, twice), real, fake, self.r1, self.r2
+        # Discriminator: score real images above generated ones with the same labels.
+        fake = self.generator(self._latents(len(real)), labels).detach()
+        repeated = None if labels is None else labels.repeat(2)
+        real_scores, fake_scores, penalty = scores_and_penalty(
+            lambda points: self.discriminator(points, repeated), real, fake, self.r1, self.r2
         )
         loss_d = self.loss.discriminator(real_scores, fake_scores)
-        mismatch = self._mismatch(real, asked, real_scores)
-        step = self.global_step // 2
+        mismatch = self._mismatch(real, labels, real_scores)
         descend(self, discriminator_optimizer, loss_d + penalty + mismatch, step, "discriminator's loss")
 
         # Generator: score generated images above real ones.
-        fake = self.generator(self._latents(len(real)), asked)
+        fake = self.generator(self._latents(len(real)), labels)
         with torch.no_grad():
-            real_scores = self.discriminator(real, asked)
-        loss_g = self.loss.generator(real_scores, self.discriminator(fake, asked))
+            real_scores = self.discriminator(real, labels)
+        loss_g = self.loss.generator(real_scores, self.discriminator(fake, labels))
         descend(self, generator_optimizer, loss_g, step, "generator's loss")
-        move_average(self.averaged, self.generator, self.ema_decay, self.global_step // 2)
+        update_average(cast(nn.Module, self.averaged), self.generator, self.ema_decay, self.global_step // 2)
 
         for scheduler in cast(list[LambdaLR], self.lr_schedulers()):
             scheduler.step()
         return {"loss_d": loss_d.detach(), "loss_g": loss_g.detach(), "penalty": penalty.detach()}
 
     def _labels(self, images: Tensor, digits: Tensor) -> Tensor | None:
-        """What the players are told of images (N, 1, 32, 32) of digits (N,)."""
+        """The networks' labels (N,) for real images (N, 1, 32, 32) of digits (N,)."""
         if self.clusters is not None:
             return self.clusters(images)
         return digits if self.conditional else None
@@ -183,7 +183,7 @@ class GAN(L.LightningModule):
         return torch.randn(count, self.latent_dim, device=self.device)
 
     def _mismatch(self, real: Tensor, labels: Tensor | None, real_scores: Tensor) -> Tensor:
-        """Weighted loss of telling a quarter of the real images from the same images under wrong labels."""
+        """The weighted mismatch loss on the first quarter of the batch."""
         if self.mismatch == 0 or labels is None:
             return torch.zeros((), device=self.device)
         few = -(-len(real) // 4)
@@ -191,44 +191,50 @@ class GAN(L.LightningModule):
         return self.mismatch * self.loss.discriminator(real_scores[:few], self.discriminator(real[:few], wrong))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Nothing: `evaluation.Judge` compares the averaged generator with the real images."""
+        """Empty: Lightning needs it to run the loop in which `evaluation.MeasureSamples` measures."""
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Nothing, for the same reason."""
+        """Empty, see `validation_step`."""
 
     def latents(self, count: int, random: torch.Generator) -> Tensor:
-        """Random points from which `generate` makes images: normal latents (count, latent_dim), on the model's device.
+        """Random inputs for `generate`: normal latents (count, latent_dim), on the model's device.
 
-        With clusters each goes on with the code of one, drawn too.
+        With clusters, the label vector of a random cluster follows each latent.
         """
         latents = torch.randn(count, self.latent_dim, generator=random).to(self.device)
-        if self.clusters is None or self.averaged.code is None:
+        if self.clusters is None or self.averaged.label_vectors is None:
             return latents
         drawn = self.clusters.draw(count, random).to(self.device)
-        return torch.cat([latents, self.averaged.code(drawn)], dim=1)
+        return torch.cat([latents, self.averaged.label_vectors(drawn)], dim=1)
 
     @torch.no_grad()
     def generate(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The averaged generator's images (N, 1, 32, 32) in [0, 1] for latents as above, and labels (N,) of digits."""
-        codes: Tensor | None = None
+        """Generates images (N, 1, 32, 32) in [0, 1] with the averaged generator.
+
+        Args:
+            latents: as from `latents`.
+            labels: digits (N,); None for an unconditional GAN.
+        """
+        vectors: Tensor | None = None
         if self.clusters is not None:
-            latents, codes = latents.tensor_split([self.latent_dim], dim=1)
-        elif self.averaged.code is not None:
-            codes = self.averaged.code(labels)
-        pairs = zip(latents.split(CHUNK), repeat(None) if codes is None else codes.split(CHUNK), strict=False)
-        return torch.cat([self.space.leave(self.averaged.paint(z, code)) for z, code in pairs])
+            latents, vectors = latents.tensor_split([self.latent_dim], dim=1)
+        elif self.averaged.label_vectors is not None:
+            vectors = self.averaged.label_vectors(labels)
+        pairs = zip(latents.split(CHUNK), repeat(None) if vectors is None else vectors.split(CHUNK), strict=False)
+        return torch.cat([self.space.leave(self.averaged.from_vectors(z, vector)) for z, vector in pairs])
 
     def sample(self, digit: int | None = None, count: int = 25, seed: int = 0) -> Tensor:
-        """`count` images (count, 1, 32, 32) in [0, 1] of one digit, or of the digits 0 to 9 in turn.
+        """Samples images (count, 1, 32, 32) in [0, 1]; equal seeds give equal images.
 
-        Those of an unconditional GAN show any digits. The same seed gives the same images.
+        Args:
+            digit: to show in all images; None for the digits 0 to 9 in turn, or any digits if unconditional.
+            count: number of images.
+            seed: of the latents.
 
         Raises:
-            UserError: `count` is below 1, or there is no such digit, or the GAN is unconditional and cannot be
-                asked for one.
+            UserError: `count` is below 1, there is no such digit, or the GAN is unconditional and takes no digit.
         """
-        if count < 1:
-            raise UserError(f"count={count}: must be at least 1.")
+        check_at_least(1, count=count)
         if digit is not None and not self.conditional:
             raise UserError(f"digit={digit}: this GAN was trained without labels and cannot be asked for a digit.")
         if digit is not None and digit not in range(NUM_CLASSES):

@@ -1,8 +1,7 @@
-"""What lies on walks between digits, judged by the scorer and against real images, over many pairs of digits."""
+"""Measures the images on many paths between digits, with the scorer and against real images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from sklearn.linear_model import LogisticRegression
@@ -12,81 +11,80 @@ from torch import Tensor
 
 from mnist_gen.data.mnist import NUM_CLASSES, ImageSet, to_images
 from mnist_gen.evaluation import fidelity
-from mnist_gen.interpolation.paths import Known, Walker
+from mnist_gen.interpolation.paths import Interpolator, LabelledLatents
 
-PARTS = 5  # into which walks are divided, to see how far a figure of all of them can be trusted
-LEGIBLE = 0.9  # probability from which the scorer is taken to be sure of a digit
+PARTS = 5  # of the paths; the spread of their FIDs tells a difference from noise
+LEGIBLE = 0.9  # an image is legible from this probability of a digit
 REAL = "real images"
-NOWHERE = 1e-6  # a way shorter than this has no length to compare with
+SHORTEST = 1e-6  # shorter lengths are not divided by
 
 
-@dataclass(frozen=True)
 class Reference:
-    """Real images to judge against: raw training images (M, 28, 28), and others' features in the scorer (N, 128).
+    """Real images to compare with, and the real manifold: balls around features, each up to the k-th neighbour.
 
-    The real manifold is made up of balls that reach each one's k-th neighbour, of which k says how many.
+    Args:
+        training: raw training images (M, 28, 28).
+        features: the scorer's features (N, 128) of unseen images.
+        neighbours: k.
     """
 
-    training: Tensor
-    features: Tensor
-    neighbours: int
-
-    @cached_property
-    def radii(self) -> Tensor:
-        """Of the balls, (N,)."""
-        return fidelity.radii(self.features, self.neighbours)
+    def __init__(self, training: Tensor, features: Tensor, neighbours: int) -> None:
+        self.training, self.features, self.neighbours = training, features, neighbours
+        self.radii = fidelity.radii(features, neighbours)  # (N,)
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """Figures of N walks in S steps: (S, N) of images `along` the way, (N,) of each way, FID of starts and middles.
+class PathMetrics:
+    """Metrics of N paths in S steps.
 
-    That of the middles also of each fifth of the walks, by which one can tell a difference from noise.
+    Attributes:
+        by_image: metrics (S, N) of each image.
+        by_path: metrics (N,) of each path.
+        start_fid: FID of the first images.
+        midpoint_fid: FID of the midpoints.
+        midpoint_fids: FIDs of the midpoints of each fifth of the paths.
     """
 
-    along: Mapping[str, Tensor]
-    ways: Mapping[str, Tensor]
+    by_image: Mapping[str, Tensor]
+    by_path: Mapping[str, Tensor]
     start_fid: float
     midpoint_fid: float
     midpoint_fids: Sequence[float]
 
     def ends(self, name: str) -> Tensor:
-        """A figure's mean (N,) over both ends of each way."""
-        return self.along[name][[0, -1]].mean(dim=0)
+        """A metric's mean (N,) over both ends of each path."""
+        return self.by_image[name][[0, -1]].mean(dim=0)
 
-    def middle(self, name: str) -> Tensor:
-        """A figure (N,) in the middle of each way."""
-        return self.along[name][len(self.along[name]) // 2]
-
-    def whole(self, name: str) -> Tensor:
-        """A figure's mean (N,) over all of each way."""
-        return self.along[name].mean(dim=0)
+    def midpoint(self, name: str) -> Tensor:
+        """A metric (N,) at the midpoint of each path."""
+        return self.by_image[name][len(self.by_image[name]) // 2]
 
     def between(self, name: str) -> Tensor:
-        """A figure's mean (N,) over all of each way but its ends."""
-        return self.along[name][1:-1].mean(dim=0)
+        """A metric's mean (N,) over each path without its ends."""
+        return self.by_image[name][1:-1].mean(dim=0)
 
 
 @torch.no_grad()
-def judge(scorer: fidelity.Scorer, walks: Tensor, first: Tensor, second: Tensor, reference: Reference) -> Judgement:
-    """Judges walks (S, N, 1, 32, 32) from digits (N,) to digits (N,).
+def measure_paths(
+    scorer: fidelity.Scorer, paths: Tensor, first: Tensor, second: Tensor, reference: Reference
+) -> PathMetrics:
+    """Measures paths (S, N, 1, 32, 32) from digits (N,) to digits (N,).
 
-    Along the way: the scorer's highest probability and its entropy in nats; whether it is sure of a digit (`legible`),
-    and of one that is neither end's (`third_digit`); sharpness; the pixel distance to the nearest training image;
-    whether the image lies inside the real manifold (Kynkäänniemi et al. 2019), and density. Of each way: how much
-    longer it is than the straight line between its ends' images (`detour`), and its longest step than its mean one
-    (`jump`; 1 is perfectly smooth).
+    Each image: the scorer's highest probability (`confidence`) and its entropy in nats; whether it is `legible`, and
+    as neither end's digit (`third_digit`); sharpness; the pixel distance to the `nearest` training image; whether it
+    lies `inside` the real manifold (Kynkäänniemi et al. 2019); density. Each path: its length over the distance of
+    its end images (`detour`), and its longest step over its mean step (`jump`; 1 is perfectly smooth).
     """
-    steps, count = walks.shape[:2]
-    images = walks.flatten(0, 1)
-    features, digits = fidelity.read(scorer, images)
-    chances = scorer.head(features).softmax(dim=1)
-    top = chances.max(dim=1).values
+    steps, count = paths.shape[:2]
+    images = paths.flatten(0, 1)  # (S N, 1, 32, 32)
+    features, digits = fidelity.features_and_digits(scorer, images)
+    probabilities = scorer.head(features).softmax(dim=1)
+    confidence = probabilities.max(dim=1).values
     balls = fidelity.balls_around(features, reference.features, reference.radii)
-    sure = top >= LEGIBLE
-    along = {
-        "confidence": top,
-        "entropy": -(chances * chances.clamp_min(1e-12).log()).sum(dim=1),
+    sure = confidence >= LEGIBLE
+    by_image = {
+        "confidence": confidence,
+        "entropy": -(probabilities * probabilities.clamp_min(1e-12).log()).sum(dim=1),
         "legible": sure.float(),
         "third_digit": (sure & (digits != first.repeat(steps)) & (digits != second.repeat(steps))).float(),
         "sharpness": fidelity.sharpness(images),
@@ -94,54 +92,48 @@ def judge(scorer: fidelity.Scorer, walks: Tensor, first: Tensor, second: Tensor,
         "inside": (balls > 0).float(),
         "density": balls / reference.neighbours,
     }
-    lengths = (walks[1:] - walks[:-1]).flatten(2).norm(dim=2)  # (S - 1, N)
-    ways = {
-        "detour": lengths.sum(dim=0) / (walks[-1] - walks[0]).flatten(1).norm(dim=1).clamp_min(NOWHERE),
-        "jump": lengths.max(dim=0).values / lengths.mean(dim=0).clamp_min(NOWHERE),
+    lengths = (paths[1:] - paths[:-1]).flatten(2).norm(dim=2)  # (S - 1, N)
+    by_path = {
+        "detour": lengths.sum(dim=0) / (paths[-1] - paths[0]).flatten(1).norm(dim=1).clamp_min(SHORTEST),
+        "jump": lengths.max(dim=0).values / lengths.mean(dim=0).clamp_min(SHORTEST),
     }
-    by_step = features.unflatten(0, (steps, count))
-    start, middle = by_step[0], by_step[steps // 2]
-    return Judgement(
-        {name: value.unflatten(0, (steps, count)) for name, value in along.items()},
-        ways,
-        fidelity.fid(start, reference.features),
-        fidelity.fid(middle, reference.features),
-        [fidelity.fid(part, reference.features) for part in middle.tensor_split(PARTS)],
+    by_step = features.unflatten(0, (steps, count))  # (S, N, 128)
+    midpoint = by_step[steps // 2]
+    return PathMetrics(
+        {name: values.unflatten(0, (steps, count)) for name, values in by_image.items()},
+        by_path,
+        fidelity.fid(by_step[0], reference.features),
+        fidelity.fid(midpoint, reference.features),
+        [fidelity.fid(part, reference.features) for part in midpoint.tensor_split(PARTS)],
     )
 
 
 def legible(scorer: fidelity.Scorer, images: Tensor) -> Tensor:
-    """Whether the scorer is sure of a digit in each of images (N, 1, 32, 32), (N,)."""
-    features, _ = fidelity.read(scorer, images)
+    """Whether the scorer is sure of a digit, (N,), in images (N, 1, 32, 32)."""
+    features, _ = fidelity.features_and_digits(scorer, images)
     return scorer.head(features).softmax(dim=1).max(dim=1).values >= LEGIBLE
 
 
-def separability(points: Tensor, digits: Tensor, neighbours: int, seed: int) -> dict[str, Tensor]:
-    """How well points (N, D) tell their digits (N,): hits on a random fifth of them after learning from the others.
+def separability(latents: Tensor, digits: Tensor, neighbours: int, seed: int) -> dict[str, Tensor]:
+    """Hits (N / 5,) of nearest neighbours and of a linear probe on a random fifth of latents (N, D) of digits (N,).
 
-    By the nearest neighbours, and by a linear probe, both of scikit-learn, on standardised points.
+    Both are fitted to the other latents, standardized.
     """
-    order = torch.randperm(len(points), generator=torch.Generator().manual_seed(seed))
-    values, known = StandardScaler().fit_transform(points.cpu()[order].numpy()), digits.cpu()[order].numpy()
-    split = len(values) * 4 // 5
-    readers = {"knn": KNeighborsClassifier(neighbours), "linear": LogisticRegression(max_iter=1000)}
+    order = torch.randperm(len(latents), generator=torch.Generator().manual_seed(seed))
+    inputs, targets = StandardScaler().fit_transform(latents.cpu()[order].numpy()), digits.cpu()[order].numpy()
+    split = len(inputs) * 4 // 5
+    classifiers = {"knn": KNeighborsClassifier(neighbours), "linear": LogisticRegression(max_iter=1000)}
     return {
-        name: torch.from_numpy(reader.fit(values[:split], known[:split]).predict(values[split:]) == known[split:])
-        for name, reader in readers.items()
+        name: torch.from_numpy(
+            classifier.fit(inputs[:split], targets[:split]).predict(inputs[split:]) == targets[split:]
+        )
+        for name, classifier in classifiers.items()
     }
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Which walks are taken, and how they are judged.
-
-    Attributes:
-        pairs: of different digits at random, and as many for each of `digits`.
-        steps: images on a way, both ends included.
-        digits: pairs of digits.
-        neighbours: k of density, of the real manifold, and of the nearest neighbours that tell a point's digit.
-        seed: of all choices.
-    """
+class Settings:
+    """The arguments of `Interpolation`."""
 
     pairs: int
     steps: int
@@ -151,85 +143,85 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What was measured of some models.
+class Measurements:
+    """Measurements of all interpolators and of their models.
 
     Attributes:
-        walks: by the name of their space.
-        chosen: whether the middles (N,) of ways between two given digits are legible, by space and digits.
-        floor: the same of real images: FID of as many training images as there are walks, sharpness of unseen ones.
-        separated: hits (N,) of `separability` by model and reader.
-        novelty: pixel distances (N,) to the nearest training image, from legible images of the autoencoder, of the GAN,
-            and from real ones that no model has seen.
-        diversity: of the images of the autoencoder and of the GAN, by digit, over that of real ones.
+        paths: metrics by interpolator.
+        legible_midpoints: whether midpoints (N,) between two given digits are legible, by interpolator and digits.
+        floor: real-data floor: FID of as many training images as there are paths, sharpness of unseen images.
+        separability: hits (N,) of `separability`, by model and classifier.
+        novelty: pixel distances (N,) of legible images to the nearest training image, by model and for unseen images.
+        diversity: of the models' images, by digit, over that of real images.
     """
 
-    walks: Mapping[str, Judgement]
-    chosen: Mapping[str, Mapping[tuple[int, int], Tensor]]
+    paths: Mapping[str, PathMetrics]
+    legible_midpoints: Mapping[str, Mapping[tuple[int, int], Tensor]]
     floor: Mapping[str, float]
-    separated: Mapping[str, Mapping[str, Tensor]]
+    separability: Mapping[str, Mapping[str, Tensor]]
     novelty: Mapping[str, Tensor]
     diversity: Mapping[str, float]
 
 
 @torch.no_grad()
 def measure(
-    found: Mapping[str, Walker],
-    known: Mapping[str, Known],
+    interpolators: Mapping[str, Interpolator],
+    models: Mapping[str, LabelledLatents],
     scorer: fidelity.Scorer,
-    real: ImageSet,
+    unseen: ImageSet,
     training: ImageSet,
-    plan: Plan,
-) -> Findings:
-    """Walks between the same pairs of different digits in each space, and compares the spaces' known points.
+    settings: Settings,
+) -> Measurements:
+    """Measures every interpolator on the same pairs of digits, and compares the models' latents and images.
 
     Args:
-        found: who walks, by the names of their spaces.
-        known: points of models by name.
+        interpolators: by name.
+        models: latents by name of the model.
         scorer: reads digits.
-        real: images to judge against, which no model has seen.
-        training: images that models were trained on.
-        plan: which walks.
+        unseen: real images that no model has seen.
+        training: images that the models were trained on.
+        settings: the paths to measure.
     """
-    random, device = torch.Generator().manual_seed(plan.seed), training.images.device
-    reference = Reference(training.images, fidelity.read(scorer, to_images(real.images))[0], plan.neighbours)
-    first = torch.randint(NUM_CLASSES, (plan.pairs,), generator=random)
-    second = (first + torch.randint(1, NUM_CLASSES, (plan.pairs,), generator=random)) % NUM_CLASSES
-    walks = {
-        name: judge(
-            scorer, walker.walk(first, second, plan.steps, plan.seed), first.to(device), second.to(device), reference
-        )
-        for name, walker in found.items()
-    }
-    features, _ = fidelity.read(scorer, to_images(training.drawn(plan.pairs, random).images))
-    return Findings(
-        walks,
-        {name: {pair: _middles(walker, scorer, pair, plan) for pair in plan.digits} for name, walker in found.items()},
+    random, device = torch.Generator().manual_seed(settings.seed), training.images.device
+    real = to_images(unseen.images)
+    reference = Reference(training.images, fidelity.features_and_digits(scorer, real)[0], settings.neighbours)
+    first = torch.randint(NUM_CLASSES, (settings.pairs,), generator=random)
+    second = (first + torch.randint(1, NUM_CLASSES, (settings.pairs,), generator=random)) % NUM_CLASSES
+    paths = {}
+    for name, interpolator in interpolators.items():
+        images = interpolator.interpolate(first, second, settings.steps, settings.seed)
+        paths[name] = measure_paths(scorer, images, first.to(device), second.to(device), reference)
+    features, _ = fidelity.features_and_digits(scorer, to_images(training.drawn(settings.pairs, random).images))
+    return Measurements(
+        paths,
         {
-            "FID": fidelity.fid(features, reference.features),
-            "sharpness": fidelity.sharpness(to_images(real.images)).mean().item(),
+            name: {pair: _legible_midpoints(interpolator, scorer, pair, settings) for pair in settings.digits}
+            for name, interpolator in interpolators.items()
         },
+        {"FID": fidelity.fid(features, reference.features), "sharpness": fidelity.sharpness(real).mean().item()},
         {
-            name: separability(points.points, points.digits, plan.neighbours, plan.seed)
-            for name, points in known.items()
+            name: separability(known.latents, known.digits, settings.neighbours, settings.seed)
+            for name, known in models.items()
         },
-        _novelty(known, scorer, real, training, plan.pairs),
+        _novelty(models, scorer, real, training, settings.pairs),
         {
-            name: fidelity.diversity(points.images, points.digits, to_images(real.images), real.labels)["diversity"]
-            for name, points in known.items()
+            name: fidelity.diversity(known.images, known.digits, real, unseen.labels)["diversity"]
+            for name, known in models.items()
         },
     )
 
 
-def _middles(walker: Walker, scorer: fidelity.Scorer, pair: tuple[int, int], plan: Plan) -> Tensor:
-    first, second = (torch.full((plan.pairs,), digit) for digit in pair)
-    return legible(scorer, walker.walk(first, second, 3, plan.seed)[1])
+def _legible_midpoints(
+    interpolator: Interpolator, scorer: fidelity.Scorer, pair: tuple[int, int], settings: Settings
+) -> Tensor:
+    first, second = (torch.full((settings.pairs,), digit) for digit in pair)
+    return legible(scorer, interpolator.interpolate(first, second, 3, settings.seed)[1])
 
 
 def _novelty(
-    known: Mapping[str, Known], scorer: fidelity.Scorer, real: ImageSet, training: ImageSet, count: int
+    models: Mapping[str, LabelledLatents], scorer: fidelity.Scorer, real: Tensor, training: ImageSet, count: int
 ) -> dict[str, Tensor]:
-    """What is no digit is new as well: it does not count. A model that makes none is left out."""
-    shown = {name: points.images[:count] for name, points in known.items()} | {REAL: to_images(real.images[:count])}
-    read = {name: images[legible(scorer, images)] for name, images in shown.items()}
-    return {name: fidelity.nearest_distance(images, training.images) for name, images in read.items() if len(images)}
+    """Illegible images are trivially novel, so they are excluded, and so is a model without legible images."""
+    images = {**{name: known.images for name, known in models.items()}, REAL: real}
+    read = {name: shown[:count][legible(scorer, shown[:count])] for name, shown in images.items()}
+    return {name: fidelity.nearest_distance(shown, training.images) for name, shown in read.items() if len(shown)}

@@ -1,4 +1,4 @@
-"""Walks from one digit to another: through an autoencoder's codes, a GAN's latents, a conditional GAN's labels."""
+"""Paths from one digit to another, through an autoencoder's latents, a GAN's latents, or a conditional GAN's labels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,114 +11,114 @@ from mnist_gen.data.mnist import CHUNK, NUM_CLASSES, ImageSet, to_images
 from mnist_gen.errors import UserError
 from mnist_gen.evaluation import fidelity
 from mnist_gen.gan import GAN
-from mnist_gen.networks.generators import CodeGenerator, Generator
 
-Bend = Callable[[Tensor, Tensor, Tensor], Tensor]
-Choose = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
+Curve = Callable[[Tensor, Tensor, Tensor], Tensor]
+ChooseEndpoints = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 
 
 def linear(start: Tensor, end: Tensor, shares: Tensor) -> Tensor:
-    """Points (S, N, D) on the straight lines from `start` to `end` (N, D), at shares (S,) of the way."""
+    """Latents (S, N, D) on straight lines from `start` to `end` (N, D), at shares (S,) of the path."""
     return torch.lerp(start, end, shares[:, None, None])
 
 
 def spherical(start: Tensor, end: Tensor, shares: Tensor) -> Tensor:
-    """The same on arcs about the origin (Shoemake 1985), where normal latents stay as likely as at the ends."""
+    """As `linear`, on arcs about the origin (Shoemake 1985), where normal latents stay as likely as at the ends."""
     cosine = torch.cosine_similarity(start, end, dim=1).clamp(-1 + 1e-6, 1 - 1e-6)
     angle, shares = cosine.acos()[None, :, None], shares[:, None, None]
     return (((1 - shares) * angle).sin() * start + (shares * angle).sin() * end) / angle.sin()
 
 
 @dataclass(frozen=True)
-class Walker:
-    """Walks from digit to digit through a space of points that some model paints.
+class Interpolator:
+    """Interpolates between digits in a model's latent space.
 
     Attributes:
-        choose: start and end points (N, D) whose images show the given digits (N,) and (N,), at random.
-        bend: `linear` or `spherical`.
-        paint: images (N, 1, 32, 32) in [0, 1] of points (N, D).
+        choose: draws start and end latents (N, D) that show the given digits (N,) and (N,).
+        curve: `linear` or `spherical`.
+        decode: latents (N, D) -> images (N, 1, 32, 32) in [0, 1].
     """
 
-    choose: Choose
-    bend: Bend
-    paint: Callable[[Tensor], Tensor]
+    choose: ChooseEndpoints
+    curve: Curve
+    decode: Callable[[Tensor], Tensor]
 
     @torch.no_grad()
-    def walk(self, first: Tensor, second: Tensor, steps: int, seed: int) -> Tensor:
-        """Images (S, N, 1, 32, 32) on the ways from digits (N,) to digits (N,), both ends included."""
+    def interpolate(self, first: Tensor, second: Tensor, steps: int, seed: int) -> Tensor:
+        """Images (S, N, 1, 32, 32) on paths from digits (N,) to digits (N,), both ends included."""
         start, end = self.choose(first, second, torch.Generator().manual_seed(seed))
-        points = self.bend(start, end, torch.linspace(0, 1, steps, device=start.device)).flatten(0, 1)
-        return torch.cat([self.paint(chunk) for chunk in points.split(CHUNK)]).unflatten(0, (steps, len(first)))
+        latents = self.curve(start, end, torch.linspace(0, 1, steps, device=start.device)).flatten(0, 1)
+        return torch.cat([self.decode(chunk) for chunk in latents.split(CHUNK)]).unflatten(0, (steps, len(first)))
 
 
-def among(points: Tensor, digits: Tensor, what: str) -> Choose:
-    """Chooses among points (M, D) whose images are known to show digits (M,)."""
-    order, counts = digits.cpu().argsort().to(points.device), torch.bincount(digits.cpu(), minlength=NUM_CLASSES)
-    before = counts.cumsum(0) - counts
+def endpoints_among(latents: Tensor, digits: Tensor, source: str) -> ChooseEndpoints:
+    """Chooses among latents (M, D) of known digits (M,); `source` names them in messages."""
+    order, counts = digits.cpu().argsort().to(latents.device), torch.bincount(digits.cpu(), minlength=NUM_CLASSES)
+    offsets = counts.cumsum(0) - counts  # of each digit in `order`
 
-    def pick(asked: Tensor, generator: torch.Generator) -> Tensor:
-        if missing := sorted(set(asked.tolist()) - set(counts.nonzero().flatten().tolist())):
-            raise UserError(f"{what} shows no {missing[0]} in {len(digits)} images: choose another checkpoint.")
-        number = (torch.rand(len(asked), generator=generator) * counts[asked]).long()
-        return points[order[(before[asked] + number).to(order.device)]]
+    def pick(wanted: Tensor, random: torch.Generator) -> Tensor:
+        if missing := sorted(set(wanted.tolist()) - set(counts.nonzero().flatten().tolist())):
+            raise UserError(f"{source} shows no {missing[0]} in {len(digits)} images: choose another checkpoint.")
+        number = (torch.rand(len(wanted), generator=random) * counts[wanted]).long()
+        return latents[order[(offsets[wanted] + number).to(order.device)]]
 
-    return lambda first, second, generator: (pick(first, generator), pick(second, generator))
+    return lambda first, second, random: (pick(first, random), pick(second, random))
 
 
-def by_label(model: GAN) -> tuple[Choose, Callable[[Tensor], Tensor]]:
-    """Chooses a latent and walks from label to label: points are latents beside label codes; and what paints them."""
-    generator = model.averaged
-    assert isinstance(generator, Generator | CodeGenerator)
-    assert generator.code is not None
-    table, width = generator.code.weight, model.latent_dim
+def between_labels(model: GAN) -> tuple[ChooseEndpoints, Callable[[Tensor], Tensor]]:
+    """Endpoints and decoder for paths from label to label: each latent is kept and a label vector appended."""
+    generator, width = model.averaged, model.latent_dim
+    assert generator.label_vectors is not None
+    vectors = generator.label_vectors.weight  # (10, embedding_dim)
 
     def choose(first: Tensor, second: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
         latents = model.latents(len(first), random)
-        return torch.cat([latents, table[first]], dim=1), torch.cat([latents, table[second]], dim=1)
+        return torch.cat([latents, vectors[first]], dim=1), torch.cat([latents, vectors[second]], dim=1)
 
-    def paint(points: Tensor) -> Tensor:
-        return model.space.leave(generator.paint(points[:, :width], points[:, width:]))
+    def decode(latents: Tensor) -> Tensor:
+        return model.space.leave(generator.from_vectors(latents[:, :width], latents[:, width:]))
 
-    return choose, paint
+    return choose, decode
 
 
 @dataclass(frozen=True)
-class Known:
-    """Points (M, D) of a space, their images (M, 1, 32, 32), and the digits (M,) that these show."""
+class LabelledLatents:
+    """Latents (M, D) of a model, their images (M, 1, 32, 32), and the images' digits (M,)."""
 
-    points: Tensor
+    latents: Tensor
     images: Tensor
     digits: Tensor
 
 
 @torch.no_grad()
-def encoded(autoencoder: Autoencoder, real: ImageSet) -> Known:
-    """Codes of real images, and what the autoencoder makes of these."""
-    codes = autoencoder.encode(to_images(real.images))
-    return Known(codes, autoencoder.decode(codes), real.labels)
+def encoded_images(autoencoder: Autoencoder, real: ImageSet) -> LabelledLatents:
+    """The latents of real images, and the autoencoder's reconstructions."""
+    latents = autoencoder.encode(to_images(real.images))
+    return LabelledLatents(latents, autoencoder.decode(latents), real.labels)
 
 
-def drawn(gan: GAN, count: int, scorer: fidelity.Scorer, seed: int) -> Known:
-    """Latents of an unconditional GAN, whose digits are those that the scorer reads."""
+def sampled_latents(gan: GAN, count: int, scorer: fidelity.Scorer, seed: int) -> LabelledLatents:
+    """Random latents of an unconditional GAN; the scorer reads their digits."""
     latents = gan.latents(count, torch.Generator().manual_seed(seed))
     images = gan.generate(latents)
-    return Known(latents, images, fidelity.read(scorer, images)[1])
+    return LabelledLatents(latents, images, fidelity.features_and_digits(scorer, images)[1])
 
 
-def walkers(autoencoder: Autoencoder, codes: Known, gan: GAN, latents: Known, cgan: GAN) -> dict[str, Walker]:
-    """Ways to walk, by the names of their spaces; arcs among codes are drawn about the codes' mean."""
-    center = codes.points.mean(dim=0)
-    coded = among(codes.points - center, codes.digits, "the data set")
-    sampled = among(latents.points, latents.digits, "the GAN")
-    named, paint = by_label(cgan)
+def interpolators(
+    autoencoder: Autoencoder, encoded: LabelledLatents, gan: GAN, sampled: LabelledLatents, cgan: GAN
+) -> dict[str, Interpolator]:
+    """All interpolators by name. The autoencoder's latents are centred, so that arcs run about their mean."""
+    center = encoded.latents.mean(dim=0)
+    among_encoded = endpoints_among(encoded.latents - center, encoded.digits, "the data set")
+    among_sampled = endpoints_among(sampled.latents, sampled.digits, "the GAN")
+    between, decode_labelled = between_labels(cgan)
 
-    def decode(points: Tensor) -> Tensor:
-        return autoencoder.decode(points + center)
+    def decode(latents: Tensor) -> Tensor:
+        return autoencoder.decode(latents + center)
 
     return {
-        "autoencoder, linear": Walker(coded, linear, decode),
-        "autoencoder, spherical": Walker(coded, spherical, decode),
-        "GAN, linear": Walker(sampled, linear, gan.generate),
-        "GAN, spherical": Walker(sampled, spherical, gan.generate),
-        "cGAN, label to label": Walker(named, linear, paint),
+        "autoencoder, linear": Interpolator(among_encoded, linear, decode),
+        "autoencoder, spherical": Interpolator(among_encoded, spherical, decode),
+        "GAN, linear": Interpolator(among_sampled, linear, gan.generate),
+        "GAN, spherical": Interpolator(among_sampled, spherical, gan.generate),
+        "cGAN, label to label": Interpolator(between, linear, decode_labelled),
     }

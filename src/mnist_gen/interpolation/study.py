@@ -1,4 +1,4 @@
-"""The report's question: which interpolation is better, in the autoencoder's space or the GAN's, and why?"""
+"""The student report's question: which space interpolates better, the autoencoder's or the GAN's, and why?"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,47 +7,45 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from mnist_gen import plots
 from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.data.mnist import NUM_CLASSES, ImageData, to_images
-from mnist_gen.errors import UserError
+from mnist_gen.errors import UserError, check_at_least
 from mnist_gen.evaluation import fidelity
 from mnist_gen.evaluation.study import Study
-from mnist_gen.evaluation.verdicts import markdown
+from mnist_gen.evaluation.verdicts import markdown as verdict_table
 from mnist_gen.gan import GAN
 from mnist_gen.interpolation import claims
-from mnist_gen.interpolation.measurements import PARTS, Findings, Plan, measure
-from mnist_gen.interpolation.paths import Known, Walker, drawn, encoded, walkers
-from mnist_gen.runs.tables import markdown as table_of
-from mnist_gen.system import files
+from mnist_gen.interpolation.measurements import PARTS, REAL, Measurements, Settings, measure
+from mnist_gen.interpolation.paths import Interpolator, LabelledLatents, encoded_images, interpolators, sampled_latents
+from mnist_gen.runs.tables import markdown
 
-COLUMNS = {  # of the table, and how a figure is written
+COLUMNS = {  # of the table, with their formats
     "FID": "{:.2f}", "FID_of_starts": "{:.2f}", "confidence": "{:.2f}", "legible": "{:.1%}", "third_digit": "{:.1%}",
     "entropy": "{:.2f}", "sharpness": "{:.2f}", "inside": "{:.1%}", "density": "{:.2f}", "nearest": "{:.2f}",
     "detour": "{:.2f}", "jump": "{:.2f}",
 }  # fmt: skip
 AXES = {  # of the charts
-    "confidence": "the scorer's confidence", "entropy": "its entropy in nats", "legible": "share that is legible",
+    "confidence": "the scorer's confidence", "entropy": "the scorer's entropy in nats", "legible": "legible share",
     "third_digit": "share that shows a third digit", "sharpness": "sharpness",
     "nearest": "distance to a training image", "inside": "share inside the real manifold", "density": "density",
 }  # fmt: skip
 
 
 class Interpolation(Study):
-    """Walks between digits: pictures of some pairs, figures over many, and the answer to the report's question.
+    """Interpolates between digits: strips of some pairs, metrics over many, and an answer to the report's question.
 
-    The autoencoder walks from code to code of validation images, the GAN from latent to latent whose images the scorer
-    reads as the digits, a conditional GAN from label to label. Leaves figures/*.png, TensorBoard events and answer.md,
-    which is printed too.
+    The autoencoder interpolates between latents of validation images, the GAN between latents whose digits the scorer
+    reads, and the conditional GAN between labels. Writes and prints answer.md, and leaves figures and TensorBoard
+    events.
 
     Args:
-        pairs: of different digits, the same for each space, and as many for each of `digits`.
-        steps: images on a way, both ends included.
-        digits: pairs that are drawn.
-        neighbours: k of density, of the real manifold, and of the nearest neighbours that tell a point's digit.
-        seed: of all choices.
+        pairs: random pairs of different digits, and paths for each pair in `digits`.
+        steps: images on a path, both ends included; odd.
+        digits: pairs of digits that are drawn.
+        neighbours: k of density, of the real manifold, and of the nearest-neighbour classifier.
+        seed: of all random choices.
 
     Raises:
         UserError: a number or a pair of digits is impossible.
@@ -56,129 +54,124 @@ class Interpolation(Study):
     parts = ("autoencoder", "gan", "cgan")
 
     def __init__(self, pairs: int, steps: int, digits: Sequence[Sequence[int]], neighbours: int, seed: int) -> None:
-        if pairs < 2 * PARTS:
-            raise UserError(f"study.pairs={pairs}: must be at least {2 * PARTS}.")
+        check_at_least(2 * PARTS, "study", pairs=pairs)
         if steps < 3 or steps % 2 == 0:
-            raise UserError(f"study.steps={steps}: must be odd and at least 3, so that a way has a middle.")
+            raise UserError(f"study.steps={steps}: must be odd and at least 3, so that a path has a midpoint.")
         for pair in digits:
             if not _are_two_digits(pair):
                 raise UserError(
                     f"study.digits: {pair} must be two different digits from 0 to {NUM_CLASSES - 1}, "
                     "in a list of such pairs, [[1,0]]."
                 )
-        if neighbours < 1:
-            raise UserError(f"study.neighbours={neighbours}: must be at least 1.")
-        self.plan = Plan(pairs, steps, [(first, second) for first, second in digits], neighbours, seed)
+        check_at_least(1, "study", neighbours=neighbours)
+        self.settings = Settings(pairs, steps, [(first, second) for first, second in digits], neighbours, seed)
 
     def check(self, data: ImageData, models: Mapping[str, DictConfig]) -> None:
-        """As `Study.check`: no more real images than neighbours, or a GAN told groups, which tell digits apart."""
-        if len(data.test) <= self.plan.neighbours:
-            raise UserError(
-                f"study.neighbours={self.plan.neighbours}: must be less than the {len(data.test)} test images."
-            )
+        """As `Study.check`: needs more test images than neighbours, and a GAN without clusters."""
+        neighbours = self.settings.neighbours
+        if len(data.test) <= neighbours:
+            raise UserError(f"study.neighbours={neighbours}: must be less than the {len(data.test)} test images.")
         if models["gan"].get("clusters") is not None:
-            raise UserError("gan: it was told groups of alike images: choose one made by experiment=gan_plain.")
+            raise UserError("gan: must be trained without clusters: choose one made by experiment=gan_plain.")
 
     def __call__(
         self, folder: Path, data: ImageData, scorer: fidelity.Scorer, autoencoder: Autoencoder, gan: GAN, cgan: GAN
     ) -> fidelity.Metrics:
-        """Looks at the models, on the scorer's device.
+        """Measures the models, on the scorer's device.
 
         Raises:
-            UserError: the GAN makes no picture of some digit.
+            UserError: the GAN never shows some digit.
         """
-        device, plan = autoencoder.device, self.plan
-        val, test, training = (images.to(device) for images in (data.val, data.test, data.train))
-        codes, latents = encoded(autoencoder, val), drawn(gan, len(val), scorer, plan.seed)
-        found = walkers(autoencoder, codes, gan, latents, cgan)
-        findings = measure(found, {"autoencoder": codes, "GAN": latents}, scorer, test, training, plan)
-        verdicts = claims.judge(findings)
-        tables = [table(findings), _table_of_chosen(findings), markdown(verdicts)]
-        text = "\n".join([f"{claims.answer(findings, verdicts)}\n", *tables])
-        files.write(folder / "answer.md", text)
-        print(text)
-        pictures = _strips(found, plan) | {
-            "along": _along(findings, plan.steps),
-            "beside": _beside(to_images(val.images), codes, latents, cgan, plan.seed),
+        settings = self.settings
+        val, test, training = (images.to(autoencoder.device) for images in (data.val, data.test, data.train))
+        encoded, sampled = encoded_images(autoencoder, val), sampled_latents(gan, len(val), scorer, settings.seed)
+        found = interpolators(autoencoder, encoded, gan, sampled, cgan)
+        measured = measure(found, {"autoencoder": encoded, "GAN": sampled}, scorer, test, training, settings)
+        verdicts = claims.judge(measured)
+        tables = [_table(measured), _table_of_pairs(measured), verdict_table(verdicts)]
+        figures = _strips(found, settings) | {
+            "along": _along(measured, settings.steps),
+            "beside": _samples(to_images(val.images), encoded, sampled, cgan, settings.seed),
         }
-        with SummaryWriter(str(folder)) as writer:
-            writer.add_text("answer", text)
-            for name, picture in pictures.items():
-                plots.save(picture, folder / "figures" / f"{name}.png")
-                writer.add_figure(name, picture)
-        return _metrics(findings)
+        self.publish(folder, "answer", "\n".join([f"{claims.answer(measured, verdicts)}\n", *tables]), figures)
+        return _metrics(measured)
 
 
 def _are_two_digits(pair: Any) -> bool:
-    alike = isinstance(pair, Sequence) and all(type(digit) is int and 0 <= digit < NUM_CLASSES for digit in pair)
-    return alike and len(pair) == 2 and len({*pair}) == 2
+    are_digits = isinstance(pair, Sequence) and all(type(digit) is int and 0 <= digit < NUM_CLASSES for digit in pair)
+    return are_digits and len(pair) == 2 and pair[0] != pair[1]
 
 
-def table(findings: Findings) -> str:
-    """The walks' figures, those of images in the middles, a row a space."""
+def _table(measured: Measurements) -> str:
+    """Metrics of the midpoints and of whole paths, a row per interpolator."""
     rows = []
-    for name, walk in findings.walks.items():
-        found = {figure: walk.middle(figure).mean().item() for figure in walk.along}
-        found |= {figure: values.mean().item() for figure, values in walk.ways.items()}
-        found |= {"FID": walk.midpoint_fid, "FID_of_starts": walk.start_fid}
-        rows.append([name, *(form.format(found[figure]) for figure, form in COLUMNS.items())])
-    known = findings.floor
-    floor = ["real images", *(form.format(known[name]) if name in known else "" for name, form in COLUMNS.items())]
-    return table_of(("middle of the way", *(figure.replace("_", " ") for figure in COLUMNS)), [*rows, floor])
+    for name, paths in measured.paths.items():
+        metrics = {metric: paths.midpoint(metric).mean().item() for metric in paths.by_image}
+        metrics |= {metric: values.mean().item() for metric, values in paths.by_path.items()}
+        metrics |= {"FID": paths.midpoint_fid, "FID_of_starts": paths.start_fid}
+        rows.append([name, *(form.format(metrics[metric]) for metric, form in COLUMNS.items())])
+    floor = measured.floor
+    rows.append([REAL, *(form.format(floor[metric]) if metric in floor else "" for metric, form in COLUMNS.items())])
+    return markdown(("midpoint", *(metric.replace("_", " ") for metric in COLUMNS)), rows)
 
 
-def _table_of_chosen(findings: Findings) -> str:
-    """How many middles are legible between two digits, a row a space."""
+def _table_of_pairs(measured: Measurements) -> str:
+    """The share of legible midpoints between two digits, a row per interpolator."""
     rows = [
-        [name, *(f"{middles.float().mean().item():.1%}" for middles in found.values())]
-        for name, found in findings.chosen.items()
+        [name, *(f"{midpoints.float().mean().item():.1%}" for midpoints in by_pair.values())]
+        for name, by_pair in measured.legible_midpoints.items()
     ]
-    pairs = next(iter(findings.chosen.values()))
-    return table_of(("legible in the middle", *(f"{one} to {other}" for one, other in pairs)), rows)
+    pairs = next(iter(measured.legible_midpoints.values()))
+    return markdown(("legible midpoints", *(f"{first} to {second}" for first, second in pairs)), rows)
 
 
-def _metrics(findings: Findings) -> fidelity.Metrics:
-    metrics: fidelity.Metrics = {"floor/midpoint_fid": findings.floor["FID"]}
-    for name, walk in findings.walks.items():
-        metrics |= {f"{name}/start_fid": walk.start_fid, f"{name}/midpoint_fid": walk.midpoint_fid}
-        for figure in walk.along:
-            metrics[f"{name}/{figure}_ends"] = walk.ends(figure).mean().item()
-            metrics[f"{name}/{figure}_middle"] = walk.middle(figure).mean().item()
-        metrics |= {f"{name}/{figure}": values.mean().item() for figure, values in walk.ways.items()}
-    for name, hits in findings.separated.items():
-        metrics |= {f"{name}/separability_{reader}": hit.float().mean().item() for reader, hit in hits.items()}
-    for name, chosen in findings.chosen.items():
-        metrics |= {f"{name}/legible_{one}_{two}": hit.float().mean().item() for (one, two), hit in chosen.items()}
-    metrics |= {f"{name}/novelty": distances.mean().item() for name, distances in findings.novelty.items()}
-    return metrics | {f"{name}/diversity": ratio for name, ratio in findings.diversity.items()}
+def _metrics(measured: Measurements) -> fidelity.Metrics:
+    metrics: fidelity.Metrics = {"floor/midpoint_fid": measured.floor["FID"]}
+    for name, paths in measured.paths.items():
+        metrics |= {f"{name}/start_fid": paths.start_fid, f"{name}/midpoint_fid": paths.midpoint_fid}
+        for metric in paths.by_image:
+            metrics[f"{name}/{metric}_ends"] = paths.ends(metric).mean().item()
+            metrics[f"{name}/{metric}_middle"] = paths.midpoint(metric).mean().item()
+        metrics |= {f"{name}/{metric}": values.mean().item() for metric, values in paths.by_path.items()}
+    for name, by_classifier in measured.separability.items():
+        metrics |= {f"{name}/separability_{key}": hits.float().mean().item() for key, hits in by_classifier.items()}
+    for name, by_pair in measured.legible_midpoints.items():
+        metrics |= {f"{name}/legible_{a}_{b}": midpoints.float().mean().item() for (a, b), midpoints in by_pair.items()}
+    metrics |= {f"{name}/novelty": distances.mean().item() for name, distances in measured.novelty.items()}
+    return metrics | {f"{name}/diversity": ratio for name, ratio in measured.diversity.items()}
 
 
-def _strips(found: Mapping[str, Walker], plan: Plan) -> dict[str, plots.Figure]:
+def _strips(found: Mapping[str, Interpolator], settings: Settings) -> dict[str, plots.Figure]:
+    """Interpolations between each pair of digits, a row per interpolator."""
+    steps = settings.steps
+    shares = [f"{step / (steps - 1):.0%}" for step in range(steps)]
     strips = {}
-    for one, other in plan.digits:
-        first, second = torch.tensor([one]), torch.tensor([other])
-        walks = [walker.walk(first, second, plan.steps, plan.seed).flatten(0, 1) for walker in found.values()]
-        shares = [f"{step / (plan.steps - 1):.0%}" for step in range(plan.steps)]
-        title = f"From {one} to {other}, by the share of the way"
-        strips[f"{one}_to_{other}"] = plots.grid(torch.cat(walks), plan.steps, title, list(found), shares)
+    for digits in settings.digits:
+        first, second = (torch.tensor([digit]) for digit in digits)
+        rows = [way.interpolate(first, second, steps, settings.seed).flatten(0, 1) for way in found.values()]
+        title = f"From {digits[0]} to {digits[1]}, by the share of the path"
+        strips[f"{digits[0]}_to_{digits[1]}"] = plots.grid(torch.cat(rows), steps, title, list(found), shares)
     return strips
 
 
-def _along(findings: Findings, steps: int) -> plots.Figure:
+def _along(measured: Measurements, steps: int) -> plots.Figure:
+    """The mean of each metric at each step."""
     panels = {
-        axis: {name: walk.along[figure].mean(dim=1).tolist() for name, walk in findings.walks.items()}
-        for figure, axis in AXES.items()
+        axis: {name: paths.by_image[metric].mean(dim=1).tolist() for name, paths in measured.paths.items()}
+        for metric, axis in AXES.items()
     }
-    title = "On the way from one digit to another, means over all pairs"
-    return plots.charts(torch.linspace(0, 1, steps).tolist(), panels, title, "share of the way")
+    title = "From one digit to another: means over all pairs"
+    return plots.charts(torch.linspace(0, 1, steps).tolist(), panels, title, "share of the path")
 
 
-def _beside(originals: Tensor, codes: Known, latents: Known, cgan: GAN, seed: int) -> plots.Figure:
-    """Real images over what the autoencoder makes of them, beside samples of both GANs, a column a digit."""
-    at = [int((codes.digits == digit).nonzero()[0]) for digit in range(NUM_CLASSES)]
-    shown = [(latents.digits == digit).nonzero().flatten() for digit in range(NUM_CLASSES)]
-    samples = torch.stack([latents.images[found[0]] if len(found) else latents.images[0] * 0 for found in shown])
-    rows = torch.cat([originals[at], codes.images[at], samples, cgan.sample(count=NUM_CLASSES, seed=seed)])
+def _samples(
+    originals: Tensor, encoded: LabelledLatents, sampled: LabelledLatents, cgan: GAN, seed: int
+) -> plots.Figure:
+    """Real images, the autoencoder's reconstructions, and samples of both GANs, a column per digit."""
+    at = [int((encoded.digits == digit).nonzero()[0]) for digit in range(NUM_CLASSES)]
+    shown = [(sampled.digits == digit).nonzero().flatten() for digit in range(NUM_CLASSES)]
+    samples = torch.stack([sampled.images[found[0]] if len(found) else sampled.images[0] * 0 for found in shown])
+    rows = torch.cat([originals[at], encoded.images[at], samples, cgan.sample(count=NUM_CLASSES, seed=seed)])
     names = ("original", "restored", "GAN", "cGAN")
-    title = "Images that no model has seen, the autoencoder's, and samples of the GANs"
+    title = "Unseen images, the autoencoder's reconstructions, and samples of the GANs"
     return plots.grid(rows, NUM_CLASSES, title, names, "0123456789")

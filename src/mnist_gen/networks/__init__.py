@@ -1,1 +1,1 @@
-"""Networks, as plain `torch.nn` modules. They know nothing of training."""
+"""Networks as plain `torch.nn` modules, without training code."""

@@ -1,4 +1,4 @@
-"""Classifiers by which generators are measured: images (N, 1, 32, 32) in [0, 1] -> logits of the ten digits."""
+"""Classifiers that measure generators: images (N, 1, 32, 32) in [0, 1] -> logits (N, 10)."""
 
 from torch import Tensor, nn
 
@@ -7,7 +7,7 @@ from mnist_gen.networks.layers import convolution
 
 
 class Scorer(nn.Module):
-    """The reference classifier: images in [0, 1] -> logits (N, 10); `features` gives (N, 128)."""
+    """The reference classifier: images -> logits (N, 10). `features` gives its features (N, 128)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class Scorer(nn.Module):
             *convolution(64, 128, 4, stride=2),  # (N, 128, 4, 4)
             *convolution(128, 128, 3),
             nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
+            nn.Flatten(),  # (N, 128)
         )
         self.head = nn.Linear(128, NUM_CLASSES)
 
@@ -29,7 +29,7 @@ class Scorer(nn.Module):
 
 
 class Probe(nn.Sequential):
-    """The classifier that CAS trains: images in [0, 1] -> logits (N, 10). Small, for it is trained at each test."""
+    """The classifier that CAS trains: images -> logits (N, 10). Small, because every test trains one."""
 
     def __init__(self) -> None:
         super().__init__(

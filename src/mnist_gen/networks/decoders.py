@@ -1,4 +1,4 @@
-"""Decoders: latents -> logits of pixels (N, 1, 32, 32)."""
+"""Decoders: latents (N, latent_dim) -> pixel logits (N, 1, 32, 32)."""
 
 from torch import nn
 
@@ -6,7 +6,7 @@ from mnist_gen.networks.layers import upsampling
 
 
 class Decoder(nn.Sequential):
-    """The report's decoder: latents (N, latent_dim) -> logits of pixels in [0, 1]. 107,249 parameters at 64."""
+    """The student report's decoder: latents (N, latent_dim) -> pixel logits. 107,249 parameters at latent_dim=64."""
 
     def __init__(self, latent_dim: int = 64) -> None:
         super().__init__(
@@ -24,10 +24,10 @@ class Decoder(nn.Sequential):
 
 
 class PixelShuffleDecoder(nn.Sequential):
-    """The stronger decoder: latents (N, latent_dim) -> logits of pixels in [0, 1].
+    """The strong decoder: latents (N, latent_dim) -> pixel logits.
 
-    Every convolution runs at half the resolution it writes and `PixelShuffle` doubles it (Shi et al. 2016): on a
-    CPU several times faster than transposed convolutions that end in one channel.
+    Each convolution runs at half its output's resolution, and `PixelShuffle` doubles it (Shi et al. 2016). On a CPU
+    this is several times faster than transposed convolutions that end in one channel.
     """
 
     def __init__(self, latent_dim: int, channels: int) -> None:

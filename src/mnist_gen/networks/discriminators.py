@@ -1,50 +1,48 @@
-"""Discriminators: images or latents, with or without labels -> scores."""
+"""Discriminators: images or latents, with or without labels -> scores (N,), positive for "real"."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from mnist_gen.errors import UserError, check_choice
+from mnist_gen.errors import UserError, check_at_least, check_choice
 from mnist_gen.networks.label_vectors import LabelPlane
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": lambda: nn.LeakyReLU(0.2),
 }
-SMALLEST_VARIANCE = 1e-8  # a root's slope at 0 is infinite
-WEIGHT_OF_DEVIATION = 8  # ours, so that one number among a thousand counts from the start
+EPSILON = 1e-8  # added to variances: the gradient of a square root is infinite at 0
+DEVIATION_WEIGHT = 8  # our choice: one deviation counts from the start among a thousand features
 
 
 class Discriminator(nn.Module):
-    """Images in [-1, 1] and labels (N,) -> scores (N,), positive for "real".
+    """Images (N, 1, 32, 32) in [-1, 1] and labels (N,) -> scores (N,).
 
-    The label enters as a plane concatenated with the image. No normalisation: it would tie the images of a batch
-    together and spoil the gradient penalties.
+    The label joins the image as a plane. There is no normalisation: it would couple the images of a batch and distort
+    the gradient penalties.
 
     Args:
         channels: width of the first convolution; it doubles twice.
         activation: `relu` or `leaky_relu`.
-        code: labels' vectors, or None.
-        projection: adds <features, a vector of the label> to the score (Miyato & Koyama 2018).
+        label_vectors: labels -> vectors (N, embedding_dim); None: no labels.
+        projection: adds <features, label embedding> to the score (Miyato & Koyama 2018).
     """
 
-    def __init__(self, channels: int, activation: str, code: nn.Embedding | None, projection: bool) -> None:
+    def __init__(self, channels: int, activation: str, label_vectors: nn.Embedding | None, projection: bool) -> None:
         super().__init__()
-        check_choice("activation", activation, tuple(ACTIVATIONS))
-        active = ACTIVATIONS[activation]
-        self.code = code
-        self.plane = None if code is None else LabelPlane(code.embedding_dim)
-        self.body = _halving(1 if self.plane is None else 2, channels, active)
+        self.label_vectors = label_vectors
+        self.plane = None if label_vectors is None else LabelPlane(label_vectors.embedding_dim)
+        self.body = _convolutions(1 if self.plane is None else 2, channels, _activation(activation))
         self.score = nn.Linear(channels * 64, 1)
         self.project: nn.Embedding | None = None
-        if projection and code is not None:
-            self.project = nn.Embedding(code.num_embeddings, channels * 64)
+        if projection and label_vectors is not None:
+            self.project = nn.Embedding(label_vectors.num_embeddings, channels * 64)
             nn.init.zeros_(self.project.weight)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        if self.code is not None and self.plane is not None:
-            images = torch.cat([images, self.plane(self.code(labels))], dim=1)
+        if self.label_vectors is not None and self.plane is not None:
+            images = torch.cat([images, self.plane(self.label_vectors(labels))], dim=1)  # (N, 2, 32, 32)
         features = self.body(images)  # (N, 64 channels)
         scores = self.score(features).squeeze(1)
         if self.project is not None:
@@ -53,37 +51,32 @@ class Discriminator(nn.Module):
 
 
 class StackDiscriminator(nn.Sequential):
-    """Images in [-1, 1], or some of them one over the other, (N, planes, 32, 32) -> scores (N,).
+    """Stacks of images (N, planes, 32, 32) in [-1, 1] -> scores (N,).
 
     Args:
-        planes: images that are looked at together.
+        planes: images in a stack.
         channels: width of the first convolution; it doubles twice.
-        group: images that are looked at as a batch, see `MinibatchDeviation`; 1: each by itself.
+        group: images compared by `MinibatchDeviation`; 1: none.
 
     Raises:
-        UserError: no channels, or no group.
+        UserError: `channels` or `group` is below 1.
     """
 
     def __init__(self, planes: int, channels: int, group: int = 1) -> None:
-        _check_size("channels", channels)
-        _check_size("group", group)
-        features = channels * 64
-        body = _halving(planes, channels, ACTIVATIONS["leaky_relu"])
-        alike = [MinibatchDeviation(group)] if group > 1 else []
-        super().__init__(body, *alike, nn.Linear(features + len(alike), 1), nn.Flatten(0))
+        check_at_least(1, "model.discriminator", channels=channels, group=group)
+        body = _convolutions(planes, channels, ACTIVATIONS["leaky_relu"])
+        deviation = [MinibatchDeviation(group)] if group > 1 else []
+        super().__init__(body, *deviation, nn.Linear(channels * 64 + len(deviation), 1), nn.Flatten(0))
 
 
 class MinibatchDeviation(nn.Module):
-    """Features (N, F) -> (N, F + 1): beside each the mean deviation within its group (Karras et al. 2018).
+    """Features (N, F) -> (N, F + 1): appends the mean standard deviation within each group (Karras et al. 2018).
 
-    Images that are too much alike give themselves away by it. A group is some images one after the other, so that real
-    and made ones do not mix if both are multiples of it. A gradient penalty then looks at the whole group.
-
-    Args:
-        group: images in one.
+    It reveals a generator whose images vary too little. A group is `group` consecutive images, so real and generated
+    images do not mix if the number of each is a multiple of `group`. Gradient penalties then depend on the whole group.
 
     Raises:
-        UserError: the images do not come in such groups.
+        UserError: the number of images is not a multiple of `group`.
     """
 
     def __init__(self, group: int) -> None:
@@ -93,78 +86,78 @@ class MinibatchDeviation(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         if len(features) % self.group:
             raise UserError(f"model.discriminator.group={self.group}: must be a divisor of data.batch_size.")
-        groups = features.reshape(-1, self.group, features.shape[1])
-        deviations = (groups.var(dim=1, correction=0) + SMALLEST_VARIANCE).sqrt().mean(dim=1)
-        beside = WEIGHT_OF_DEVIATION * deviations.repeat_interleave(self.group)
-        return torch.cat([features, beside[:, None]], dim=1)
+        groups = features.reshape(-1, self.group, features.shape[1])  # (N / group, group, F)
+        deviations = (groups.var(dim=1, correction=0) + EPSILON).sqrt().mean(dim=1)  # (N / group,)
+        extra = DEVIATION_WEIGHT * deviations.repeat_interleave(self.group)
+        return torch.cat([features, extra[:, None]], dim=1)
 
 
 class PatchDiscriminator(nn.Sequential):
-    """As `StackDiscriminator`, each patch of 20 x 20 pixels by itself (Isola et al. 2017): the mean of their scores.
+    """Stacks of images (N, planes, 32, 32) -> mean scores (N,) of their 20 x 20 patches (Isola et al. 2017).
 
-    It sees how sharp lines are, not what they add up to.
+    It judges the sharpness of strokes, not the shape they form.
 
     Args:
-        planes: images that are looked at together.
-        channels: width of the first convolution; the second has double that.
+        planes: images in a stack.
+        channels: width of the first convolution; the second has twice as many.
 
     Raises:
-        UserError: no channels.
+        UserError: `channels` is below 1.
     """
 
     def __init__(self, planes: int, channels: int) -> None:
-        _check_size("channels", channels)
-        active = ACTIVATIONS["leaky_relu"]
+        check_at_least(1, "model.discriminator", channels=channels)
         super().__init__(
             nn.PixelUnshuffle(2),  # (N, 4 planes, 16, 16)
             nn.Conv2d(4 * planes, channels, 3, padding=1),
-            active(),
+            nn.LeakyReLU(0.2),
             nn.Conv2d(channels, channels * 2, 4, stride=2, padding=1),  # (N, 2 channels, 8, 8)
-            active(),
-            nn.Conv2d(channels * 2, 1, 3, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(channels * 2, 1, 3, padding=1),  # (N, 1, 8, 8)
             nn.AvgPool2d(8),
             nn.Flatten(0),
         )
 
 
-def _check_size(key: str, size: int) -> None:
-    if size < 1:
-        raise UserError(f"model.discriminator.{key}={size}: must be at least 1.")
+class LatentDiscriminator(nn.Module):
+    """An autoencoder's latents (N, latent_dim) and labels (N,) -> scores (N,).
+
+    Args:
+        latent_dim: length of a latent.
+        hidden: width of the two hidden layers.
+        activation: `relu` or `leaky_relu`.
+        label_vectors: labels -> vectors, which join the latents; None: no labels.
+    """
+
+    def __init__(self, latent_dim: int, hidden: int, activation: str, label_vectors: nn.Embedding | None) -> None:
+        super().__init__()
+        activate = _activation(activation)
+        self.label_vectors = label_vectors
+        width = latent_dim + (label_vectors.embedding_dim if label_vectors else 0)
+        self.body = nn.Sequential(
+            nn.Linear(width, hidden), activate(), nn.Linear(hidden, hidden), activate(), nn.Linear(hidden, 1)
+        )
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        if self.label_vectors is not None:
+            latents = torch.cat([latents, self.label_vectors(labels)], dim=1)
+        return self.body(latents).squeeze(1)
 
 
-def _halving(planes: int, channels: int, active: Callable[[], nn.Module]) -> nn.Sequential:
+def _activation(name: str) -> Callable[[], nn.Module]:
+    check_choice("activation", name, tuple(ACTIVATIONS))
+    return ACTIVATIONS[name]
+
+
+def _convolutions(planes: int, channels: int, activate: Callable[[], nn.Module]) -> nn.Sequential:
     """Images (N, planes, 32, 32) -> features (N, 64 channels)."""
     return nn.Sequential(
         nn.PixelUnshuffle(2),  # (N, 4 planes, 16, 16)
         nn.Conv2d(4 * planes, channels, 3, padding=1),
-        active(),
+        activate(),
         nn.Conv2d(channels, channels * 2, 4, stride=2, padding=1),  # (N, 2 channels, 8, 8)
-        active(),
+        activate(),
         nn.Conv2d(channels * 2, channels * 4, 4, stride=2, padding=1),  # (N, 4 channels, 4, 4)
-        active(),
+        activate(),
         nn.Flatten(),
     )
-
-
-class CodeDiscriminator(nn.Module):
-    """An autoencoder's codes (N, code_dim) and labels (N,) -> scores (N,), positive for "real".
-
-    Args:
-        code_dim: length of a code.
-        hidden: width of the two hidden layers.
-        activation: `relu` or `leaky_relu`.
-        code: labels' vectors, which join the autoencoder's, or None.
-    """
-
-    def __init__(self, code_dim: int, hidden: int, activation: str, code: nn.Embedding | None) -> None:
-        super().__init__()
-        check_choice("activation", activation, tuple(ACTIVATIONS))
-        active = ACTIVATIONS[activation]
-        self.code = code
-        width = code_dim + (code.embedding_dim if code else 0)
-        self.body = nn.Sequential(
-            nn.Linear(width, hidden), active(), nn.Linear(hidden, hidden), active(), nn.Linear(hidden, 1)
-        )
-
-    def forward(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.body(codes if self.code is None else torch.cat([codes, self.code(labels)], dim=1)).squeeze(1)

@@ -1,4 +1,4 @@
-"""Encoders: images (N, 1, 32, 32) in [0, 1] -> latents."""
+"""Encoders: images (N, 1, 32, 32) in [0, 1] -> latents (N, latent_dim)."""
 
 import torch
 from torch import Tensor, nn
@@ -6,11 +6,11 @@ from torch import Tensor, nn
 from mnist_gen.data.mnist import CHUNK
 from mnist_gen.networks.layers import convolution
 
-STATISTICS = 10_000  # unlabelled images from which codes are standardised
+STATISTICS = 10_000  # unlabelled images to which a StandardizedEncoder is fitted
 
 
 class Encoder(nn.Sequential):
-    """The report's encoder: images in [0, 1] -> latents (N, latent_dim). 103,440 parameters at 64."""
+    """The student report's encoder: images -> latents (N, latent_dim). 103,440 parameters at latent_dim=64."""
 
     def __init__(self, latent_dim: int = 64) -> None:
         super().__init__(
@@ -28,7 +28,7 @@ class Encoder(nn.Sequential):
 
 
 class WideEncoder(nn.Sequential):
-    """The stronger encoder: images in [0, 1] -> latents (N, latent_dim), with batch normalisation."""
+    """The strong encoder, with batch normalisation: images -> latents (N, latent_dim)."""
 
     def __init__(self, latent_dim: int, channels: int) -> None:
         super().__init__(
@@ -42,51 +42,44 @@ class WideEncoder(nn.Sequential):
 
 
 class StandardizedEncoder(nn.Module):
-    """An encoder whose codes (N, latent_dim) have mean 0 and deviation 1 over those of `fit`, if that is called."""
+    """An encoder whose latents (N, latent_dim) `fit` standardizes, and whitens on request.
+
+    Standardized latents have mean 0 and standard deviation 1. Whitening equalizes the variance of latent shifts under
+    augmentation in all directions. This is the within-class covariance normalisation of Hatch et al. (2006) without
+    labels: an image and its augmented copy stand for a class.
+
+    Args:
+        network: images -> latents.
+        latent_dim: length of a latent.
+        whiten: whether `fit` also whitens.
+    """
 
     mean: Tensor
     deviation: Tensor
+    whitening: Tensor | None
 
-    def __init__(self, network: nn.Module, latent_dim: int) -> None:
+    def __init__(self, network: nn.Module, latent_dim: int, whiten: bool = False) -> None:
         super().__init__()
         self.network = network
         self.register_buffer("mean", torch.zeros(latent_dim))
         self.register_buffer("deviation", torch.ones(latent_dim))
+        self.register_buffer("whitening", torch.eye(latent_dim) if whiten else None)
 
-    def fit(self, codes: Tensor) -> None:
-        """Takes mean and deviation from the network's codes."""
-        self.mean.copy_(codes.mean(dim=0))
-        self.deviation.copy_(codes.std(dim=0).clamp_min(1e-6))
-
-    def codes(self, images: Tensor) -> Tensor:
-        """The network's own codes."""
-        return torch.cat([self.network(chunk) for chunk in images.split(CHUNK)])
-
-    def forward(self, images: Tensor) -> Tensor:
-        return (self.codes(images) - self.mean) / self.deviation
-
-
-class WhitenedEncoder(StandardizedEncoder):
-    """A standardised encoder whose codes, if that is asked for, move alike in all directions as an image is changed.
-
-    Then the directions in which different images lie apart count for more. It is the within-class covariance
-    normalisation of Hatch et al. (2006) without labels: an image's changes stand for a class.
-    """
-
-    whitening: Tensor
-
-    def __init__(self, network: nn.Module, latent_dim: int) -> None:
-        super().__init__(network, latent_dim)
-        self.register_buffer("whitening", torch.eye(latent_dim))
-
-    def fit(self, codes: Tensor, changed: Tensor | None = None) -> None:
-        """Takes mean and deviation from the network's codes, and whitening from those of the same images changed."""
-        super().fit(codes)
-        if changed is not None:
-            standardized, moves = (codes - self.mean) / self.deviation, (changed - codes) / self.deviation
-            variances, directions = torch.linalg.eigh(moves.T @ moves / len(moves))
+    def fit(self, latents: Tensor, shifted: Tensor | None = None) -> None:
+        """Sets the statistics from the network's latents (M, latent_dim); whitening needs those of augmented copies."""
+        self.mean.copy_(latents.mean(dim=0))
+        self.deviation.copy_(latents.std(dim=0).clamp_min(1e-6))
+        if self.whitening is not None:
+            assert shifted is not None
+            standardized, shifts = (latents - self.mean) / self.deviation, (shifted - latents) / self.deviation
+            variances, directions = torch.linalg.eigh(shifts.T @ shifts / len(shifts))
             whitening = directions / variances.clamp_min(1e-6).sqrt() @ directions.T
             self.whitening.copy_(whitening / (standardized @ whitening).square().mean().sqrt())  # mean variance 1 again
 
+    def latents(self, images: Tensor) -> Tensor:
+        """The network's own latents."""
+        return torch.cat([self.network(chunk) for chunk in images.split(CHUNK)])
+
     def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images) @ self.whitening
+        latents = (self.latents(images) - self.mean) / self.deviation
+        return latents if self.whitening is None else latents @ self.whitening

@@ -1,44 +1,35 @@
-"""Layers that several networks share."""
+"""Layers shared by several networks."""
 
 from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Norm = Callable[[int], nn.Module]  # makes a normalisation of so many channels
-
-
-def upsampling(channels: int, out_channels: int, norm: Norm = nn.BatchNorm2d) -> list[nn.Module]:
-    """A convolution that doubles the resolution, (N, channels, H, W) -> (N, out_channels, 2 H, 2 W), norm and ReLU.
-
-    It computes at the lower resolution, and `PixelShuffle` doubles it (Shi et al. 2016).
-    """
-    return [
-        nn.Conv2d(channels, out_channels * 4, 3, padding=1),
-        nn.PixelShuffle(2),
-        norm(out_channels),
-        nn.ReLU(),
-    ]
-
-
-class Residual(nn.Module):
-    """Two convolutions beside a shortcut, (N, channels, H, W) -> (N, channels, H, W)."""
-
-    def __init__(self, channels: int, norm: Norm) -> None:
-        super().__init__()
-        layers = [*convolution(channels, channels, 3, norm=norm), *convolution(channels, channels, 3, norm=norm)]
-        self.body = nn.Sequential(*layers[:-1])
-
-    def forward(self, features: Tensor) -> Tensor:
-        return F.relu(features + self.body(features))
+Norm = Callable[[int], nn.Module]  # builds a normalisation from its number of channels
 
 
 def convolution(
     in_channels: int, out_channels: int, kernel: int, stride: int = 1, norm: Norm = nn.BatchNorm2d
 ) -> list[nn.Module]:
-    """A convolution, normalisation and ReLU."""
-    return [
-        nn.Conv2d(in_channels, out_channels, kernel, stride, padding=1, bias=False),
-        norm(out_channels),
-        nn.ReLU(),
-    ]
+    """Convolution, normalisation and ReLU."""
+    return [nn.Conv2d(in_channels, out_channels, kernel, stride, padding=1, bias=False), norm(out_channels), nn.ReLU()]
+
+
+def upsampling(channels: int, out_channels: int, norm: Norm = nn.BatchNorm2d) -> list[nn.Module]:
+    """Convolution, normalisation and ReLU: (N, channels, H, W) -> (N, out_channels, 2 H, 2 W).
+
+    The convolution runs at the lower resolution, and `PixelShuffle` doubles it (Shi et al. 2016).
+    """
+    return [nn.Conv2d(channels, out_channels * 4, 3, padding=1), nn.PixelShuffle(2), norm(out_channels), nn.ReLU()]
+
+
+class Residual(nn.Module):
+    """Two convolutions with a skip connection, (N, channels, H, W) -> (N, channels, H, W) (He et al. 2016)."""
+
+    def __init__(self, channels: int, norm: Norm) -> None:
+        super().__init__()
+        layers = [*convolution(channels, channels, 3, norm=norm), *convolution(channels, channels, 3, norm=norm)]
+        self.body = nn.Sequential(*layers[:-1])  # the last ReLU follows the sum
+
+    def forward(self, features: Tensor) -> Tensor:
+        return F.relu(features + self.body(features))

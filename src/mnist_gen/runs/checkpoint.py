@@ -1,7 +1,19 @@
-"""Reading checkpoints that may come from anywhere: nothing in them is trusted, neither code nor paths nor sizes.
+"""Reads checkpoints without trusting their code, paths or sizes. `training.checkpoints` writes them.
 
-A checkpoint holds weights and plain values. What it says of classes is held against a short list, its paths give way
-to those of this machine, and networks are first built without memory, to see whether the weights are theirs.
+A checkpoint contains only tensors and plain values:
+
+| key | content | written by |
+| --- | --- | --- |
+| `config` | the run's resolved configuration | `training.checkpoints.EmbedConfig` |
+| `state_dict` | weights and buffers of all networks, also averaged and pretrained ones | Lightning, from the model |
+| `optimizer_states`, `lr_schedulers` | the optimizers' moments, the schedules' counters | Lightning |
+| `epoch`, `global_step`, `loops` | how far training is | Lightning |
+| `callbacks` | score, random state, curves, samples | `BestCheckpoint`, `LastCheckpoint`, `Curves`, `DrawSamples` |
+| `ImageData`, or a subclass | number of batches served in this epoch | `data.mnist.ImageData` |
+| `history`, `spread` | curves of each draw of labels; spread labels | `Transfer`, `SemiSupervised` |
+
+Classes named in `config` must be on a short list (`runs.trust`), this machine's paths replace its paths, and networks
+are first built without memory, to compare their shapes with the weights.
 """
 
 import logging
@@ -24,21 +36,21 @@ from mnist_gen.runs import layout
 from mnist_gen.runs.config import one_line
 from mnist_gen.runs.trust import CONFIG, model_configuration
 
-DEPTH = 30  # of a configuration
-TORN = "empty, truncated or no checkpoint; use another, such as previous.ckpt."
+DEPTH = 30  # of nesting in a configuration
+TORN = "empty, truncated or not a checkpoint; use another, such as previous.ckpt."
 
 log = logging.getLogger(__name__)
 
 
 class TornError(UserError):
-    """The file is not there, or not whole."""
+    """The file is missing or torn."""
 
 
 def usable(path: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The checkpoint and its content; that of the one before if it is torn or lost. None if there is neither.
+    """The path and content of a checkpoint, or of its predecessor if it is torn or missing; None without either.
 
     Raises:
-        UserError: there are some, and none of them can be used.
+        UserError: none of the existing ones can be used.
     """
     previous = path.with_name(layout.PREVIOUS.name)
     if not path.exists() and not previous.exists():
@@ -48,7 +60,7 @@ def usable(path: Path) -> tuple[Path, dict[str, Any]] | None:
     except TornError as error:
         if path.name != layout.LAST.name or not previous.is_file():
             raise
-        log.warning("%s The one before is used: %s", error, previous)
+        log.warning("%s Using the one before: %s", error, previous)
         return previous, read(previous)
 
 
@@ -56,7 +68,7 @@ def read(path: str | Path) -> dict[str, Any]:
     """The checkpoint's content, on the CPU.
 
     Raises:
-        UserError: it is missing, damaged, holds code, or was not written by this project.
+        UserError: it is missing, damaged, contains code, or was not written by this project.
     """
     if not Path(path).is_file():
         raise TornError(f"ckpt={path}: no such file.")
@@ -64,7 +76,7 @@ def read(path: str | Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise UserError(f"ckpt={path}: refused, it is no checkpoint or holds code besides weights.") from None
+        raise UserError(f"ckpt={path}: refused, it is not a checkpoint or contains code.") from None
     except Exception:  # damaged bytes make the unpickler fail in many ways
         raise TornError(f"ckpt={path}: {TORN}") from None
     if not isinstance(content, dict) or not {CONFIG, "state_dict"} <= content.keys():
@@ -77,7 +89,7 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a file can be read to its end, whatever it holds."""
+    """Whether a file is a complete archive, whatever it contains."""
     try:
         _check_file(path)
     except UserError:
@@ -86,7 +98,7 @@ def is_whole(path: Path) -> bool:
 
 
 def _check_file(path: str | Path) -> None:
-    """A checkpoint is an archive of stored files with checksums, which torch itself does not compare."""
+    """Compares the archive's checksums, which torch does not."""
     try:
         with zipfile.ZipFile(path) as archive:
             packed = any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist())
@@ -94,22 +106,22 @@ def _check_file(path: str | Path) -> None:
     except Exception:  # a damaged archive fails in many ways
         damaged, packed = True, False
     if packed:
-        raise UserError(f"ckpt={path}: refused, it is compressed, which no checkpoint of torch is.")
+        raise UserError(f"ckpt={path}: refused, it is compressed; checkpoints of torch are not.")
     if damaged:
         raise TornError(f"ckpt={path}: {TORN}")
 
 
 def _check_content(content: Mapping[Any, Any]) -> None:
-    """Looks at kinds and sizes; raises a ValueError with what is wrong."""
+    """Checks types and sizes; raises a ValueError that says what is wrong."""
     if not isinstance(content[CONFIG], dict) or not content[CONFIG]:
-        raise ValueError("its configuration is none")
+        raise ValueError("it has no configuration")
     _check_plain(content[CONFIG], CONFIG, 0)
     weights = content["state_dict"]
     if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
         raise ValueError("its weights have no names")
     for name, tensor in weights.items():
         if type(tensor) is not Tensor or tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
-            raise ValueError(f"{name} is no plain tensor")
+            raise ValueError(f"{name} is not a plain tensor")
     for name, tensor in _tensors(content):
         if tensor.device.type != "cpu":
             raise ValueError(f"{name} has no values")
@@ -121,13 +133,13 @@ def _check_content(content: Mapping[Any, Any]) -> None:
 
 
 def _check_plain(value: Any, key: str, depth: int) -> None:
-    """Dicts with text for keys, lists and scalars, not too deep."""
+    """Checks for dicts with text keys, lists and scalars, not nested too deep."""
     if depth > DEPTH:
         raise ValueError(f"{key} is nested too deep")
     if isinstance(value, dict):
         for name, inner in value.items():
             if not isinstance(name, str):
-                raise ValueError(f"{key} has the key {name!r}, which is no text")
+                raise ValueError(f"{key} has the key {name!r}, which is not text")
             _check_plain(inner, f"{key}.{name}", depth + 1)
     elif isinstance(value, list):
         for inner in value:
@@ -137,7 +149,7 @@ def _check_plain(value: Any, key: str, depth: int) -> None:
 
 
 def _tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Every strided tensor in dicts, lists and tuples, with its dotted name."""
+    """Every strided tensor in nested dicts, lists and tuples, with its dotted name."""
     if isinstance(value, Tensor):
         if value.layout == torch.strided and not value.is_quantized:
             yield name, value
@@ -147,10 +159,10 @@ def _tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 def load(path: str | Path) -> L.LightningModule:
-    """The trained module in evaluation mode, on the CPU, from its checkpoint alone.
+    """The trained module in evaluation mode, on the CPU.
 
     Raises:
-        UserError: as `read` and `model_configuration`, or the weights are those of another model.
+        UserError: as `read` and `model_configuration`, or the weights do not fit the model.
     """
     content = read(path)
     cfg = model_configuration(content, path)
@@ -161,10 +173,10 @@ def load(path: str | Path) -> L.LightningModule:
 
 
 def check_weights(content: Mapping[str, Any], model: DictConfig, path: str | Path) -> None:
-    """Compares the weights' names and shapes with a model that takes no memory.
+    """Compares the names and shapes of the weights with those of a model built without memory.
 
     Raises:
-        UserError: they differ, or no model can be built.
+        UserError: they differ, or the model cannot be built.
     """
     weights = content["state_dict"]
     try:
@@ -184,18 +196,18 @@ def check_weights(content: Mapping[str, Any], model: DictConfig, path: str | Pat
 
 
 class _TooManyError(Exception):
-    """More parameters are made than a checkpoint holds."""
+    """The model has many more parameters than the checkpoint."""
 
 
 @contextmanager
 def _few_parameters(most: int) -> Iterator[None]:
-    """Inside, networks may have so many parameters, however small: a million layers take time too."""
+    """Inside, networks may have only so many parameter tensors: a million small layers take time too."""
     made = 0
 
     def count(*_: Any) -> None:
         nonlocal made
         made += 1
-        if made > 3 * most:  # copies are made of one network
+        if made > 3 * most:  # a module may hold copies of a network
             raise _TooManyError
 
     hook = register_module_parameter_registration_hook(count)
@@ -206,10 +218,10 @@ def _few_parameters(most: int) -> Iterator[None]:
 
 
 def take_weights(model: L.LightningModule, content: Mapping[str, Any], path: str | Path) -> None:
-    """Gives a model the weights of a checkpoint, and what else of it the model keeps there.
+    """Loads the weights of a checkpoint into a model, with whatever else the model saved there.
 
     Raises:
-        UserError: they are not the model's.
+        UserError: they do not fit the model.
     """
     try:
         model.on_load_checkpoint(dict(content))

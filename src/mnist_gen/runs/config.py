@@ -1,4 +1,4 @@
-"""What a configuration may say. Imports no torch, so that a wrong word is answered at once."""
+"""Checks the command line. Imports no torch, so that mistakes are answered at once."""
 
 import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -19,21 +19,22 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mnist_gen.errors import UserError
 from mnist_gen.runs import folders, layout, limits, ranges
+from mnist_gen.runs.renamed import present_name
 
 CONFIG_NAME = "train"
-MACHINE = ("accelerator", "devices", "strategy", "precision")  # keys of `trainer` that `trainer=gpu` chooses
-PLACES = (  # where things lie, not what a run is
-    *("root", "data.root", "data.cache"),
-    *("pretrained.folder", "autoencoder.folder", "gan.folder", "cgan.folder", "reader.folder"),
+MACHINE = ("accelerator", "devices", "strategy", "precision")  # keys of `trainer` that choose the machine
+PLACES = (  # paths on this machine; they do not change a run's results
+    *("root", "data.root", "data.cache", "data.path"),
+    *("pretrained.folder", "autoencoder.folder", "gan.folder", "cgan.folder", "target_scorer.folder"),
 )
-FREE_BESIDE_CKPT = {  # keys that may be given with a checkpoint, which brings its own configuration
+FREE_BESIDE_CKPT = {  # keys that may be set beside `ckpt`, whose configuration is used otherwise
     "fit": ("trainer", *folders.MACHINE_KEYS),
     "test": ("trainer", "callbacks", *folders.MACHINE_KEYS),
     "sample": ("digit", "count", "out", "seed", "root"),
 }
-MOST_JOBS = 10_000  # of a sweep, over one key
-HABITS = ("callbacks.last.", "callbacks.progress.")  # keys by which no result changes
-# Hydra's flags with which nothing runs
+MOST_JOBS = 10_000  # of a sweep over one key
+NO_EFFECT = ("callbacks.last.", "callbacks.progress.")  # keys that do not change a run's results
+# Hydra's flags that run nothing
 ASKS_ONLY = ("-h", "--h", "-c", "--cfg", "-i", "--info", "-sc", "--shell", "--version")
 
 
@@ -54,14 +55,14 @@ def flat(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Dotted keys whose values differ, apart from places, and from when a run saves and what it shows."""
+    """Dotted keys whose values differ and that change a run's results."""
     left, right = dict(flat(one)), dict(flat(other))
-    keys = {key for key in left.keys() | right.keys() if key not in PLACES and not key.startswith(HABITS)}
+    keys = {key for key in left.keys() | right.keys() if key not in PLACES and not key.startswith(NO_EFFECT)}
     return sorted(key for key in keys if left.get(key, KeyError) != right.get(key, KeyError))
 
 
 def shaping(config: Mapping[str, Any], parts: Collection[str]) -> dict[str, Any]:
-    """Dotted keys and values under some parts of a configuration, such as `model`; places and machines apart."""
+    """Dotted keys and values of some parts of a configuration, such as `model`, without paths and the machine."""
     elsewhere = {*PLACES, *(f"trainer.{key}" for key in MACHINE)}
     return {
         key: value
@@ -72,24 +73,24 @@ def shaping(config: Mapping[str, Any], parts: Collection[str]) -> dict[str, Any]
 
 @contextmanager
 def composing(config_dir: str) -> Iterator[None]:
-    """Inside, Hydra composes configurations from a folder, also while it runs a job."""
+    """Inside, Hydra composes configurations from a folder, even while it runs a job."""
     hydra = GlobalHydra.instance()
     running, hydra.hydra = hydra.hydra, None
     try:
-        with initialize_config_dir(config_dir, job_name=CONFIG_NAME, version_base="1.3"):  # it names a job's log
+        with initialize_config_dir(config_dir, job_name=CONFIG_NAME, version_base="1.3"):  # names a job's log
             yield
     finally:
         hydra.hydra = running
 
 
 def check_arguments(config_dir: str, arguments: Sequence[str]) -> list[str]:
-    """Refuses a wrong command line before anything is made or imported; returns it as Hydra takes it.
+    """Checks a command line before anything is created or imported, and returns it as Hydra takes it.
 
-    Checks that there is something to run, each group's choice, each key, each value's type against its default, and
-    its range. `ckpt=last` and `ckpt=<folder>` become the checkpoint's file.
+    Checks that there is something to run; each group's choice; each key; each value's type and range. `ckpt=last` and
+    `ckpt=<folder>` become the checkpoint's file.
 
     Raises:
-        UserError: one line that names the argument and the choices, near matches or type.
+        UserError: one line that names the argument and the choices, similar keys, type or range.
     """
     with composing(config_dir):
         loader = GlobalHydra.instance().config_loader()
@@ -115,13 +116,13 @@ def _parsed(loader: ConfigLoader, arguments: Sequence[str]) -> list[Override]:
         if "=" in word and not word.startswith("-"):
             try:
                 found += parser.parse_overrides([word])
-            except (ValueError, RecursionError):  # a number of thousands of digits, a list in thousands of others
-                raise UserError(f"{word[:60]}...: cannot be read, it is too long.") from None
+            except (ValueError, RecursionError):  # thousands of digits, or of nested lists
+                raise UserError(f"{word[:60]}...: too long to be read.") from None
     return found
 
 
 def _check_value(override: Override, defaults: DictConfig, known: Sequence[str]) -> None:
-    """Its key, and each of its values; a `+` may bring a key, but no part of the configuration."""
+    """Checks the key and each value. A `+` may add a key, but no top-level part of the configuration."""
     key = override.key_or_group
     if override.type == OverrideType.CHANGE:
         _check_key(key, known)
@@ -135,7 +136,7 @@ def _check_value(override: Override, defaults: DictConfig, known: Sequence[str])
 
 
 def _with_checkpoint(root: Path, arguments: Sequence[str], overrides: Sequence[Override]) -> list[str]:
-    """The arguments with the checkpoint's file in place of `ckpt=last` and the experiment beside it, or of a folder."""
+    """Replaces `ckpt=last` (and the experiment beside it) or `ckpt=<folder>` by the checkpoint's file."""
     given = {o.key_or_group: o for o in overrides}
     if "ckpt" not in given or given["ckpt"].value() is None:
         return list(arguments)
@@ -145,35 +146,35 @@ def _with_checkpoint(root: Path, arguments: Sequence[str], overrides: Sequence[O
         root = Path(str(given["root"].value()))
     path = layout.find_checkpoint(root, task, named, experiment)
     if task == "fit" and path.absolute().parent.name != layout.CHECKPOINTS:
-        raise UserError(f"ckpt={named}: a run goes on from a file in its own checkpoints folder.")
+        raise UserError(f"ckpt={named}: a run continues from a file in its own checkpoints folder.")
     placed = {given["ckpt"].input_line: f"ckpt={layout.quoted(str(path))}"}
     dropped = given["experiment"].input_line if experiment else None
     return [placed.get(word, word) for word in arguments if word != dropped]
 
 
 def _composed(loader: ConfigLoader, groups: Sequence[Override]) -> DictConfig:
-    """What is chosen, put together."""
+    """The configuration with the chosen groups."""
     try:
         return loader.load_configuration(CONFIG_NAME, [_first(o) for o in groups], RunMode.RUN)
     except ConfigCompositionException as error:
-        for override in groups:  # Hydra's advice is to append it with +, which would change nothing
+        for override in groups:  # Hydra would advise a +, which changes nothing
             if f"Could not override '{override.key_or_group}'" in str(error):
                 word, key = override.input_line, override.key_or_group
-                raise UserError(f"{word}: what else is chosen takes no {key}; leave it out.") from None
+                raise UserError(f"{word}: the other choices have no {key}; leave it out.") from None
         raise
 
 
 def _one_experiment(overrides: Sequence[Override]) -> bool:
-    """Whether all jobs have one experiment, or none."""
+    """Whether no sweep over experiments is asked for."""
     return not any(o.key_or_group == "experiment" and o.is_sweep_override() for o in overrides)
 
 
 def _forced(
     loader: ConfigLoader, arguments: Sequence[str], overrides: Sequence[Override], groups: Sequence[Override]
 ) -> list[str]:
-    """The arguments with fixed keys as `++key=value`, and choices that no default has as sweeps over one choice.
+    """Writes fixed keys as `++key=value`, and groups without a default as sweeps over one choice.
 
-    Hydra composes a sweep's common part without the swept experiment, and would refuse what this brings.
+    Hydra composes a sweep's common part without the swept experiments, and would refuse keys that only they have.
     """
     forced = {}
     for fixed in (o for o in overrides if not o.is_sweep_override()):
@@ -185,7 +186,7 @@ def _forced(
 
 
 def _has_default(loader: ConfigLoader, override: Override) -> bool:
-    """Whether a group has a choice without any experiment."""
+    """Whether a group can be overridden without an experiment."""
     try:
         loader.load_configuration(CONFIG_NAME, [_first(override)], RunMode.RUN)
     except ConfigCompositionException:
@@ -194,11 +195,9 @@ def _has_default(loader: ConfigLoader, override: Override) -> bool:
 
 
 def _check_purpose(loader: ConfigLoader, overrides: Sequence[Override], multirun: bool) -> None:
-    """A run or a study needs an experiment, or a run a checkpoint to go on from; `claims` needs a sweep.
+    """Checks that the task has what it needs: an experiment, a checkpoint or a sweep.
 
-    The other tasks need a checkpoint.
-
-    A checkpoint brings its own configuration: then only a few keys are free.
+    A checkpoint has its own configuration, so only a few keys may be set beside it.
     """
     given = {o.key_or_group: o.value() for o in overrides}
     task, ckpt = str(given.get("task", "fit")), given.get("ckpt")
@@ -214,18 +213,18 @@ def _check_purpose(loader: ConfigLoader, overrides: Sequence[Override], multirun
             raise UserError(f"choose an experiment, `python train.py experiment=<name>`: {names}.")
         return
     if task == "study":
-        raise UserError("ckpt: a study takes its models part by part, such as gan.ckpt=<path>.")
+        raise UserError("ckpt: name each model of a study by its part, such as gan.ckpt=<path>.")
     chosen = ("task", "ckpt", *(["experiment"] if ckpt == "last" else []))
     for key in given:
         if not any(f"{key}.".startswith(f"{free}.") for free in (*chosen, *FREE_BESIDE_CKPT[task])):
             free = ", ".join(FREE_BESIDE_CKPT[task])
-            raise UserError(f"{key} cannot be changed: the checkpoint brings its own configuration; free are {free}.")
+            raise UserError(f"{key} cannot be changed: the checkpoint has its own configuration; only {free} can.")
     if task == "fit" and multirun:
-        raise UserError("ckpt: a sweep cannot go on from one checkpoint; start the sweep's own command again.")
+        raise UserError("ckpt: a sweep cannot continue from one checkpoint; repeat the sweep's command.")
 
 
 def _choices(loader: ConfigLoader, group: str) -> list[str]:
-    """The group's choices, those in its subfolders included; none if it is no group."""
+    """All choices of a group, with those in subfolders; empty if it is no group."""
     nested = [f"{sub}/{c}" for sub in loader.list_groups(group) for c in _choices(loader, f"{group}/{sub}")]
     return loader.get_group_options(group) + nested
 
@@ -234,13 +233,16 @@ def _check_choice(loader: ConfigLoader, override: Override) -> None:
     choices = _choices(loader, override.key_or_group)
     for value in _values(override):
         if value is not None and value not in choices:
-            raise UserError(f"{override.key_or_group}={value}: choose one of {', '.join(choices)}.")
+            new = present_name(str(value))
+            hint = f"did you mean {new}?" if new in choices else f"choose one of {', '.join(choices)}."
+            raise UserError(f"{override.key_or_group}={value}: {hint}")
 
 
 def _check_key(key: str, known: Sequence[str]) -> None:
     inner = {".".join(k.split(".")[:depth]) for k in known for depth in range(1, k.count(".") + 2)}
     if key not in inner:
-        near = difflib.get_close_matches(key, sorted(inner), n=3, cutoff=0.5)
+        renamed = [present_name(key)] if present_name(key) in inner else []
+        near = renamed or difflib.get_close_matches(key, sorted(inner), n=3, cutoff=0.5)
         near = near or [k for k in sorted(inner) if k.rpartition(".")[2] == key.rpartition(".")[2]][:3]
         hint = f"did you mean {' or '.join(near)}?" if near else "see `python train.py --cfg job experiment=<name>`."
         raise UserError(f"{key}: no such key; {hint}")
@@ -266,13 +268,13 @@ def _check_type(override: Override, default: Any) -> None:
 def _default(defaults: DictConfig, key: str) -> Any:
     try:
         value = OmegaConf.select(defaults, key)
-    except OmegaConfBaseException:  # an interpolation that only a running job resolves
+    except OmegaConfBaseException:  # an interpolation that only a job can resolve
         return None
     return OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
 
 
 def _values(override: Override) -> list[Any]:
-    """All values of a sweep, or the one value."""
+    """The values of a sweep, or the single value."""
     if override.is_sweep_override():
         values = list(islice(override.sweep_iterator(), MOST_JOBS + 1))
         if len(values) > MOST_JOBS:
@@ -286,7 +288,7 @@ def _first(override: Override) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """An error without line breaks; of a chain that began with a `UserError`, that one and the key it arose at."""
+    """An error in one line. If a `UserError` caused it, that error and the key where it occurred."""
     text, cause = str(error), error.__cause__
     while cause is not None:
         if isinstance(cause, UserError):

@@ -1,4 +1,4 @@
-"""Runs as folders: who writes there, where the checkpoint lies, which command goes on. Imports no torch."""
+"""The folder of the running command: its lock, its errors, and the command that continues it. Imports no torch."""
 
 import logging
 import shlex
@@ -12,8 +12,14 @@ from mnist_gen.errors import UserError
 from mnist_gen.runs.layout import ERROR, LAST, PREVIOUS, quoted
 from mnist_gen.system.files import LOCK, NO_ROOM, OWNER, FolderLock, forget_waiting, is_first_process, write_now
 
-MACHINE_KEYS = ("root", "data.root", "data.cache", "scorer")  # paths that a checkpoint does not bring
-WORTHLESS = (".hydra", "train.log", LOCK, OWNER, "hparams.yaml")  # what a command leaves that did nothing yet
+MACHINE_KEYS = (
+    "root",
+    "data.root",
+    "data.cache",
+    "data.path",
+    "scorer",
+)  # paths that a checkpoint's configuration does not set
+WORTHLESS = (".hydra", "train.log", LOCK, OWNER, "hparams.yaml")  # files of a command that has done nothing yet
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +30,8 @@ class Opened:
 
     folder: Path
     lock: FolderLock | None
-    made: Path | None  # by this command: the folder, or the outermost one around it
-    used: bool = False  # for more than what is `WORTHLESS`
+    made: Path | None  # the outermost folder that this command created for it
+    used: bool = False  # whether it holds more than `WORTHLESS` files
 
 
 _opened: Opened | None = None
@@ -33,7 +39,7 @@ _job: Path | None = None  # the folder of a sweep's job
 
 
 def first_missing(folder: Path) -> Path | None:
-    """The outermost of a folder and those around it that is not there; None if all are."""
+    """The outermost missing folder of a path; None if the path exists."""
     missing = [path for path in (folder.absolute(), *folder.absolute().parents) if not path.exists()]
     return missing[-1] if missing else None
 
@@ -43,7 +49,7 @@ def open_folder(folder: Path, made: Path | None) -> None:
 
     Args:
         folder: where it writes.
-        made: the outermost folder that this command makes for it.
+        made: the outermost folder that this command creates for it.
 
     Raises:
         UserError: another process writes there, or it cannot be written.
@@ -56,33 +62,33 @@ def open_folder(folder: Path, made: Path | None) -> None:
 
 
 def unwritable(folder: Path, error: OSError) -> UserError:
-    """What to say of a run's folder that cannot be written."""
+    """The error for a run's folder that cannot be written."""
     return UserError(
         f"{folder}: {error.strerror or error}: choose a folder that can be written, hydra.run.dir=<folder>."
     )
 
 
 def keep_folder() -> None:
-    """The run has begun: from now on its folder stays, whatever comes."""
+    """Keeps the run's folder from now on, because the run has begun."""
     if _opened is not None:
         _opened.used = True
 
 
 def close_folder() -> None:
-    """Lets others in. A folder that this command made, and for nothing, is removed."""
+    """Unlocks the folder, and removes it if this command created it and did nothing."""
     global _opened
     opened, _opened = _opened, None
     if opened is None:
         return
     if opened.made is not None and not opened.used:
-        with suppress(OSError):  # something else is in it
+        with suppress(OSError):  # it holds other files
             _remove_worthless(opened.folder.absolute(), opened.made)
     if opened.lock is not None:
         opened.lock.release()
 
 
 def _remove_worthless(folder: Path, outermost: Path) -> None:
-    """Removes the folder, and those around it, if it holds nothing but what a command leaves that did nothing yet."""
+    """Removes the folder, and empty folders around it, if it holds only `WORTHLESS` files."""
     found = list(folder.iterdir()) if folder.is_dir() else []
     if not all(path.name in WORTHLESS or path.name.startswith("events.out.tfevents.") for path in found):
         return
@@ -99,8 +105,8 @@ def _remove_worthless(folder: Path, outermost: Path) -> None:
 
 @contextmanager
 def job() -> Iterator[None]:
-    """A job of a sweep keeps other processes out of its folder, and leaves its error there."""
-    from hydra.core.hydra_config import HydraConfig  # here, for signals are listened to before it is imported
+    """Inside, a job of a sweep locks its folder."""
+    from hydra.core.hydra_config import HydraConfig  # here, so that signals are handled before this slow import
     from hydra.types import RunMode
 
     global _job
@@ -120,7 +126,7 @@ def job() -> Iterator[None]:
 
 
 def note_error(text: str) -> None:
-    """Writes an error into train.log, and its last line into the folder of a sweep's job."""
+    """Writes an error to train.log, and its last line to the folder of a sweep's job."""
     record = logging.LogRecord("mnist_gen", logging.ERROR, __file__, 0, text, None, None)
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):
@@ -131,7 +137,7 @@ def note_error(text: str) -> None:
 
 
 def of_the_system(error: OSError, words: Sequence[str]) -> str:
-    """What the operating system refused, and on a full disk how to go on."""
+    """An error of the operating system in one line; on a full disk, with the command that continues."""
     text = f"{error.filename}: {error.strerror or error}" if error.filename else str(error)
     if error.errno in NO_ROOM:
         return f"{text}. Free some space. Go on: {command_that_goes_on(words)}"
@@ -141,10 +147,10 @@ def of_the_system(error: OSError, words: Sequence[str]) -> str:
 
 
 def command_that_goes_on(words: Sequence[str]) -> str:
-    """What the user types to go on with what a signal or a full disk stopped.
+    """The command that continues after a signal or a full disk.
 
-    A single run with a checkpoint is named by its folder; any other command is repeated: a sweep skips what is
-    complete, and a model that is trained first is found.
+    A single run with a checkpoint continues by `ckpt=<folder>`. Any other command is repeated: a sweep skips complete
+    jobs, and finished pretrained models are found.
 
     Args:
         words: the command's arguments.

@@ -1,4 +1,4 @@
-"""What lies in a run's folder, and how a run is found again. Imports no torch."""
+"""What a run's folder contains, and how a run is found again. Imports no torch."""
 
 import logging
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Any
 from mnist_gen.errors import UserError
 from mnist_gen.system.files import read_json
 
-METRICS = "metrics.json"  # written last: where it is, the run is complete
-ERROR = "error.txt"  # of a sweep's job that failed
+METRICS = "metrics.json"  # written last: marks a complete run
+ERROR = "error.txt"  # left by a failed job of a sweep
 CHECKPOINTS = "checkpoints"
 BEST, LAST, PREVIOUS = (Path(CHECKPOINTS, f"{name}.ckpt") for name in ("best", "last", "previous"))
 
@@ -16,19 +16,19 @@ log = logging.getLogger(__name__)
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """metrics.json of a complete run; None without one. One that no run wrote is left alone, with a warning."""
+    """metrics.json of a complete run, or None. A foreign or broken file is ignored with a warning."""
     path = folder / METRICS
     if not path.exists():
         return None
     record = read_json(path)
     if _is_record(record):
         return {"seconds": {}, **record}
-    log.warning("%s is ignored: it is not what a run writes.", path)
+    log.warning("%s is ignored: no run wrote it.", path)
     return None
 
 
 def _is_record(record: Any) -> bool:
-    """Whether it has the parts that are read, each of its kind."""
+    """Whether it has all required parts, with the right types."""
     if not isinstance(record, dict) or not {"config", "metrics"} <= record.keys():
         return False
     if not isinstance(record["config"], dict) or not record["config"]:
@@ -42,16 +42,16 @@ def _is_number(value: Any) -> bool:
 
 
 def read_part(record: Path, name: str, kind: type) -> Any:
-    """A file beside a run's metrics.json, or an empty `kind` with a warning if no run wrote it."""
+    """A JSON file in a run's folder. A foreign or broken file gives an empty `kind`, with a warning."""
     content = read_json(record / name)
     if isinstance(content, kind):
         return content
-    log.warning("%s is ignored: it is not what a run writes.", record / name)
+    log.warning("%s is ignored: no run wrote it.", record / name)
     return kind()
 
 
 def checkpoint_of(folder: Path) -> Path:
-    """The checkpoint by which a run is judged: the best one, or the last where no best is kept."""
+    """The checkpoint to test or load: the best one, or the last if the run keeps no best."""
     return folder / BEST if (folder / BEST).exists() else folder / LAST
 
 
@@ -60,12 +60,12 @@ def find_checkpoint(root: Path, task: str, named: str, experiment: str | None) -
 
     Args:
         root: the project's folder.
-        task: a run goes on from its last checkpoint; the other tasks take the best one.
-        named: what the user named.
-        experiment: among whose runs `last` looks; None: among all.
+        task: `fit` continues from the last checkpoint; the other tasks use the best one.
+        named: the value of `ckpt`.
+        experiment: restricts `last` to runs of this experiment; None for all.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such checkpoint.
     """
     if named == "last":
         folder = _newest(root, experiment, unfinished=task == "fit")
@@ -83,7 +83,7 @@ def find_checkpoint(root: Path, task: str, named: str, experiment: str | None) -
 
 
 def _newest(root: Path, experiment: str | None, unfinished: bool) -> Path:
-    """The run whose checkpoint is the newest, sweeps apart."""
+    """The run with the newest checkpoint, without sweeps and pretrained models."""
     found: dict[Path, float] = {}
     for path in (root / "outputs").glob(f"{experiment or '**'}/*/{CHECKPOINTS}/*.ckpt"):
         folder = path.parents[1]
@@ -98,5 +98,5 @@ def _newest(root: Path, experiment: str | None, unfinished: bool) -> Path:
 
 
 def quoted(path: str) -> str:
-    """As Hydra takes it: with quotes of its own where a path has more than plain characters."""
+    """A path as a value on Hydra's command line, quoted if needed."""
     return path if all(c.isalnum() or c in "_./-" for c in path) else f"'{path}'"

@@ -1,6 +1,6 @@
-"""What each number and text of a configuration may be, in one table; checked before anything is made or loaded.
+"""The range of each key in a configuration, in one table. It is checked before anything is created or loaded.
 
-What depends on several keys, or on the data, is checked where it is used. Imports no torch.
+Conditions on several keys or on the data are checked where they are used. Imports no torch.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -23,15 +23,7 @@ DECAY = Range(0, 1, whole=False, open="high")
 SOME = Share(1, 10**6, null=True)
 WORDS = Listed(Text())
 
-MONITORS = tuple(  # what validations measure
-    f"val/{name}"
-    for name in (
-        *("fid", "density", "coverage", "class_accuracy", "worst_class", "rarest_digit", "commonest_digit"),
-        *("loss", "loss_clean", "accuracy", "relative_error", "correspondence", "retrieval", "l1", "ssim"),
-    )
-)
-
-RANGES: Mapping[str, Any] = {  # the first pattern that fits a key counts
+RANGES: Mapping[str, Any] = {  # the first pattern that matches a key applies
     "seed": SEED,
     "*.seed": SEED,
     "*.experiment": Text(),
@@ -39,6 +31,7 @@ RANGES: Mapping[str, Any] = {  # the first pattern that fits a key counts
     "*.folder": Text(),
     "*.ckpt": Text(null=True),
     "*.scorer": Text(null=True),
+    "data.path": Text(null=True),
     **dict.fromkeys(("ckpt", "scorer"), Text(null=True)),
     **dict.fromkeys(("root", "data.root", "data.cache", "data.dataset", "data.other", "out"), Text()),
     "sweep": Listed(Text(), least=1, null=True, alone=True),
@@ -73,25 +66,26 @@ RANGES: Mapping[str, Any] = {  # the first pattern that fits a key counts
     **dict.fromkeys(("autoencoder.model.encoder", "autoencoder.model.decoder"), Group()),
     "model.label": Choice((None, "onehot", "embedding")),
     **dict.fromkeys(("pretrained.model.latent_dim", "autoencoder.model.latent_dim"), replace(SIZE, null=True)),
-    **dict.fromkeys(("*.latent_dim", "*.code_dim", "*.embedding_dim"), SIZE),
+    **dict.fromkeys(("*.latent_dim", "*.out_dim", "*.embedding_dim"), SIZE),
     "model.clusters.count": Range(2, 1000),
     "model.clusters.landmarks": Range(2, 55_000),
     **dict.fromkeys(("model.generator.decoder.channels", "model.decoder.channels"), Range(2, 1024)),
     **dict.fromkeys(("*.channels", "*.encoder_channels", "*.decoder_channels", "*.out"), WIDTH),
     **dict.fromkeys(("*.hidden", "*.dim"), SIZE),
-    "model.generator.blocks": Range(0, 64),
+    "model.translator.blocks": Range(0, 64),
     "model.discriminator.group": WIDTH,
     **dict.fromkeys(("model.network.depth", "model.network.heads"), Range(1, 64)),
     "model.network.tokens.size": Range(1, 32),
-    "optimizer.lr": Range(0, 10, whole=False),  # of a running one: a schedule falls to 0
+    "optimizer.lr": Range(0, 10, whole=False),  # of a running optimizer: a schedule may reach 0
     "optimizer.eps": SHARE,
     "*.dropout": DECAY,
     "*.lr": RATE,
     "*.betas": Listed(DECAY, 2, 2),
     "*.weight_decay": Range(0, 10, whole=False),
     "model.encoder_rate": STRENGTH,
-    **dict.fromkeys(("model.r1", "model.r2", "model.strategy.l1", "model.strategy.cycle"), WEIGHT),
-    "model.strategy.identity": WEIGHT,
+    **dict.fromkeys(
+        ("model.r1", "model.r2", "model.strategy.l1", "model.strategy.cycle", "model.strategy.identity"), WEIGHT
+    ),
     "model.mismatch": SHARE,
     "model.warmup": Range(0, 10**6),
     "model.decay_from": SHARE,
@@ -113,16 +107,16 @@ RANGES: Mapping[str, Any] = {  # the first pattern that fits a key counts
     "callbacks.progress.every_seconds": Range(0, 3600, whole=False),
     "callbacks.progress.shown": WORDS,
     "callbacks.curves.together": Listed(Text(), least=1),
-    "callbacks.best.monitor": Choice(MONITORS),
+    "callbacks.best.monitor": Text(),
     "callbacks.best.mode": Choice(("min", "max")),
     "callbacks.draw.digit": Range(0, 9),
-    "callbacks.judge.val_samples": Range(6, 10**6),
-    "callbacks.judge.test_samples": Range(6, 10**6),
-    "callbacks.readings.samples": COUNT,
+    "callbacks.metrics.val_samples": Range(6, 10**6),
+    "callbacks.metrics.test_samples": Range(6, 10**6),
+    "callbacks.confusion.samples": COUNT,
     "callbacks.project.count": Range(1, 10_000),
-    "callbacks.recognition.reported": Text(null=True),
+    "callbacks.metrics.reported": Text(null=True),
     # study
-    **dict.fromkeys(("study.samples", "study.codes"), COUNT),
+    **dict.fromkeys(("study.samples", "study.latents"), COUNT),
     "study.components": Listed(COUNT, least=1),
     "study.pairs": COUNT,
     "study.steps": Range(3, 1001),
@@ -152,18 +146,18 @@ RANGES: Mapping[str, Any] = {  # the first pattern that fits a key counts
 
 
 def range_of(key: str) -> Any:
-    """What a key may be; None where it is not declared."""
+    """The range of a key; None if it has none."""
     return next((allowed for pattern, allowed in RANGES.items() if fnmatchcase(key, pattern)), None)
 
 
 def check_value(key: str, value: Any) -> None:
-    """Holds one value against the table.
+    """Checks one value.
 
     Raises:
-        UserError: it is none that the key may have, or no finite number.
+        UserError: it is outside the key's range, or not finite.
     """
     allowed = range_of(key)
-    if isinstance(value, str) and "${" in value:  # what it refers to is checked
+    if isinstance(value, str) and "${" in value:  # the referenced key is checked
         return
     if allowed is not None and not allowed.allows(value):
         raise UserError(f"{key}={_shown(value)}: must be {allowed}.")
@@ -172,14 +166,14 @@ def check_value(key: str, value: Any) -> None:
 
 
 def check(config: Mapping[str, Any], apart: Collection[str] = ()) -> None:
-    """Holds every value of a configuration against the table.
+    """Checks every value of a configuration.
 
     Args:
         config: nested dicts.
-        apart: dotted keys that are not looked at.
+        apart: dotted keys to skip.
 
     Raises:
-        UserError: as `check_value`, for the first that is wrong.
+        UserError: as `check_value`, for the first wrong value.
     """
     for key, value in _values(config):
         if key not in apart:

@@ -1,7 +1,7 @@
-"""What a run starts from or looks at: a model named by its checkpoint, or one trained by a run of its own.
+"""Models that a run starts from or compares: named by a checkpoint, found in `outputs`, or trained once.
 
-A part of the configuration says which (`pretrained` of a classifier, `gan` of an interpolation): `experiment` and
-`overrides`, the words of the model's own command, or `ckpt`. Among the runs in `outputs` one of that command is found.
+A part of the configuration names each model, such as `pretrained` or `gan`: by `ckpt`, or by the `experiment` and
+`overrides` of its own command.
 """
 
 import hashlib
@@ -16,36 +16,35 @@ from mnist_gen.errors import UserError
 from mnist_gen.runs import checkpoint, layout, trust
 from mnist_gen.runs.config import CONFIG_NAME, MACHINE, check_arguments, composing, flat, plain, shaping
 
-SHAPING = (  # the parts of a configuration that a checkpoint's weights depend on
+SHAPING = (  # the parts of a configuration that determine a checkpoint's weights
     *("seed", "data", "model", "trainer", "pretrained"),
-    *("callbacks.best", "callbacks.judge.val_samples", "scorer"),  # which epoch is the best
+    *("callbacks.best", "callbacks.metrics.val_samples", "scorer"),  # these choose the best epoch
 )
-READER = "mnist_gen.networks.classifiers.Scorer"  # what reads translations
+TARGET_SCORER = "mnist_gen.networks.classifiers.Scorer"
 
-
-KINDS = {  # what each part asks for, and an experiment that makes one
+KINDS = {  # the kind of model that each part needs, and an experiment that trains one
     "pretrained": ("an Autoencoder", "autoencoder"),
     "autoencoder": ("an Autoencoder", "autoencoder"),
     "gan": ("a GAN without labels", "gan_plain"),
     "cgan": ("a GAN with labels", "cgan_embed20"),
-    "reader": ("a Classifier", "scorer_rendered"),
+    "target_scorer": ("a Classifier", "scorer_rendered"),
 }
 
 
 @runtime_checkable
 class Starter(Protocol):
-    """A model of which a part can start from another model's weights."""
+    """A model that can start from another model's weights."""
 
     @property
     def starts_from(self) -> str | None:
-        """The part of the configuration that says which model's, or None if it starts from none."""
+        """The part of the configuration that names the other model; None if it starts from random weights."""
 
     def start_from(self, model: Any) -> None:
-        """Takes the weights."""
+        """Copies the weights."""
 
 
 def complete(cfg: DictConfig) -> DictConfig:
-    """The configuration with the networks of its autoencoder, which its own model refers to; a reader is looked at.
+    """Fills in the networks of the autoencoder that the model refers to, and checks the target scorer.
 
     Raises:
         UserError: as `model_configuration`, or the model refers to an autoencoder and none is chosen.
@@ -55,24 +54,24 @@ def complete(cfg: DictConfig) -> DictConfig:
         cfg.pretrained.model.update({part: value for part, value in model.items() if part in cfg.pretrained.model})
     elif "model" in cfg and any("${pretrained." in str(value) for _, value in flat(OmegaConf.to_container(cfg.model))):
         raise UserError("the model starts from an autoencoder: choose one, such as pretrained=autoencoder.")
-    if cfg.get("reader") is not None:
-        _check_reader(cfg)
+    if cfg.get("target_scorer") is not None:
+        _check_target_scorer(cfg)
     return cfg
 
 
-def _check_reader(cfg: DictConfig) -> None:
-    """A classifier of something else would read wrongly, and never say so."""
-    whole, source = _configuration(cfg, "reader")
+def _check_target_scorer(cfg: DictConfig) -> None:
+    """Checks that the classifier was trained on the images into which this run translates."""
+    whole, source = _configuration(cfg, "target_scorer")
     reads, needed = (_shown(plain(some.data)) for some in (whole, cfg))
-    if reads != needed or whole.model.network._target_ != READER:
+    if reads != needed or whole.model.network._target_ != TARGET_SCORER:
         raise UserError(
-            f"reader.{source} is a {whole.model.network._target_} for {_words(reads)}; these translations need a "
-            f"{READER} for {_words(needed)}: see experiment=scorer_rendered, and experiment=scorer for a set as it is."
+            f"target_scorer.{source} is a {whole.model.network._target_} for {_words(reads)}; these translations need "
+            f"a {TARGET_SCORER} for {_words(needed)}: see experiment=scorer_rendered, or experiment=scorer."
         )
 
 
 def _shown(data: dict[str, Any]) -> dict[str, Any]:
-    """The images on which a run's model is trained, or into which it translates."""
+    """The data set and rendering on which a run trains its model, or into which it translates."""
     return {"dataset": data.get("other") or data["dataset"], "rendering": data.get("rendering")}
 
 
@@ -81,7 +80,7 @@ def _words(data: dict[str, Any]) -> str:
 
 
 def model_configuration(cfg: DictConfig, part: str) -> DictConfig:
-    """The configuration of the model that a part of the configuration asks for.
+    """The configuration of the model that a part of the configuration names.
 
     Raises:
         UserError: its checkpoint cannot be used, or it is of another kind.
@@ -90,11 +89,11 @@ def model_configuration(cfg: DictConfig, part: str) -> DictConfig:
 
 
 def _configuration(cfg: DictConfig, part: str) -> tuple[DictConfig, str]:
-    """The whole of it, and the words that named the model."""
+    """Its run's whole configuration, and the option that named the model."""
     wanted, (expected, experiment) = cfg[part], KINDS[part]
     if wanted.ckpt is not None:
         source, whole = f"ckpt={wanted.ckpt}", trust.configuration(checkpoint.read(wanted.ckpt), wanted.ckpt)
-        wanted.ckpt = str(Path(wanted.ckpt).absolute())  # a resumed run may start elsewhere
+        wanted.ckpt = str(Path(wanted.ckpt).absolute())  # a resumed run may start in another directory
     else:
         source, whole = f"experiment={wanted.experiment}", own_run(cfg, part)[0]
     found = _kind(whole.get("model"))
@@ -107,25 +106,25 @@ def _kind(model: DictConfig | None) -> str:
     if model is None:
         return "no model"
     name = model._target_.rpartition(".")[2]
-    digits = model.get("label") is not None and model.get("clusters") is None  # not groups of alike images
+    digits = model.get("label") is not None and model.get("clusters") is None  # not clusters
     labels = "" if name != "GAN" else " with labels" if digits else " without labels"
     return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}{labels}"
 
 
 def own_run(cfg: DictConfig, part: str) -> tuple[DictConfig, Path]:
-    """The configuration of the model's own run, and its folder: one that holds such a run, or where it is to be kept.
+    """The configuration of the model's own run, and the folder that holds such a run or will hold it.
 
-    It keeps its own seed, so that runs with different seeds share it.
+    The run keeps its own seed, so that runs with different seeds share it.
     """
     wanted, root = cfg[part], Path(cfg.root).resolve()
     words = [f"experiment={wanted.experiment}", *wanted.overrides]
     check_arguments(str(root / "conf"), words)
     with composing(str(root / "conf")):
         own = compose(CONFIG_NAME, overrides=words)
-    same = {"root": cfg.data.root, "cache": cfg.data.cache} | _shown(plain(cfg.data))
+    same = {key: cfg.data[key] for key in ("root", "cache", "path")} | _shown(plain(cfg.data))
     own.data.update({key: value for key, value in same.items() if key in own.data and value is not None})
     own.trainer.update({key: cfg.trainer[key] for key in MACHINE})
-    if "judge" in own.get("callbacks", {}):
+    if "scorer" in own.get("callbacks", {}).get("metrics", {}):
         own.scorer = cfg.scorer
     settings = shaping(plain(complete(own)), SHAPING)
     for path in sorted(root.glob(f"outputs/{wanted.experiment}/*/{layout.METRICS}"), reverse=True):

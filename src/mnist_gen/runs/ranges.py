@@ -1,4 +1,4 @@
-"""What a value may be: numbers in a range, text, lists, choices. Imports no torch."""
+"""Sets of allowed values: numbers in a range, text, lists, choices. Imports no torch."""
 
 import math
 from collections.abc import Mapping
@@ -8,15 +8,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`; a bound that is `open` is left out itself.
+    """Numbers from `low` to `high`.
 
     Args:
-        low: the least.
-        high: the most.
-        whole: whether there is nothing between whole numbers.
-        open: `low`, `high`, both with a comma, or none.
+        low: the lowest number.
+        high: the highest number.
+        whole: whether only whole numbers are allowed.
+        open: the bounds that are excluded: `low`, `high`, both with a comma, or none.
         null: whether null is allowed too.
-        words: that are allowed too.
+        words: texts that are allowed too.
     """
 
     low: float
@@ -27,7 +27,7 @@ class Range:
     words: tuple[str, ...] = ()
 
     def allows(self, value: Any) -> bool:
-        """Whether a value is one of these."""
+        """Whether a value is allowed."""
         if value is None or isinstance(value, bool):
             return value is None and self.null
         if isinstance(value, str):
@@ -60,12 +60,12 @@ class Share(Range):
 
 @dataclass(frozen=True)
 class Text:
-    """Any text but the empty one."""
+    """Any text that is not empty."""
 
     null: bool = False
 
     def allows(self, value: Any) -> bool:
-        """Whether a value is text."""
+        """Whether a value is allowed."""
         return (value is None and self.null) or (isinstance(value, str) and value != "")
 
     def __str__(self) -> str:
@@ -74,10 +74,10 @@ class Text:
 
 @dataclass(frozen=True)
 class Group:
-    """A group of keys, chosen as a whole."""
+    """A group of keys."""
 
     def allows(self, value: Any) -> bool:
-        """Whether a value is one."""
+        """Whether a value is allowed."""
         return value is None or isinstance(value, Mapping)
 
     def __str__(self) -> str:
@@ -89,11 +89,11 @@ class Listed:
     """A list.
 
     Args:
-        each: what its values may be.
-        least: how many there are at least.
-        most: at most.
+        each: the range of its values.
+        least: the smallest length.
+        most: the largest length.
         null: whether null is allowed too.
-        alone: whether one value may stand for a list of it.
+        alone: whether a single value may stand for a list of one.
     """
 
     each: Any
@@ -103,7 +103,7 @@ class Listed:
     alone: bool = False
 
     def allows(self, value: Any) -> bool:
-        """Whether a value is such a list."""
+        """Whether a value is allowed."""
         if isinstance(value, list):
             return self.least <= len(value) <= self.most and all(map(self.each.allows, value))
         return (value is None and self.null) or (self.alone and self.each.allows(value))
@@ -115,12 +115,12 @@ class Listed:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some values."""
+    """One of several values."""
 
     values: tuple[Any, ...]
 
     def allows(self, value: Any) -> bool:
-        """Whether it is one of them, of its kind."""
+        """Whether a value is allowed, including its type."""
         return any(value == known and type(value) is type(known) for known in self.values)
 
     def __str__(self) -> str:
@@ -128,8 +128,8 @@ class Choice:
 
 
 def is_finite(value: float) -> bool:
-    """Whether a number is neither infinite nor none, however large."""
+    """Whether a number of any size is neither infinite nor NaN."""
     try:
         return math.isfinite(value)
-    except OverflowError:  # a whole number beyond all floats
+    except OverflowError:  # a whole number larger than any float
         return False

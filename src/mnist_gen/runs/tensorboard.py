@@ -1,4 +1,4 @@
-"""TensorBoard's events of a run, and the step at which they are written."""
+"""A run's TensorBoard events, and the step at which they are logged."""
 
 import logging
 from collections.abc import Callable
@@ -19,19 +19,19 @@ def run_folder(trainer: L.Trainer) -> Path:
 
 
 def epochs_done(trainer: L.Trainer) -> int:
-    """Finished epochs, the one that is ending included: the step of every curve and picture."""
+    """The number of finished epochs, including one that is ending: the step of every curve and picture."""
     return trainer.current_epoch + (trainer.state.fn == TrainerFn.FITTING)
 
 
 class Events(TensorBoardLogger):
-    """TensorBoard's events of a run, which goes on without them if the disk is full."""
+    """Writes TensorBoard's events. If the disk is full, the run continues without them."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, name="", version="", default_hp_metric=False)
         self.full = False
 
     def attempt(self, action: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """Calls a method of the writer; its first failure is said, and the last one it is asked to do."""
+        """Calls a method of the writer. The first failure logs a warning, and later calls do nothing."""
         if self.full:
             return None
         try:
@@ -49,7 +49,7 @@ class Events(TensorBoardLogger):
 
 
 class Writer:
-    """A SummaryWriter whose methods are attempted."""
+    """A SummaryWriter whose methods go through `Events.attempt`."""
 
     def __init__(self, events: Events) -> None:
         self._events = events
@@ -59,7 +59,7 @@ class Writer:
 
 
 def tensorboard(trainer: L.Trainer) -> Any:
-    """The run's SummaryWriter, or None where nothing is logged (or by another process)."""
+    """The run's SummaryWriter; None in processes that do not log."""
     for logger in trainer.loggers:
         if isinstance(logger, Events) and trainer.is_global_zero:
             return Writer(logger)

@@ -1,4 +1,4 @@
-"""The configuration inside a checkpoint, of which nothing is trusted: neither classes nor paths nor numbers."""
+"""Checks the configuration inside a checkpoint: its classes, paths and numbers. Nothing in it is trusted."""
 
 import copy
 import logging
@@ -23,7 +23,7 @@ PLAIN = tuple(  # modules whose classes have no weights
     f"{OURS}{name}"
     for name in ("networks.transformer", "training.adversarial", "data.renderings", "translation.strategy")
 )
-HARMLESS = (  # callbacks of Lightning that write no file of their own
+HARMLESS = (  # callbacks of Lightning that write no files
     *("DeviceStatsMonitor", "EarlyStopping", "EMAWeightAveraging", "LearningRateMonitor", "ModelSummary"),
     *("RichModelSummary", "RichProgressBar", "StochasticWeightAveraging", "Timer", "TQDMProgressBar"),
 )
@@ -33,15 +33,15 @@ log = logging.getLogger(__name__)
 
 
 def configuration(content: Mapping[str, Any], path: str | Path, machine: Mapping[str, Any] | None = None) -> DictConfig:
-    """The configuration the checkpoint was trained under, checked in all its parts.
+    """The configuration of the run that wrote the checkpoint, with every part checked.
 
     Args:
-        content: what `read` gave.
-        path: where from, for messages.
-        machine: dotted keys and values of this machine's places, which take the place of the checkpoint's.
+        content: the checkpoint's content.
+        path: of the checkpoint, for messages.
+        machine: dotted keys and values of this machine's paths, which replace the checkpoint's.
 
     Raises:
-        UserError: it would run foreign code, or says something impossible.
+        UserError: it would run foreign code, or holds an impossible value.
     """
     config = copy.deepcopy(content[CONFIG])
     for section in (*KINDS, "callbacks", "trainer"):
@@ -51,13 +51,13 @@ def configuration(content: Mapping[str, Any], path: str | Path, machine: Mapping
     for section in config:
         _check_section(config, section, path)
     _check_numbers(config, path)
-    cfg = OmegaConf.create(config)  # what runs is what was looked at
+    cfg = OmegaConf.create(config)  # exactly what was checked
     assert isinstance(cfg, DictConfig)
     return cfg
 
 
 def model_configuration(content: Mapping[str, Any], path: str | Path) -> DictConfig:
-    """As `configuration`, of the model alone: the rest is not looked at.
+    """As `configuration`, for the model only. The other parts are ignored.
 
     Raises:
         UserError: as `configuration`, or there is no model.
@@ -69,7 +69,7 @@ def model_configuration(content: Mapping[str, Any], path: str | Path) -> DictCon
 
 
 def _place(config: dict[str, Any], machine: Mapping[str, Any]) -> None:
-    """Sets this machine's places, whether or not the configuration names any, and its scorer wherever there is one."""
+    """Sets this machine's paths, even if the configuration has none, and its scorer wherever there is one."""
     for key in PLACES:
         part, _, name = key.rpartition(".")
         node = config.get(part) if part else config
@@ -81,14 +81,14 @@ def _place(config: dict[str, Any], machine: Mapping[str, Any]) -> None:
 
 
 def _check_section(config: Mapping[str, Any], section: str, path: str | Path) -> None:
-    """Each class of a section against what may stand there; nothing of this machine is looked up."""
+    """Checks each class of a section. References to this machine's environment are refused."""
     if section in KINDS and not (isinstance(config[section], dict) and "_target_" in config[section]):
         raise UserError(f"ckpt={path}: refused, its configuration has no {section}.")
     for key, value in _scalars(config[section], section):
         parent, _, name = key.rpartition(".")
-        if "_args_" in key.split("."):  # it would give a class its places unseen
-            raise UserError(f"ckpt={path}: refused, its configuration has {key}; only named options are taken.")
-        if isinstance(value, str) and "${" in value:  # a run writes what its references mean
+        if "_args_" in key.split("."):  # positional options would escape the check of paths
+            raise UserError(f"ckpt={path}: refused, its configuration has {key}: only named options are allowed.")
+        if isinstance(value, str) and "${" in value:  # runs write resolved values
             what = f"its configuration would look up {key}={value} on this machine"
             raise UserError(f"ckpt={path}: refused, {what}; if an older version wrote it, train again.")
         if name == "_target_":
@@ -98,11 +98,11 @@ def _check_section(config: Mapping[str, Any], section: str, path: str | Path) ->
             if found is None or not _belongs(found, parent):
                 raise UserError(f"ckpt={path}: refused, its configuration would run {key}={value}, which is not ours.")
         if name == "_partial_" and (parent in KINDS or parent.startswith("callbacks.")):
-            raise UserError(f"ckpt={path}: refused, its configuration makes no {parent}.")
+            raise UserError(f"ckpt={path}: refused, its configuration does not build {parent}.")
 
 
 def _found(target: Any) -> type | None:
-    """The class of that name; None if it is no class, or not from where the name says."""
+    """The class with this name; None if it is no class, or defined elsewhere."""
     if not isinstance(target, str) or not target.startswith((OURS, OPTIMIZERS, CALLBACKS)):
         return None
     module, _, name = target.rpartition(".")
@@ -111,12 +111,12 @@ def _found(target: Any) -> type | None:
     except (ImportError, AttributeError, ValueError):
         return None
     if not isinstance(found, type):
-        return None  # `mnist_gen.data.zip` also starts well: look at what it really is
+        return None  # such as a function, or a module that ours imports
     return found if f"{found.__module__}.".startswith((OURS, OPTIMIZERS, CALLBACKS)) else None
 
 
 def _belongs(found: type, key: str) -> bool:
-    """Whether a class may stand under a key: a module, an optimizer, a callback of ours or a harmless one."""
+    """Whether a class may stand under a key: a module, an optimizer, our callback or a harmless one."""
     section, _, inner = key.partition(".")
     if section in KINDS and not inner:
         return issubclass(found, KINDS[section])

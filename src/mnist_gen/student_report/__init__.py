@@ -1,1 +1,1 @@
-"""The claims of the student report, held against measurements."""
+"""The student report: its claims, checked against measurements."""

@@ -1,4 +1,4 @@
-"""All claims of the student report, held against sweeps: a table, and figures."""
+"""All claims of the student report, checked against sweeps: a table and figures."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,24 +17,23 @@ from mnist_gen.translation import jobs
 
 
 def judge_sweeps(folders: Sequence[str], labels: int, load_data: Callable[[], ImageData]) -> str:
-    """Judges every claim for which the sweeps have jobs; leaves claims.md and figures in the first sweep's folder.
+    """Judges every claim that the sweeps have jobs for; writes claims.md and figures into the first sweep's folder.
 
     Args:
         folders: of sweeps.
-        labels: of the jobs of transfer experiments that count.
-        load_data: gives the images that translators are shown with.
+        labels: number of labels; transfer jobs with another number are ignored.
+        load_data: loads the test images for the figures of translators.
 
     Returns:
         The table, in Markdown.
 
     Raises:
-        UserError: no folder, or none with a complete job that the student report speaks of.
+        UserError: a folder does not exist, or none holds a complete job with claims about it.
     """
     for folder in folders:
         if not Path(folder).is_dir():
             raise UserError(f"sweep={folder}: no such folder.")
-    classifiers, gans = transfer_claims.read(folders, labels), gan_claims.read(folders)
-    translators = jobs.read(folders)
+    classifiers, gans, translators = transfer_claims.read(folders, labels), gan_claims.read(folders), jobs.read(folders)
     if not (classifiers or gans or translators):
         what = f"of a transfer experiment with {labels} labels, of a GAN, or of a translation"
         raise UserError(f"sweep={','.join(folders)}: no complete job {what}.")

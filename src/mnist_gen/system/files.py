@@ -1,6 +1,6 @@
-"""Files that are written whole or not at all, and folders into which one process at a time writes.
+"""Atomic file writes, and locks that keep other processes out of a folder.
 
-Imports no torch: Hydra needs it before each job.
+Imports no torch: Hydra needs this module before each job.
 """
 
 import errno
@@ -16,68 +16,68 @@ from filelock import FileLock, Timeout
 from mnist_gen.errors import UserError
 from mnist_gen.system import signals
 
-PART = ".mnist_gen.part"  # the end of the name of a file that is being written
-WRITTEN = ("", "checkpoints", "figures")  # folders within a run's into which files are written
+PART = ".mnist_gen.part"  # suffix of temporary files
+WRITTEN = ("", "checkpoints", "figures")  # subfolders of a run that may hold temporary files
 LOCK, OWNER = ".lock", ".owner"
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # by which launchers number processes
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # environment variables in which launchers number processes
 
 log = logging.getLogger(__name__)
 
-_waiting: dict[Path, tuple[bytes | str, Path | None]] = {}  # what a full disk did not take
+_pending: dict[Path, tuple[bytes | str, Path | None]] = {}  # contents that did not fit on a full disk
 
 
 def write(path: Path, content: bytes | str, keep: Path | None = None) -> None:
-    """Writes a file whole: beside its place, to the disk, and then renamed.
+    """Writes a file atomically: to a temporary file, flushed to the disk, then renamed.
 
-    On a full disk the content waits in memory, which is said once, and is written with the next file that finds room;
-    `settle` insists on it.
+    If the disk is full, the content stays in memory, with one warning. Each later call retries it, and `settle` raises
+    an error if it still does not fit.
 
     Args:
-        path: the file; its folder is made.
-        content: bytes, or text.
-        keep: where the file that was there before goes.
+        path: the file; its folder is created.
+        content: bytes or text.
+        keep: where to move the previous version of the file.
 
     Raises:
-        OSError: it cannot be written, for another reason.
+        OSError: the file cannot be written for any other reason.
     """
-    waited = bool(_waiting)
-    _waiting[path] = (content, keep)
+    already_full = bool(_pending)
+    _pending[path] = (content, keep)
     try:
         settle()
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
-        if not waited:
-            log.warning("%s: the disk is full. What it does not take waits in memory; free some space.", path)
+        if not already_full:
+            log.warning("%s: the disk is full. Unwritten files stay in memory; free some space.", path)
 
 
 def settle() -> None:
-    """Writes what waits in memory.
+    """Writes all files that are waiting in memory.
 
     Raises:
-        OSError: it still cannot be written.
+        OSError: one of them still cannot be written.
     """
-    for path, (content, keep) in list(_waiting.items()):
+    for path, (content, keep) in list(_pending.items()):
         try:
             write_now(path, content, keep)
         except OSError as error:
             if error.errno not in NO_ROOM:
-                del _waiting[path]
+                del _pending[path]
             raise
-        del _waiting[path]
+        del _pending[path]
 
 
 def forget_waiting() -> None:
-    """Gives up what a full disk did not take."""
-    _waiting.clear()
+    """Drops all files that are waiting in memory."""
+    _pending.clear()
 
 
 def write_now(path: Path, content: bytes | str, keep: Path | None = None) -> None:
-    """As `write`, but a full disk is an error.
+    """Like `write`, but a full disk is an error too.
 
     Raises:
-        OSError: the file cannot be written; nothing of it is left.
+        OSError: the file cannot be written; no partial file remains.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
@@ -90,16 +90,16 @@ def write_now(path: Path, content: bytes | str, keep: Path | None = None) -> Non
             if keep is not None and path.is_file():
                 path.replace(keep)
             part.replace(path)
-            _sync(path.parent)
+            _sync_folder(path.parent)
     except BaseException as error:
         part.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)  # for a full disk names none
+            error.filename = str(path)  # errors of a full disk have no file name
         raise
 
 
-def _sync(folder: Path) -> None:
-    """Makes the names in a folder last through a power cut, where folders can be opened."""
+def _sync_folder(folder: Path) -> None:
+    """Makes renames survive a power cut; only POSIX can open folders."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -108,28 +108,20 @@ def _sync(folder: Path) -> None:
             os.close(descriptor)
 
 
-def clear_parts(folder: Path) -> None:
-    """Removes what killed processes left half written in a folder that this process alone writes into."""
-    for inner in WRITTEN:
-        for part in (folder / inner).glob(f".*{PART}"):
-            if part.is_file():
-                part.unlink(missing_ok=True)
-
-
 def is_first_process() -> bool:
-    """Whether this is the only process of a run, or the one of several that writes."""
+    """Whether this is a run's only process, or the one of several that writes."""
     return all(os.environ.get(name, "0") == "0" for name in RANKS)
 
 
 class FolderLock:
-    """Keeps other processes out of a folder until `release`, or until this process ends in any way.
+    """Keeps other processes out of a folder until `release`, or until this process ends.
 
     Args:
-        folder: made if it is not there.
-        wait: whether to wait for another process.
+        folder: created if missing. Temporary files of killed processes are removed from it.
+        wait: whether to wait for another process instead of raising an error.
 
     Raises:
-        UserError: another process writes there.
+        UserError: another process is writing there.
     """
 
     def __init__(self, folder: Path, wait: bool = False) -> None:
@@ -140,11 +132,13 @@ class FolderLock:
             self._lock.acquire(blocking=False)
         except Timeout:
             if not wait:
-                raise UserError(f"{folder}: {self._who()} writes there; wait for it, or stop it.") from None
-            log.info("Waiting for %s, which writes to %s.", self._who(), folder)
+                raise UserError(f"{folder}: {self._who()} is writing there; wait for it, or stop it.") from None
+            log.info("Waiting for %s, which is writing to %s.", self._who(), folder)
             self._lock.acquire()
         self.owner.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
-        clear_parts(folder)
+        for part in [part for inner in WRITTEN for part in (folder / inner).glob(f".*{PART}")]:
+            if part.is_file():
+                part.unlink(missing_ok=True)
 
     def _who(self) -> str:
         owner = read_json(self.owner)
@@ -153,13 +147,13 @@ class FolderLock:
         return f"process {owner['pid']} on {owner['host']}"
 
     def release(self) -> None:
-        """Lets others in."""
+        """Unlocks the folder."""
         self.owner.unlink(missing_ok=True)
         self._lock.release()
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file, or None where there is none that can be read."""
+    """The content of a JSON file; None if the file is missing or broken."""
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):

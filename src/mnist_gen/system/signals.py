@@ -1,8 +1,8 @@
-"""Ctrl-C, SIGTERM and SIGHUP: a command stops where nothing is half done, and within five seconds.
+"""Ctrl-C, SIGTERM and SIGHUP: the command stops at a safe place, within five seconds.
 
-A signal raises `Interrupted` at once, except while something is `held`: a batch, or a file that is being written.
-Whatever keeps the main thread busy for longer is ended from another thread; files are written whole or not at all,
-so the disk holds nothing half done then either.
+A signal raises `Interrupted` at once, or as soon as the current training batch or file write is finished.
+If the main thread does not respond in time, another thread ends the process. File writes are atomic, so no file is
+left incomplete in that case either.
 """
 
 import os
@@ -17,7 +17,7 @@ from types import FrameType, TracebackType
 from mnist_gen.errors import Interrupted
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-PATIENCE = 4.0  # seconds that the main thread has to answer
+PATIENCE = 4.0  # seconds that the main thread has to respond
 
 _received: int | None = None
 _holds = 0
@@ -26,29 +26,29 @@ _farewell: Callable[[], None] | None = None
 
 
 def listen(farewell: Callable[[], None]) -> None:
-    """From now on these signals stop the command, with the exit status that shells give: 130, 143 or 129.
+    """Installs the signal handlers. The exit status is the shells' convention: 130, 143 or 129.
 
-    A signal that is ignored already (`nohup`, a shell's background job) stays ignored.
+    A signal that is already ignored (`nohup`, a shell's background job) stays ignored.
 
     Args:
-        farewell: what is done last.
+        farewell: called last, before the process ends.
     """
     global _farewell
     _farewell = farewell
-    sys.excepthook = _leave
+    sys.excepthook = _exit_if_interrupted
     for number in NUMBERS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _receive)
 
 
 def listen_alone() -> None:
-    """Takes the signals back from Lightning, whose own handler for SIGTERM ends a run elsewhere."""
+    """Replaces Lightning's handler for SIGTERM, which would end a run elsewhere."""
     if _farewell is not None and threading.current_thread() is threading.main_thread():
         listen(_farewell)
 
 
 def stop_listening() -> None:
-    """Gives the signals back to Python, and forgets one that came."""
+    """Restores Python's handlers and discards a received signal."""
     global _received, _in_batches, _farewell
     _received, _in_batches, _farewell = None, False, None
     sys.excepthook = sys.__excepthook__
@@ -58,68 +58,68 @@ def stop_listening() -> None:
 
 
 def asked() -> bool:
-    """Whether the command should stop."""
+    """Whether a signal has asked the command to stop."""
     return _received is not None
 
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Inside, a signal waits."""
+    """Delays signals until the end of the block."""
     global _holds
     _holds += 1
     try:
         yield
     finally:
         _holds -= 1
-    _answer()
+    _raise_if_asked()
 
 
 def hold_batches() -> None:
-    """From now on a signal waits until `release_batches`: a batch is finished and saved first."""
+    """Delays signals until `release_batches`, so that a batch is finished and saved first."""
     global _in_batches
     _in_batches = True
 
 
 def release_batches(answer: bool = True) -> None:
-    """The place to stop, if that was asked for; without an `answer` another exception is on its way."""
+    """Ends the delay. Raises `Interrupted` if a signal came, unless `answer` is False because of another exception."""
     global _in_batches
     _in_batches = False
     if answer:
-        _answer()
+        _raise_if_asked()
 
 
 def _receive(number: int, frame: FrameType | None) -> None:
     global _received
-    if _received is not None:  # it is stopping
+    if _received is not None:  # already stopping
         return
     _received = number
-    threading.Thread(target=_end_unless_answered, args=(_farewell,), daemon=True).start()
-    _answer()
+    threading.Thread(target=_end_after_patience, args=(_farewell,), daemon=True).start()
+    _raise_if_asked()
 
 
-def _answer() -> None:
+def _raise_if_asked() -> None:
     if _received is not None and not _holds and not _in_batches:
         raise Interrupted
 
 
-def _leave(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _exit_if_interrupted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     if issubclass(kind, Interrupted):
         _end()
     sys.__excepthook__(kind, error, trace)
 
 
-def _end_unless_answered(farewell: Callable[[], None] | None) -> None:
+def _end_after_patience(farewell: Callable[[], None] | None) -> None:
     time.sleep(PATIENCE)
     if farewell is not None and farewell is _farewell:
         _end()
 
 
 def _end() -> None:
-    """Ends the process without waiting for threads of libraries, which may still be at work."""
+    """Ends the process without waiting for library threads, which may still be busy."""
     try:
         if _farewell is not None:
             _farewell()
         sys.stdout.flush()
         sys.stderr.flush()
-    finally:  # the terminal may be closed
+    finally:  # even if the terminal is closed
         os._exit(128 + (_received or signal.SIGINT))

@@ -1,8 +1,8 @@
-"""Adversarial losses as small pairs of functions of scores, the gradient penalty, and how a classifier does.
+"""Adversarial losses and the gradient penalty.
 
-A score is the discriminator's logit, shape (N,); positive says "real". `discriminator` and `generator` each turn
-the scores of real and of fake images, drawn for the same labels, into the scalar that network descends. The
-discriminator's loss is the mean of its loss on real and its loss on fake images, as in the report.
+A score is the discriminator's logit, shape (N,); positive means "real". `discriminator` and `generator` return the
+scalar loss of that network from scores of real and fake images. The discriminator's loss averages over both, as in
+the student report. A GAN also passes real images with wrong labels as fake ones, see its `mismatch`.
 """
 
 from collections.abc import Callable
@@ -14,14 +14,14 @@ from torch import Tensor
 
 
 class Loss(Protocol):
-    """What every adversarial loss offers; real and fake scores are (N,), results scalars."""
+    """The interface of an adversarial loss: scores (N,) of real and fake images -> scalar losses."""
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor: ...
     def generator(self, real: Tensor, fake: Tensor) -> Tensor: ...
 
 
 class Relativistic:
-    """RpGAN: each fake is compared with a real image (Jolicoeur-Martineau 2018; R3GAN, Huang et al. 2024)."""
+    """RpGAN: compares each fake image with a real one (Jolicoeur-Martineau 2018; R3GAN, Huang et al. 2024)."""
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         return F.softplus(fake - real).mean()
@@ -31,7 +31,7 @@ class Relativistic:
 
 
 class NonSaturating:
-    """Logistic losses; the generator ascends log D(fake) (Goodfellow et al. 2014)."""
+    """Logistic losses; the generator maximises log D(fake) (Goodfellow et al. 2014)."""
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         return (F.softplus(-real).mean() + F.softplus(fake).mean()) / 2
@@ -41,7 +41,7 @@ class NonSaturating:
 
 
 class Hinge:
-    """Margin losses (Lim & Ye 2017; Miyato et al. 2018)."""
+    """Hinge losses (Lim & Ye 2017; Miyato et al. 2018)."""
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         return (F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2
@@ -51,9 +51,9 @@ class Hinge:
 
 
 class BCE:
-    """Binary cross-entropy against target values, as the report trains.
+    """Binary cross-entropy with target values, as in the student report.
 
-    With `real_target` 1 it equals `NonSaturating`; a smaller one is one-sided label smoothing (Salimans et al.
+    With `real_target=1` it equals `NonSaturating`; a smaller target is one-sided label smoothing (Salimans et al.
     2016).
     """
 
@@ -71,16 +71,16 @@ class BCE:
         return F.binary_cross_entropy_with_logits(scores, torch.full_like(scores, target))
 
 
-def scored(
+def scores_and_penalty(
     discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, r1: float, r2: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores of real and of fake points, each (N,), in one pass, and the R1 + R2 penalty (a scalar).
+    """Scores (N,) of real and of fake images or latents, computed in one pass, and the scalar R1 + R2 penalty.
 
     Args:
-        discriminator: scores (2N,) of the real points and then the fake ones.
-        real: points (N, ...).
+        discriminator: scores a batch of 2N: the real ones, then the fake ones.
+        real: images or latents (N, ...).
         fake: as many.
-        r1: weight of half the squared gradient norm at real points (Mescheder et al. 2018).
+        r1: weight of half the squared gradient norm at real ones (Mescheder et al. 2018).
         r2: the same at fake ones.
     """
     penalised = r1 > 0 or r2 > 0
@@ -94,9 +94,6 @@ def scored(
 
 
 def squared_gradient_norm(scores: Tensor, points: Tensor) -> Tensor:
-    """|d score / d point|^2 for each image or code, (N,), differentiable: of R1 and R2 (Mescheder et al. 2018).
-
-    R1 is half its weight times the mean over real images, R2 the same over fake ones.
-    """
+    """|d score / d point|^2 of each image or latent, (N,), differentiable (Mescheder et al. 2018)."""
     (gradient,) = torch.autograd.grad(scores.sum(), points, create_graph=True)
     return gradient.flatten(1).square().sum(dim=1)

@@ -1,8 +1,12 @@
-"""What a run keeps to go on from: its best checkpoint, its last one, and the one before."""
+"""Writes a run's checkpoints: the best one, the last one, and the one before it.
+
+`runs.checkpoint` lists what a checkpoint contains and who writes it.
+"""
 
 import io
 import math
 import time
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +18,29 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim import Optimizer
 
-from mnist_gen.errors import UserError
+from mnist_gen.errors import UserError, check_choice
 from mnist_gen.runs import folders, layout, limits
 from mnist_gen.runs.checkpoint import is_whole
 from mnist_gen.runs.tensorboard import epochs_done, run_folder, tensorboard
 from mnist_gen.runs.trust import CONFIG
 from mnist_gen.system import files, signals
 
-BEFORE_VALIDATION = {"ready": 1, "started": 1, "processed": 0, "completed": 0}  # as inside validation's first batch
+BEFORE_VALIDATION = {"ready": 1, "started": 1, "processed": 0, "completed": 0}  # in the first validation batch
 FUSED = ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "sum")  # state of Adam, AdamW and Adagrad
-VALIDATION = "epoch_loop.val_loop.batch_progress"  # where Lightning keeps how far validation is
+VALIDATION = "epoch_loop.val_loop.batch_progress"  # where Lightning counts validation batches
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes checkpoints whole, beside their place; the last one's predecessor stays as `previous.ckpt`, if whole.
+    """Writes checkpoints atomically, and keeps the last one's predecessor as `previous.ckpt` if it is whole.
 
-    Nothing is removed but what this process wrote: a checkpoint that is read may name any path.
+    It removes only files that this process wrote: a foreign checkpoint may name any path for removal.
     """
 
     def __init__(self) -> None:
         self.written: set[Path] = set()
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Serialises in memory, for a full disk must not leave half a file."""
+        """Serialises in memory first, so that a full disk leaves no half file."""
         path, content = Path(path), io.BytesIO()
         torch.save(checkpoint, content)
         worth_keeping = path.name == layout.LAST.name and (path in self.written or is_whole(path))
@@ -44,44 +48,53 @@ class WholeCheckpoints(TorchCheckpointIO):
         self.written.add(path)
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Called by Lightning's own checkpoint callback, if a user adds it."""
+        """Lightning's own checkpoint callback calls this, if a user adds it."""
         if Path(path) in self.written:
             Path(path).unlink(missing_ok=True)
 
 
 class BestCheckpoint(Checkpoint):
-    """Keeps `checkpoints/best.ckpt`, judged by a validation metric and never by a GAN's loss.
+    """Keeps the checkpoint with the best validation metric as `checkpoints/best.ckpt`.
 
     Args:
-        monitor: the metric.
-        mode: `min`, less is better, or `max`.
-
-    Raises:
-        UserError: there is no such mode.
+        monitor: the metric, such as `val/fid`.
+        mode: `min` if lower values are better, or `max`.
     """
 
     def __init__(self, monitor: str, mode: str) -> None:
-        if mode not in ("min", "max"):
-            raise UserError(f"callbacks.best.mode={mode}: choose one of min, max.")
+        check_choice("callbacks.best.mode", mode, ("min", "max"))
         self.monitor, self.mode = monitor, mode
         self.score: float | None = None
         self._path = Path()
 
+    def check(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        """Checks that some part of the run measures the metric at validation.
+
+        Models and callbacks may say what they measure in `validation_metrics`.
+
+        Raises:
+            UserError: none does.
+        """
+        callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        of_callbacks = (getattr(callback, "validation_metrics", lambda _: ())(model) for callback in callbacks)
+        named = chain(getattr(model, "validation_metrics", ()), *of_callbacks)
+        if measured := [f"val/{name}" for name in named]:
+            check_choice("callbacks.best.monitor", self.monitor, measured)
+
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Finds its file."""
+        """Sets the file's path."""
         self._path = run_folder(trainer) / layout.BEST
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Saves if better. Where nothing is measured (no scorer for the data) the last checkpoint counts.
+        """Saves if the metric is better. Without a scorer nothing is measured, and the last checkpoint is tested.
 
         Raises:
-            UserError: other metrics are measured, but not this one.
+            UserError: the validation measured other metrics only.
         """
         measured = [name for name in trainer.callback_metrics if name.startswith("val/")]
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not measured:
             return
-        if self.monitor not in measured:
-            raise UserError(f"callbacks.best.monitor={self.monitor}: choose one of {', '.join(measured)}.")
+        check_choice("callbacks.best.monitor", self.monitor, measured)
         value = float(trainer.callback_metrics[self.monitor])
         if math.isnan(value):
             value = math.inf if self.mode == "min" else -math.inf
@@ -94,7 +107,7 @@ class BestCheckpoint(Checkpoint):
         return {"score": self.score}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes it back, unless the run's folder has lost the checkpoint that it belongs to."""
+        """Restores the score if the run's folder still has the checkpoint that it belongs to."""
         score, unbeatable = state["score"], -math.inf if self.mode == "min" else math.inf
         if score is not None and (not isinstance(score, float) or math.isnan(score) or score == unbeatable):
             raise ValueError("its best score is not what a run writes")
@@ -102,29 +115,29 @@ class BestCheckpoint(Checkpoint):
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps `checkpoints/last.ckpt`, from which a run ends as if it had never stopped, bit for bit on a CPU.
+    """Keeps `checkpoints/last.ckpt`. A run resumed from it ends like an uninterrupted one, bit for bit on a CPU.
 
-    It is saved every minute inside an epoch, before each epoch's validation and pictures, after the last epoch, and
-    when a signal asks the run to stop. So that a run goes on with the same random numbers, their state is part of it.
+    It is saved every minute inside an epoch, before each validation, after the last epoch, and when a signal stops the
+    run. It contains the state of the random number generators.
 
     Args:
-        every_epochs: epochs from one that is saved before validation to the next.
-        every_seconds: time after which the next batch or epoch is followed by a checkpoint; None: only epochs count.
+        every_epochs: epochs between two checkpoints before validation.
+        every_seconds: seconds after which the next batch or epoch saves a checkpoint; None for epochs only.
     """
 
     def __init__(self, every_epochs: int, every_seconds: float | None) -> None:
         self.every_epochs, self.every_seconds = every_epochs, every_seconds
         self._random: dict[str, Any] = {}
         self._saved_at = math.inf
-        self._unsaved = False  # a batch was learnt from
+        self._unsaved = False  # a batch has been trained since the last checkpoint
         self.has_trained = False
         self._before_validation = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Puts the random state back, now that all that could have drawn from it is built; listens for signals.
+        """Restores the random state, once everything that draws random numbers is built, and listens for signals.
 
         Raises:
-            UserError: what a checkpoint says of the optimizers does not fit the weights.
+            UserError: the optimizer state of the checkpoint does not fit the weights.
         """
         for optimizer in trainer.optimizers:
             _check_state(optimizer)
@@ -136,21 +149,21 @@ class LastCheckpoint(Checkpoint):
         signals.listen_alone()
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Listens for signals here too."""
+        """Listens for signals."""
         folders.keep_folder()
         signals.listen_alone()
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """From here to the next checkpoint a signal waits."""
+        """Delays signals until the next checkpoint."""
         folders.keep_folder()
         signals.hold_batches()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Between two batches everything is whole: the place to save and stop. An epoch's last batch ends it first."""
+        """Saves and stops between two batches, if it is time. After an epoch's last batch the epoch ends first."""
         self._unsaved = self.has_trained = True
         if trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
@@ -160,7 +173,7 @@ class LastCheckpoint(Checkpoint):
                 signals.release_batches()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Before an epoch's validation; a run that goes on from here validates first."""
+        """Saves before validation, so that a run resumed from here validates first."""
         if trainer.state.fn != TrainerFn.FITTING:
             return
         epoch = epochs_done(trainer)
@@ -171,7 +184,7 @@ class LastCheckpoint(Checkpoint):
         signals.release_batches()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """After an epoch without validation, and after the last one, whose validation may have chosen weights."""
+        """Saves after an epoch without validation, and after the last one."""
         epoch = epochs_done(trainer)
         last = epoch == trainer.max_epochs or trainer.should_stop
         if last or (self._unsaved and epoch % self.every_epochs == 0) or self._is_time(trainer):
@@ -179,28 +192,28 @@ class LastCheckpoint(Checkpoint):
         signals.release_batches()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Saves what a run that ends inside an epoch has learnt."""
+        """Saves a run that ends inside an epoch."""
         if self._unsaved:
             self._save(trainer)
         signals.release_batches()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Saves nothing, for the weights may be spoilt."""
+        """Saves nothing, because the weights may be broken."""
         signals.release_batches(answer=False)
 
     def _is_time(self, trainer: L.Trainer) -> bool:
-        """Whether the last checkpoint is old, or the run asked to stop; all processes save together."""
+        """Whether the last checkpoint is old or a signal came. All processes decide together."""
         old = self.every_seconds is not None and time.monotonic() - self._saved_at >= self.every_seconds
         return trainer.strategy.reduce_boolean_decision(old or signals.asked(), all=False)
 
     def _save(self, trainer: L.Trainer) -> None:
         trainer.save_checkpoint(run_folder(trainer) / layout.LAST)
         if writer := tensorboard(trainer):
-            writer.flush()  # what was logged before the checkpoint is not logged again
+            writer.flush()  # a resumed run does not log it again
         self._saved_at, self._unsaved = time.monotonic(), False
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Lets Lightning believe that validation was under way: else it would take it for done."""
+        """Makes Lightning believe that validation had begun. Otherwise a resumed run would skip it."""
         if self._before_validation:
             progress = checkpoint["loops"]["fit_loop"][VALIDATION]
             for count in ("total", "current"):
@@ -212,12 +225,12 @@ class LastCheckpoint(Checkpoint):
         return {"random": {"cpu": torch.get_rng_state(), "cuda": cuda}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Keeps it until training starts."""
+        """Keeps the random state until training starts."""
         self._random = state["random"]
 
 
 def _check_state(optimizer: Optimizer) -> None:
-    """A fused kernel trusts the sizes of its state: with others it would write beyond its memory."""
+    """Checks sizes and numbers: a fused kernel with a wrong state would write beyond its memory."""
     for weight, state in optimizer.state.items():
         for name, value in state.items():
             if name not in FUSED:
@@ -232,11 +245,11 @@ def _check_state(optimizer: Optimizer) -> None:
 
 
 class EmbedConfig(Callback):
-    """Writes the run's configuration into each checkpoint, which then needs nothing else."""
+    """Writes the run's configuration into each checkpoint, so that the checkpoint alone can be loaded."""
 
     def __init__(self, config: Any) -> None:
         self.config = config
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Plain values only: the file must load with `weights_only=True`."""
+        """Adds plain values only: the file must load with `weights_only=True`."""
         checkpoint[CONFIG] = self.config

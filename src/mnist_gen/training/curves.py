@@ -1,4 +1,4 @@
-"""The curves of a run: in TensorBoard, in history.json and as a figure."""
+"""A run's curves: in TensorBoard, in history.json and as a plot."""
 
 import json
 import logging
@@ -14,17 +14,17 @@ from mnist_gen import plots
 from mnist_gen.runs.tensorboard import epochs_done, run_folder, tensorboard
 from mnist_gen.system import files
 
-MOST_POINTS = 10**7  # of all curves
-REDRAW_SECONDS = 10.0  # between two looks at a figure that grows
+MOST_POINTS = 10**7  # in all curves of a checkpoint
+REDRAW_SECONDS = 10.0  # between two updates of the plot
 
 log = logging.getLogger(__name__)
 
 
 def checked_history(history: Any) -> dict[str, list[list[float]]]:
-    """The curves of a checkpoint, by name, each a list of rows of numbers.
+    """Returns the curves of a checkpoint if they are lists of rows of numbers, by name.
 
     Raises:
-        ValueError: they are something else, or too many.
+        ValueError: they are something else, or too long.
     """
     if not isinstance(history, dict) or not all(isinstance(rows, list) for rows in history.values()):
         raise ValueError("its curves are not what a run writes")
@@ -36,23 +36,23 @@ def checked_history(history: Any) -> dict[str, list[list[float]]]:
 
 
 class Curves(Callback):
-    """Averages what `training_step` returns over each epoch: to the logger as `train/*`, and into a figure.
+    """Logs and plots the epoch means of what `training_step` returns as `train/*`, and logs validation metrics.
 
-    Logs the figures of each validation too, and leaves all of them in history.json.
+    Leaves all of them in history.json.
 
     Args:
-        together: names drawn in one chart, here and in TensorBoard's custom scalars.
+        together: the losses in figures/losses.png and in TensorBoard's custom scalars.
     """
 
     def __init__(self, together: Sequence[str]) -> None:
         self.together = [f"train/{name}" for name in together]
-        self.history: dict[str, list[tuple[int, float]]] = {}  # of each figure the epochs and values
+        self.history: dict[str, list[tuple[int, float]]] = {}  # by metric: epochs and values
         self._sums: dict[str, Tensor] = {}
         self._batches = 0
         self._drawn = time.monotonic()
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Lays the chart out."""
+        """Defines TensorBoard's custom scalars."""
         if writer := tensorboard(trainer):
             title = " and ".join(tag.partition("/")[2] for tag in self.together)
             writer.add_custom_scalars({"training": {title: ["Multiline", self.together]}})
@@ -66,14 +66,14 @@ class Curves(Callback):
         self._batches += 1
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Logs and draws the epoch's means."""
+        """Logs and plots the epoch's means."""
         self._log(trainer, {f"train/{name}": (total / self._batches).item() for name, total in self._sums.items()})
         self._sums, self._batches = {}, 0
         if trainer.is_global_zero and time.monotonic() - self._drawn > REDRAW_SECONDS:
             self._draw(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Logs what validation measured, on the same axis."""
+        """Logs the validation metrics, with the same steps."""
         self._log(trainer, {name: float(value) for name, value in trainer.callback_metrics.items()})
 
     def _log(self, trainer: L.Trainer, measured: Mapping[str, float]) -> None:
@@ -83,7 +83,7 @@ class Curves(Callback):
             logger.log_metrics(dict(measured), step=epochs_done(trainer))
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The whole figure, and the file: also of a run that goes on with nothing left to learn."""
+        """Writes the plot and the file, also if a resumed run has nothing left to train."""
         if trainer.is_global_zero:
             self._draw(trainer)
             files.write(run_folder(trainer) / "history.json", json.dumps(self.history))
@@ -98,11 +98,11 @@ class Curves(Callback):
         self._drawn = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values and tensors, so that a run resumes inside an epoch."""
+        """The curves, and the sums of an unfinished epoch."""
         return {"history": self.history, "sums": self._sums, "batches": self._batches}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes them back, if they are what a run writes: a picture of the rest would fail hours later."""
+        """Restores them after checking them: wrong ones would fail hours later, in a plot."""
         history, sums, batches = checked_history(state["history"]), state["sums"], state["batches"]
         if not all(len(point) == 2 for points in history.values() for point in points):
             raise ValueError("its curves are not what a run writes")

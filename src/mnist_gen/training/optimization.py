@@ -1,7 +1,8 @@
-"""How learning rates and averages move, and when training must stop."""
+"""Learning-rate schedules, weight averaging, and the check for finite losses."""
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -10,13 +11,13 @@ from mnist_gen.errors import UserError
 
 
 def warm_up_and_decay(optimizer: Optimizer, batches: int | float, warmup: int, decay_from: float) -> LambdaLR:
-    """A schedule counted in batches: rising over the first `warmup` ones, falling linearly to 0 from a share of all.
+    """A schedule stepped per batch: a linear warm-up, then constant, then a linear decay to 0.
 
     Args:
-        optimizer: its learning rates are the highest ones.
-        batches: of the whole run.
-        warmup: batches over which the rates rise.
-        decay_from: share of the run after which they fall; 1 keeps them.
+        optimizer: its learning rates are the peak values.
+        batches: in the whole run.
+        warmup: batches of warm-up.
+        decay_from: share of the run at which the decay begins; 1 for no decay.
     """
 
     def factor(batch: int) -> float:
@@ -26,14 +27,22 @@ def warm_up_and_decay(optimizer: Optimizer, batches: int | float, warmup: int, d
     return LambdaLR(optimizer, factor)
 
 
+def with_schedule(
+    module: L.LightningModule, optimizer: Optimizer, warmup: int, decay_from: float
+) -> OptimizerLRSchedulerConfig:
+    """An optimizer with `warm_up_and_decay`, stepped per batch, as Lightning takes them."""
+    schedule = warm_up_and_decay(optimizer, module.trainer.estimated_stepping_batches, warmup, decay_from)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
 @torch.no_grad()
-def move_average(averaged: nn.Module, network: nn.Module, decay: float, batches: int) -> None:
-    """Moves an exponential average of weights and buffers towards the network's.
+def update_average(averaged: nn.Module, network: nn.Module, decay: float, batches: int) -> None:
+    """Updates an exponential moving average of weights and buffers.
 
     Args:
-        averaged: a copy of the network, changed in place.
-        network: what is averaged over training.
-        decay: of the average; it ramps up to it, so that early averages forget the start.
+        averaged: a copy of the network, updated in place.
+        network: the network in training.
+        decay: of the average. The first updates use a smaller decay, so that the average forgets the initial weights.
         batches: trained so far.
     """
     decay = min(decay, (1 + batches) / (10 + batches))
@@ -42,28 +51,28 @@ def move_average(averaged: nn.Module, network: nn.Module, decay: float, batches:
         average.copy_(average.lerp(value, 1 - decay) if value.is_floating_point() else value)
 
 
-def refuse_unless_finite(
+def check_finite(
     loss: Tensor, module: L.LightningModule, batch: int, name: str = "loss", remedy: str = "Lower model.optimizer.lr."
 ) -> None:
-    """Stops training while the weights and the last checkpoint are still good.
+    """Stops training before a loss that is not finite breaks the weights.
 
     Raises:
-        UserError: the loss is infinite or not a number.
+        UserError: the loss is infinite or NaN.
     """
     if not torch.isfinite(loss):
         raise UserError(
             f"The {name} became {loss.item()} at epoch {module.current_epoch + 1}, step {batch}: "
-            f"training stopped before it spoilt the weights. {remedy}"
+            f"training stopped before it broke the weights. {remedy}"
         )
 
 
 def descend(module: L.LightningModule, optimizer: Optimizer, loss: Tensor, batch: int, name: str) -> None:
-    """One step of the optimizer's own weights in an adversarial game, whatever else the loss depends on.
+    """One optimizer step in an adversarial game. Only the optimizer's own weights get gradients.
 
     Raises:
-        UserError: the loss is infinite or not a number; the weights are still good.
+        UserError: the loss is infinite or NaN; the weights are unchanged.
     """
-    refuse_unless_finite(loss, module, batch, name, "Lower the learning rate, or raise model.r1 and model.r2.")
+    check_finite(loss, module, batch, name, "Lower the learning rate, or raise model.r1 and model.r2.")
     optimizer.zero_grad()
     weights = [weight for group in optimizer.param_groups for weight in group["params"] if weight.requires_grad]
     module.manual_backward(loss, inputs=weights)

@@ -1,4 +1,4 @@
-"""The progress bar of a run."""
+"""A run's progress bar."""
 
 import logging
 import sys
@@ -17,12 +17,12 @@ log = logging.getLogger(__name__)
 
 
 class Progress(Callback):
-    """One bar for the whole run, with the losses and the time left.
+    """One progress bar for the whole run, with losses and remaining time.
 
     Args:
-        shown: names of what `training_step` returns.
-        every_seconds: between two refreshes on a terminal; into a file, ten seconds. Only then are values fetched
-            from the device.
+        shown: the losses to show, as named by `training_step`.
+        every_seconds: seconds between two refreshes on a terminal; ten in a file. Values are fetched from the device
+            only then.
     """
 
     def __init__(self, shown: Sequence[str], every_seconds: float) -> None:
@@ -31,7 +31,7 @@ class Progress(Callback):
         self._outputs: dict[str, Tensor] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Opens the bar where the run stands."""
+        """Opens the bar at the run's present batch."""
         total = trainer.estimated_stepping_batches
         done = trainer.fit_loop.epoch_loop.total_batch_idx + 1
         self._bar = tqdm(
@@ -47,7 +47,7 @@ class Progress(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Counts the batch; `update` says when it is time to refresh."""
+        """Counts the batch, and refreshes the bar if it is time."""
         self._outputs = outputs
         if self._bar is not None and self._bar.update():
             self._show_losses(epochs_done(trainer))
@@ -58,11 +58,11 @@ class Progress(Callback):
         self._bar.set_postfix({"epoch": epoch, **values}, refresh=False)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leaves the finished bar on the screen."""
+        """Closes the bar."""
         self._close(trainer)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Leaves the bar where it stopped, if the terminal is still there."""
+        """Closes the bar if the terminal still exists."""
         with suppress(OSError):
             self._close(trainer)
 

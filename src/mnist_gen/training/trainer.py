@@ -1,25 +1,26 @@
-"""Lightning's Trainer for a run: which of its options work here, and what to use in place of the others."""
+"""Lightning's Trainer for a run: its callbacks, and which of Lightning's options work here."""
 
 import os
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import lightning as L
+from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from omegaconf import DictConfig
 
-from mnist_gen.errors import UserError
+from mnist_gen.errors import UserError, check_choice
 from mnist_gen.runs.config import plain
 from mnist_gen.runs.tensorboard import Events
-from mnist_gen.training.checkpoints import WholeCheckpoints
+from mnist_gen.training.checkpoints import EmbedConfig, WholeCheckpoints
 
 T = TypeVar("T")
 
 PRECISIONS = ("32-true", "bf16-mixed")
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
-OURS = "a run sets it itself; leave it out"
+OURS = "every run sets it; leave it out"
 INSTEAD = {  # options that cannot work here
     "fast_dev_run": "it keeps no checkpoint to test; use trainer.max_epochs=1 trainer.limit_train_batches=1",
     "overfit_batches": "it changes the order of the images; use data.train_images=<number>",
@@ -29,46 +30,58 @@ INSTEAD = {  # options that cannot work here
 }
 ONE_NETWORK = {  # options that cannot work where networks take turns
     "accumulate_grad_batches": "use data.batch_size",
-    "gradient_clip_val": "lower model.generator_optimizer.lr",
+    "gradient_clip_val": "lower the learning rate",
     "max_steps": "it would count each network's steps; use trainer.max_epochs or trainer.limit_train_batches",
 }
 OFF = {"accumulate_grad_batches": 1, "max_steps": -1, "num_nodes": 1, "fast_dev_run": False, "overfit_batches": 0}
 
 
-def trainer_for(cfg: DictConfig, folder: Path, model: L.LightningModule, callbacks: list[L.Callback]) -> L.Trainer:
-    """The Trainer of a run.
+@runtime_checkable
+class Checked(Protocol):
+    """A callback that checks its options before data are loaded or other models are trained."""
+
+    def check(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        """Raises a UserError if this run cannot do what the options say."""
+
+
+def make_trainer(cfg: DictConfig, folder: Path, model: L.LightningModule) -> L.Trainer:
+    """The Trainer of a run with all its callbacks.
 
     Args:
         cfg: the run's configuration.
-        folder: where it writes.
+        folder: where the run writes.
         model: what it trains.
-        callbacks: its callbacks.
 
     Raises:
-        UserError: an option does not work, here or with this model.
+        UserError: an option of Lightning or of a callback does not work with this run.
     """
     options = plain(cfg.trainer)
     takes_turns = not model.automatic_optimization
     for key, remedy in (INSTEAD | (ONE_NETWORK if takes_turns else {})).items():
         if options.get(key) not in (None, OFF.get(key)):
             raise UserError(f"trainer.{key}={options[key]}: does not work with {type(model).__name__}; {remedy}.")
-    if str(options.get("precision", "32-true")) not in PRECISIONS:
-        raise UserError(f"trainer.precision={options['precision']}: choose one of {', '.join(PRECISIONS)}.")
+    check_choice("trainer.precision", str(options.get("precision", "32-true")), PRECISIONS)
     if options.get("check_val_every_n_epoch", 1) != 1 and hasattr(model, "history"):
-        raise UserError("trainer.check_val_every_n_epoch: this model is looked at after each epoch; leave it at 1.")
+        raise UserError(
+            "trainer.check_val_every_n_epoch: this model needs a validation after each epoch; leave it at 1."
+        )
     if options.get("profiler") is not None:
         options["profiler"] = PROFILERS[options["profiler"]](dirpath=folder, filename="profile")
+    callbacks = [*(instantiate(callback) for callback in cfg.callbacks.values()), EmbedConfig(plain(cfg))]
     trainer = plain_trainer(options, folder, logger=Events(folder), plugins=[WholeCheckpoints()], callbacks=callbacks)
     cores = os.cpu_count() or 1
     if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > cores:
         raise UserError(f"trainer.devices={trainer.num_devices}: there are {cores} processor cores; set fewer.")
     if takes_turns and (trainer.world_size > 1 or options.get("strategy", "auto") != "auto"):
         raise UserError(f"{type(model).__name__} trains in one process: set trainer.devices=1 trainer.strategy=auto.")
+    for callback in callbacks:
+        if isinstance(callback, Checked):
+            callback.check(trainer, model)
     return trainer
 
 
 def plain_trainer(options: dict[str, Any], folder: Path, **ours: Any) -> L.Trainer:
-    """A Trainer with some options, and those that a run sets itself.
+    """A Trainer with the given options and those that every run sets.
 
     Raises:
         UserError: Lightning does not take an option.
@@ -80,13 +93,13 @@ def plain_trainer(options: dict[str, Any], folder: Path, **ours: Any) -> L.Train
 
 
 def data_of(trainer: L.Trainer, kind: type[T]) -> T:
-    """The run's data module, known to be of a kind."""
+    """The run's data module, as the class that it is known to be."""
     data = trainer.datamodule  # type: ignore[attr-defined]
     assert isinstance(data, kind)
     return data
 
 
 def model_of(module: L.LightningModule, kind: type[T]) -> T:
-    """The run's model, known to be of a kind."""
+    """The run's model, as the class that it is known to be."""
     assert isinstance(module, kind)
     return module

@@ -1,12 +1,13 @@
-"""Transfer learning: a small classifier on a pretrained encoder, learnt from a few labels.
+"""Transfer learning: heads on a pretrained encoder, trained on a few labels.
 
-D draws of labels are learnt side by side, each by a classifier of its own. For each draw, F further classifiers leave
-out a fold of the labels; their loss on what they left out says at which epoch the draw's classifier is kept. So early
-stopping costs no label and sees no other image.
+D draws of labels are trained side by side, each with its own classifier. For each draw, F further classifiers each
+leave out one fold of the labels. Their mean loss on the left-out folds selects the epoch whose classifier the draw
+keeps, so early stopping uses no further label or image.
 """
 
 import copy
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import lightning as L
@@ -19,21 +20,21 @@ from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.data.augment import drawn_from, noisy, random_affine
 from mnist_gen.data.few_labels import FewLabels, LabelledBatch
 from mnist_gen.data.mnist import Batch, to_images
-from mnist_gen.errors import UserError
-from mnist_gen.networks.encoders import STATISTICS, WhitenedEncoder
+from mnist_gen.errors import UserError, check_at_least, check_choice
+from mnist_gen.networks.encoders import STATISTICS, StandardizedEncoder
 from mnist_gen.training.curves import checked_history
-from mnist_gen.training.optimization import move_average, refuse_unless_finite
+from mnist_gen.training.optimization import check_finite, update_average
 from mnist_gen.training.trainer import data_of
 from mnist_gen.transfer.losses import losses_and_hits
 
 ARMS = ("frozen", "finetune", "scratch")
-CODES = ("raw", "standardized", "whitened")
+LATENTS = ("raw", "standardized", "whitened")
 
 
-class Member(nn.Module):
-    """One classifier: a head on a frozen encoder's codes, or behind an encoder of its own, on images."""
+class HeadOnEncoder(nn.Module):
+    """A classifier: a head with its own encoder, on images; without an encoder, on latents."""
 
-    def __init__(self, encoder: WhitenedEncoder | None, head: nn.Module) -> None:
+    def __init__(self, encoder: StandardizedEncoder | None, head: nn.Module) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
 
@@ -41,36 +42,36 @@ class Member(nn.Module):
         return self.head(inputs if self.encoder is None else self.encoder(inputs))
 
 
-def _loss(classifier: Member, views: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of inputs (V, N, ...), V views of each of N labelled images."""
-    return F.cross_entropy(classifier(views.flatten(0, 1)), labels.repeat(len(views)))
-
-
 class Transfer(L.LightningModule):
-    """Heads on an encoder, trained by cross-entropy with early stopping, one for each draw of labels.
+    """Heads on an encoder, one for each draw of labels, trained by cross-entropy with early stopping.
 
     Args:
-        latent_dim: length of a code.
-        encoder: makes the network from images to codes, given that length.
-        head: makes the network from codes to logits (N, 10), given that length.
-        arm: `frozen`, the encoder stays as it was pretrained; `finetune`, it learns too; `scratch`, it learns from
-            random weights. The report's "composition" is the last in its code and the second in its words.
-        codes: what is made of a pretrained encoder's: `raw`, nothing; `standardized`, mean 0 and deviation 1 over
-            unlabelled images; `whitened`, by how changing unlabelled images, as labelled ones are, moves them.
+        latent_dim: length of a latent.
+        encoder: `encoder(latent_dim)` makes the network from images to latents.
+        head: `head(latent_dim)` makes the network from latents to logits (N, 10).
+        arm: `frozen`, a fixed pretrained encoder; `finetune`, a pretrained encoder that is trained too; `scratch`, an
+            encoder trained from random weights. "Composition" in the student report is `scratch` in its code and
+            `finetune` in its text.
+        latents: of a pretrained encoder: `raw`; `standardized` to mean 0 and deviation 1 over unlabelled images; or
+            `whitened` by the covariance of latent shifts under augmentation of unlabelled images.
         augment: strength of `augment.random_affine` on labelled images; 0 for none.
-        noise: standard deviation of the noise on them.
-        views: codes a frozen encoder makes of each labelled image once: one of the image, the others of changed ones.
-        optimizer: makes an optimizer from parameter groups; its weight decay is the head's, an encoder has none.
-        encoder_rate: learning rate of an encoder that learns, as a share of the head's.
-        ema_decay: of the moving averages of weights that are judged and kept; 0: the weights themselves.
+        noise: standard deviation of the noise on labelled images.
+        views: latents per labelled image with a frozen encoder: one of the image, the others of augmented copies.
+        optimizer: makes an optimizer from parameter groups. Its weight decay applies to heads only.
+        encoder_rate: learning rate of a trained encoder, as a share of the head's.
+        ema_decay: of the moving averages of weights that are evaluated and kept; 0 uses the weights themselves.
         draws: D.
-        folds: F; 0: the validation images say when to stop.
-        patience: epochs without a better loss after which a draw is done.
+        folds: F; with 0, the validation loss stops the training.
+        patience: epochs without a lower loss after which a draw is done.
+
+    Raises:
+        UserError: a value is out of range.
     """
 
     best_loss: Tensor
     best_epoch: Tensor
     done: Tensor
+    _labelled_latents: Tensor  # (V, D, N, latent_dim), with a frozen encoder
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class Transfer(L.LightningModule):
         encoder: Callable[..., nn.Module],
         head: Callable[..., nn.Module],
         arm: str,
-        codes: str,
+        latents: str,
         augment: float,
         noise: float,
         views: int,
@@ -90,82 +91,73 @@ class Transfer(L.LightningModule):
         patience: int,
     ) -> None:
         super().__init__()
-        for key, choice, choices in (("arm", arm, ARMS), ("codes", codes, CODES)):
-            if choice not in choices:
-                raise UserError(f"model.{key}={choice}: choose one of {', '.join(choices)}.")
-        for key, value in {"views": views, "patience": patience}.items():
-            if value < 1:
-                raise UserError(f"model.{key}={value}: must be at least 1.")
-        for key, share in {"augment": augment, "noise": noise, "encoder_rate": encoder_rate}.items():
-            if share < 0:
-                raise UserError(f"model.{key}={share}: must be at least 0.")
+        check_choice("model.arm", arm, ARMS)
+        check_choice("model.latents", latents, LATENTS)
+        check_at_least(1, "model", views=views, patience=patience)
+        check_at_least(0, "model", augment=augment, noise=noise, encoder_rate=encoder_rate)
         if not 0 <= ema_decay < 1:
             raise UserError(f"model.ema_decay={ema_decay}: must be at least 0 and below 1.")
-        if codes == "whitened" and not (augment or noise):
-            raise UserError("model.codes=whitened: by no changes; set model.augment, model.noise or other model.codes.")
-        self.arm, self.codes, self.views = arm, codes, views
-        self.augment, self.noise = augment, noise
-        self.optimizer, self.encoder_rate, self.patience = optimizer, encoder_rate, patience
-        self.ema_decay = ema_decay
+        if latents == "whitened" and not (augment or noise):
+            raise UserError(
+                "model.latents=whitened: needs augmentation; set model.augment or model.noise, or other model.latents."
+            )
+        self.arm, self.latents, self.augment, self.noise, self.views = arm, latents, augment, noise, views
+        self.optimizer, self.encoder_rate, self.ema_decay, self.patience = optimizer, encoder_rate, ema_decay, patience
 
-        def make() -> WhitenedEncoder:
-            return WhitenedEncoder(encoder(latent_dim), latent_dim)
+        def make() -> StandardizedEncoder:
+            return StandardizedEncoder(encoder(latent_dim), latent_dim, whiten=latents == "whitened")
 
         frozen = arm == "frozen"
         self.encoder = make().requires_grad_(False) if frozen else None
-        self.groups = [  # of each draw: F classifiers that leave out a fold, and one that does not
-            [Member(None if frozen else make(), head(latent_dim)) for _ in range(folds + 1)] for _ in range(draws)
+        self.classifiers = [  # for each draw, F that leave out a fold, and one that leaves out nothing
+            [HeadOnEncoder(None if frozen else make(), head(latent_dim)) for _ in range(folds + 1)]
+            for _ in range(draws)
         ]
-        self.judged = copy.deepcopy(self.groups) if ema_decay else self.groups
-        self.best = [copy.deepcopy(group[-1]) for group in self.groups]  # as of its best epoch
-        self.learning = nn.ModuleList(member for group in self.groups for member in group)
-        averages = [member for group in self.judged for member in group] if ema_decay else []
-        self.averaged = nn.ModuleList(averages).requires_grad_(False)
+        self.evaluated = copy.deepcopy(self.classifiers) if ema_decay else self.classifiers
+        self.best = [copy.deepcopy(group[-1]) for group in self.classifiers]  # of each draw, at its best epoch
+        self.learning = nn.ModuleList(chain(*self.classifiers))
+        self.averaged = nn.ModuleList(chain(*self.evaluated) if ema_decay else ()).requires_grad_(False)
         self.kept = nn.ModuleList(self.best).requires_grad_(False)
         self.to(memory_format=torch.channels_last)  # faster on a CPU
         self.register_buffer("best_loss", torch.full((draws,), torch.finfo(torch.float).max))
         self.register_buffer("best_epoch", torch.zeros(draws, dtype=torch.long))
         self.register_buffer("done", torch.zeros(draws, dtype=torch.bool))
-        self.left_out = [[*range(folds)] for _ in range(draws)]  # of each draw the folds that have images
-        self.history: dict[str, list[list[float]]] = {}  # a row an epoch, a column a draw
-        self._codes: dict[str, Tensor] = {}  # of a frozen encoder
-        self._watched: list[Tensor] = []
-        self._fresh = False  # started from an autoencoder and not yet trained
+        self.folds = [[*range(folds)] for _ in range(draws)]  # of each draw, without empty ones
+        self.history: dict[str, list[list[float]]] = {}  # a row per epoch, a column per draw
+        self._validation_latents: dict[int, Tensor] = {}  # of each batch, with a frozen encoder
+        self._validated: list[Tensor] = []  # (D, 2, N) of each batch
+        self._fits_latents = False  # whether `setup` fits the encoders' statistics
 
-    def _encoders(self) -> list[WhitenedEncoder]:
-        groups = [*self.groups, *(self.judged if self.ema_decay else []), self.best]
-        own = [member.encoder for group in groups for member in group]
-        return [encoder for encoder in (self.encoder, *own) if encoder is not None]
+    def _encoders(self) -> list[StandardizedEncoder]:
+        return [module for module in self.modules() if isinstance(module, StandardizedEncoder)]
 
     @property
     def starts_from(self) -> str | None:
-        """The autoencoder from whose encoder it starts, unless from scratch."""
+        """The config group of the pretrained autoencoder, or None from scratch."""
         return None if self.arm == "scratch" else "pretrained"
 
     def start_from(self, autoencoder: Autoencoder) -> None:
-        """Takes a pretrained encoder's weights."""
+        """Takes the weights of a pretrained encoder."""
         for encoder in self._encoders():
             encoder.network.load_state_dict(autoencoder.encoder.state_dict())
-        self._fresh = True
+        self._fits_latents = self.latents != "raw"
 
     @torch.no_grad()
     def setup(self, stage: str) -> None:
-        """Takes the statistics of a pretrained encoder's codes, once the data are there."""
-        if self._fresh and self.codes != "raw":
-            encoders, images = (
-                self._encoders(),
-                to_images(data_of(self.trainer, FewLabels).train.images[:STATISTICS].cpu()),
-            )
-            network = encoders[0].eval()
+        """Fits the statistics of a pretrained encoder's latents to unlabelled images."""
+        if self._fits_latents:
+            encoders = self._encoders()
+            encoder = encoders[0].eval()
+            images = to_images(data_of(self.trainer, FewLabels).train.images[:STATISTICS].cpu())
             with drawn_from(torch.initial_seed()):  # the same in a resumed run
-                changed = network.codes(self._changed(images)) if self.codes == "whitened" else None
-            codes = network.codes(images)
+                shifted = encoder.latents(self._augmented(images)) if self.latents == "whitened" else None
+            latents = encoder.latents(images)
             for encoder in encoders:
-                encoder.fit(codes, changed)
-        self._fresh = False
+                encoder.fit(latents, shifted)
+        self._fits_latents = False
 
     def train(self, mode: bool = True) -> "Transfer":
-        """A pretrained encoder keeps its batch statistics: those of a few labelled images would be worse."""
+        """Keeps pretrained encoders in evaluation mode: batch statistics of a few labelled images are worse."""
         super().train(mode)
         if self.arm != "scratch":
             for encoder in self._encoders():
@@ -173,11 +165,11 @@ class Transfer(L.LightningModule):
         return self
 
     def configure_optimizers(self) -> Optimizer:
-        """One optimizer over all classifiers; each learns as if it were alone."""
-        members = [member for group in self.groups for member in group]
-        optimizer = self.optimizer([{"params": [w for member in members for w in member.head.parameters()]}])
+        """One optimizer for all classifiers, which train independently because they share no trained weights."""
+        classifiers = [*chain(*self.classifiers)]
+        optimizer = self.optimizer([{"params": [w for each in classifiers for w in each.head.parameters()]}])
         if self.encoder is None:
-            weights = [w for member in members if member.encoder is not None for w in member.encoder.parameters()]
+            weights = [w for each in classifiers if each.encoder is not None for w in each.encoder.parameters()]
             rate = optimizer.param_groups[0]["lr"] * self.encoder_rate
             # the head's decay kills an encoder without batch normalisation; a pretrained one with it loses half a point
             optimizer.add_param_group({"params": weights, "lr": rate, "weight_decay": 0.0})
@@ -185,73 +177,70 @@ class Transfer(L.LightningModule):
 
     @torch.no_grad()
     def on_train_start(self) -> None:
-        """Finds the folds that are there; a frozen encoder sees each labelled image once, in all its views.
+        """Finds the folds that have images; encodes all views of the labelled images with a frozen encoder.
 
-        A run that goes on with all draws done has nothing left to learn.
+        A resumed run stops if all draws are done.
         """
         self.trainer.should_stop = bool(self.done.all())
-        self.left_out = [
-            folds[folds >= 0].unique().tolist() for folds in data_of(self.trainer, FewLabels).labelled.folds
-        ]
+        labelled = data_of(self.trainer, FewLabels).labelled
+        self.folds = [folds[folds >= 0].unique().tolist() for folds in labelled.folds]
         if self.encoder is not None:
-            raw = data_of(self.trainer, FewLabels).labelled.images.to(self.device)
+            raw = labelled.images.to(self.device)
             images = to_images(raw.flatten(0, 1))
             with drawn_from(torch.initial_seed()):
-                views = [images, *(self._changed(images) for _ in range(self.views - 1))]
-            codes = torch.stack([self.encoder(view) for view in views])  # (V, D N, latent_dim)
-            self._codes["learnt"] = codes.unflatten(1, raw.shape[:2])  # (V, D, N, latent_dim)
+                views = [images, *(self._augmented(images) for _ in range(self.views - 1))]
+            latents = torch.stack([self.encoder(view) for view in views])  # (V, D N, latent_dim)
+            self._labelled_latents = latents.unflatten(1, raw.shape[:2])  # (V, D, N, latent_dim)
 
     def training_step(self, batch: LabelledBatch, batch_idx: int) -> dict[str, Tensor]:
-        """The loss is the sum over the classifiers that are not done, so that each learns as if it were alone.
-
-        `cross_entropy` is their mean.
-        """
+        """The loss sums over the classifiers that are not done; `cross_entropy` is their mean."""
         images, labels, folds, positions = batch
-        inputs = self._seen(images, positions)  # (V, D, N, ...)
+        if self.encoder is None:
+            inputs = self._augmented(images.flatten(0, 1)).unflatten(0, (1, *labels.shape))  # (1, D, N, 1, 32, 32)
+        else:
+            inputs = self._labelled_latents[:, :, positions]  # (V, D, N, latent_dim)
         losses = [
-            _loss(self.groups[draw][fold], inputs[:, draw, known], labels[draw, known])
-            for draw in (~self.done).nonzero().flatten().tolist()
-            for fold in (*self.left_out[draw], len(self.groups[draw]) - 1)
+            _cross_entropy(self.classifiers[draw][fold], inputs[:, draw, known], labels[draw, known])
+            for draw in self._unfinished_draws()
+            for fold in (*self.folds[draw], len(self.classifiers[draw]) - 1)
             if (known := folds[draw] != fold).any()
         ]
         loss = torch.stack(losses).sum()
-        refuse_unless_finite(loss, self, self.global_step)
+        check_finite(loss, self, self.global_step)
         return {"loss": loss, "cross_entropy": loss.detach() / len(losses)}
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Moves the averages too, of those that are not done."""
+        """Also updates the moving averages of the draws that are not done."""
         super().optimizer_step(*args, **kwargs)
-        for draw in (~self.done).nonzero().flatten().tolist() if self.ema_decay else ():
-            for average, member in zip(self.judged[draw], self.groups[draw], strict=True):
-                move_average(average, member, self.ema_decay, self.global_step)
+        for draw in self._unfinished_draws() if self.ema_decay else ():
+            for average, classifier in zip(self.evaluated[draw], self.classifiers[draw], strict=True):
+                update_average(average, classifier, self.ema_decay, self.global_step)
 
-    def _seen(self, images: Tensor, positions: Tensor) -> Tensor:
-        """What classifiers learn from: all views' codes (V, D, N, latent_dim), or images changed anew, V = 1."""
-        if self.encoder is not None:
-            return self._codes["learnt"][:, :, positions]
-        return self._changed(images.flatten(0, 1)).unflatten(0, (1, *images.shape[:2]))
+    def _unfinished_draws(self) -> list[int]:
+        return (~self.done).nonzero().flatten().tolist()
 
-    def _changed(self, images: Tensor) -> Tensor:
+    def _augmented(self, images: Tensor) -> Tensor:
         return noisy(random_affine(images, self.augment), self.noise)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Looks at the watched images with each draw's classifier as it is now."""
-        images, labels = batch
-        inputs = self._remembered(f"watched {batch_idx}", images)
-        losses = [losses_and_hits(group[-1](inputs), labels) for group in self.judged]
-        self._watched.append(torch.stack(losses))  # (D, 2, N)
+        inputs, labels = batch
+        if self.encoder is not None:
+            if batch_idx not in self._validation_latents:
+                self._validation_latents[batch_idx] = self.encoder(inputs)
+            inputs = self._validation_latents[batch_idx]
+        losses = [losses_and_hits(group[-1](inputs), labels) for group in self.evaluated]
+        self._validated.append(torch.stack(losses))  # (D, 2, N)
 
     def on_validation_epoch_end(self) -> None:
-        """Keeps the classifiers that are better than before, and stops when all draws are done."""
-        watched = torch.cat(self._watched, dim=2).mean(dim=2)  # (D, 2)
-        self._watched = []
-        measured = {"val": watched, **self._look_at_labelled()}
-        for group, values in measured.items():
+        """Keeps the classifiers that improved, and stops when all draws are done."""
+        groups = {"val": torch.cat(self._validated, dim=2).mean(dim=2), **self._evaluate_labelled()}  # (D, 2) each
+        self._validated = []
+        for group, values in groups.items():
             for name, column in zip(("loss", "accuracy"), values.T, strict=True):
                 self.history.setdefault(f"{group}/{name}", []).append(column.tolist())
                 self.log(f"{group}/{name}", column.mean(), logger=False)
-        judge = "held_out" if "held_out" in measured else "learnt" if len(self.groups[0]) > 1 else "val"
-        self._keep_better(measured[judge][:, 0])
+        criterion = "held_out" if "held_out" in groups else "learnt" if len(self.classifiers[0]) > 1 else "val"
+        self._keep_better(groups[criterion][:, 0])
         self.trainer.should_stop = bool(self.done.all())
 
     def _keep_better(self, losses: Tensor) -> None:
@@ -259,50 +248,44 @@ class Transfer(L.LightningModule):
         self.best_loss = torch.where(better, losses, self.best_loss)
         self.best_epoch[better] = self.current_epoch + 1
         for draw in better.nonzero().flatten().tolist():
-            self.best[draw].load_state_dict(self.judged[draw][-1].state_dict())
+            self.best[draw].load_state_dict(self.evaluated[draw][-1].state_dict())
         self.done |= self.current_epoch + 1 - self.best_epoch >= self.patience
 
-    def _look_at_labelled(self) -> dict[str, Tensor]:
-        """Loss and accuracy (D, 2) on the labels learnt from, and on those left out, by who left them out."""
+    def _evaluate_labelled(self) -> dict[str, Tensor]:
+        """Loss and accuracy (D, 2): `learnt`, on all labels; `held_out`, on each fold by the classifier without it."""
         labelled = data_of(self.trainer, FewLabels).labelled
         learnt, held_out = [], []
-        for draw, group in enumerate(self.judged):
+        for draw, group in enumerate(self.evaluated):
             labels, folds = labelled.labels[draw].to(self.device), labelled.folds[draw].to(self.device)
-            inputs = self._of_draw(draw)
+            if self.encoder is None:
+                inputs = to_images(labelled.images[draw].to(self.device))
+            else:
+                inputs = self._labelled_latents[0, draw]
             learnt.append(losses_and_hits(group[-1](inputs), labels).mean(dim=1))
-            out = [(folds == fold).nonzero().flatten() for fold in range(len(group) - 1)]
-            judged = [losses_and_hits(group[f](inputs[at]), labels[at]) for f, at in enumerate(out) if len(at)]
-            if judged:
-                held_out.append(torch.cat(judged, dim=1).mean(dim=1))
-        measured = {"learnt": torch.stack(learnt)}
-        return measured | ({"held_out": torch.stack(held_out)} if held_out else {})
-
-    def _of_draw(self, draw: int) -> Tensor:
-        """A draw's labelled images, unchanged, as its classifiers take them."""
-        if self.encoder is not None:
-            return self._codes["learnt"][0, draw]
-        return to_images(data_of(self.trainer, FewLabels).labelled.images[draw].to(self.device))
-
-    def _remembered(self, name: str, images: Tensor) -> Tensor:
-        """Images, or a frozen encoder's codes of them, made once."""
-        if self.encoder is None:
-            return images
-        if name not in self._codes:
-            self._codes[name] = self.encoder(images)
-        return self._codes[name]
+            of_folds = [
+                losses_and_hits(classifier(inputs[at]), labels[at])
+                for fold, classifier in enumerate(group[:-1])
+                if len(at := (folds == fold).nonzero().flatten())
+            ]
+            if of_folds:
+                held_out.append(torch.cat(of_folds, dim=1).mean(dim=1))
+        return {"learnt": torch.stack(learnt)} | ({"held_out": torch.stack(held_out)} if held_out else {})
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (D, N, 10) of images (N, 1, 32, 32) in [0, 1], by each draw's kept classifier."""
         inputs = images if self.encoder is None else self.encoder(images)
-        return torch.stack([member(inputs) for member in self.best])
+        return torch.stack([classifier(inputs) for classifier in self.best])
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Nothing: `recognition.Recognition` measures."""
+        """Does nothing, but Lightning needs it to test; `callbacks.MeasureDigits` computes the metrics."""
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The curves so far."""
         checkpoint["history"] = self.history
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes them back."""
         self.history = checked_history(checkpoint["history"])
+
+
+def _cross_entropy(classifier: HeadOnEncoder, views: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of V views (V, N, ...) of N labelled images."""
+    return F.cross_entropy(classifier(views.flatten(0, 1)), labels.repeat(len(views)))

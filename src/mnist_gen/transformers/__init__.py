@@ -1,4 +1,4 @@
-"""Transformers that do what convolutions and dense layers do."""
+"""Transformers that compute what convolutions and dense layers compute."""
 
 from mnist_gen.transformers.mimicry import Mimicry
 

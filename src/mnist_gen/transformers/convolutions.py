@@ -1,4 +1,4 @@
-"""Convolutions as transformers: a token a window, or a token a pixel and a head an offset."""
+"""Convolutions as transformers: one token per window, or one token per pixel and one head per offset."""
 
 import math
 from collections.abc import Sequence
@@ -7,100 +7,98 @@ import torch
 from torch import Tensor, nn
 
 from mnist_gen.errors import UserError
-from mnist_gen.networks.transformer import Block, Embedding, Grid, Nowhere, Windows
-from mnist_gen.transformers.slots import apply_layer, layers_of, mute, side_by_side, take_in, values_of
+from mnist_gen.networks.transformer import Block, Embedding, Grid, NoPositions, Windows
+from mnist_gen.transformers.slots import copy_input, feed_forward_layers, mute, set_layer, side_by_side, value_weights
 
-Offset = tuple[int, int]  # row and column of the key, from the query
+Offset = tuple[int, int]  # rows and columns from the query to the key
+LARGEST_VALUE = 1e3  # in a token of an AttentionStack
 
 
 class WindowConvolution(nn.Module):
-    """The report's way: a token is a window of the kernel's size, and the feed-forward part applies the kernel.
+    """The student report's construction: a token is a window, and the feed-forward part applies the kernel.
 
-    Attention is muted: its weights are zero. Padding is zeros in windows that reach over the border, a stride leaves
-    windows out.
+    Attention is muted. Windows over the border are padded with zeros; a stride skips windows.
 
     Args:
-        convolution: what to compute; any channels, square kernel, stride and padding.
+        convolution: the layer to compute: square kernel, stride and padding.
     """
 
     @torch.no_grad()
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
         channels, out = convolution.in_channels, convolution.out_channels
-        size, stride, padding = _square(convolution)
-        length = channels * size**2
-        self.out = slice(length, length + out)
-        self.embedding = Embedding(Windows(size, stride, padding), Nowhere(), channels, length + out)
-        self.block = Block(length + out, heads=1, hidden=2 * out, norm=False)
+        size, stride, padding = _geometry(convolution)
+        window, self.out = side_by_side(channels * size**2, out)
+        self.embedding = Embedding(Windows(size, stride, padding), NoPositions(), channels, self.out.stop)
+        self.block = Block(self.out.stop, heads=1, hidden=2 * out, norm=False)
         self.to(convolution.weight)
-        take_in(self.embedding, slice(0, length))
+        copy_input(self.embedding, window)
         mute(self.block.attention)
-        apply_layer(self.block, convolution.weight.flatten(1), _bias(convolution), slice(0, length), self.out)
+        set_layer(self.block, convolution.weight.flatten(1), _bias(convolution), window, self.out)
 
     def forward(self, images: Tensor) -> Tensor:
-        """What the convolution gives, (N, out, H', W')."""
+        """Computes what the convolution computes, (N, out, H', W')."""
         tokens = self.block(self.embedding(images))
         return _as_images(tokens[..., self.out], self.embedding.tokens.grid(*images.shape[2:]))
 
 
 class AttentionConvolution(nn.Module):
-    """Cordonnier et al. (ICLR 2020): a token is a pixel, and a head attends to the pixel at one offset of the kernel.
+    """A token is a pixel, and each head attends to the pixel at one offset of the kernel (Cordonnier et al. 2020).
 
-    A head's scores are `-alpha |key - query - offset|^2`, the quadratic relative encoding of the paper; what a token
-    holds has no part in them. The zeros around an image are tokens like the others.
+    A head's scores are `-alpha |key - query - offset|^2`, the paper's quadratic relative encoding; they ignore what
+    tokens hold. The zeros around an image are tokens like the others.
 
     Args:
-        convolution: what to compute; any channels, square kernel, stride and padding.
-        alpha: sharpness of attention; the larger, the more exact.
-        offsets: those that have a head; None: all of the kernel.
+        convolution: the layer to compute: square kernel, stride and padding.
+        alpha: sharpness of attention; larger is more exact.
+        offsets: offsets that get a head; None: all of the kernel.
     """
 
     @torch.no_grad()
     def __init__(self, convolution: nn.Conv2d, alpha: float, offsets: Sequence[Offset] | None = None) -> None:
         super().__init__()
         channels, out = convolution.in_channels, convolution.out_channels
-        self.size, self.stride, padding = _square(convolution)
+        self.size, self.stride, padding = _geometry(convolution)
         self.alpha, self.offsets = alpha, offsets_of(self.size) if offsets is None else list(offsets)
         heads = len(self.offsets)
         dim = heads * max(channels, math.ceil((channels + out) / heads))
-        self.out = slice(channels, channels + out)
+        pixel, self.out = side_by_side(channels, out)
         self.pad = nn.ZeroPad2d(padding)
-        self.embedding = Embedding(Windows(1, 1, 0), Nowhere(), channels, dim)
+        self.embedding = Embedding(Windows(1, 1, 0), NoPositions(), channels, dim)
         self.block = Block(dim, heads, hidden=1, norm=False)
         self.to(convolution.weight)
-        take_in(self.embedding, slice(0, channels))
-        _gather(self.block, convolution, self.offsets, slice(0, channels), self.out)
+        copy_input(self.embedding, pixel)
+        _set_heads(self.block, convolution, self.offsets, pixel, self.out)
         mute(self.block.feed_forward)
 
     def forward(self, images: Tensor) -> Tensor:
-        """What the convolution gives, (N, out, H', W')."""
+        """Computes what the convolution computes, (N, out, H', W')."""
         padded = self.pad(images)
         grid = self.embedding.tokens.grid(*padded.shape[2:])
         scores = relative_scores(grid, self.offsets, self.alpha).to(images)
         results = _as_images(self.block(self.embedding(padded), scores)[..., self.out], grid)
-        rows, columns = (side - self.size + 1 for side in grid)  # a result where a window's upper left corner lies
+        rows, columns = (side - self.size + 1 for side in grid)  # results lie at the upper left corners of windows
         return results[:, :, : rows : self.stride, : columns : self.stride]
 
 
 class AttentionStack(nn.Module):
-    """A stack of convolutions with a ReLU after each but the last: a block for each, as in `AttentionConvolution`.
+    """Convolutions with ReLUs in between, one block each, as in `AttentionConvolution`.
 
-    The zeros around an image are tokens with a mark. A convolution fills them, and the next one would read that: so
-    the feed-forward part, which applies the ReLU, sets what a marked token holds back to zero.
+    The zeros around an image are marked tokens. A convolution writes into them, which the next one would read. The
+    feed-forward part, which applies the ReLU, therefore resets marked tokens to zero.
 
     Args:
-        convolutions: what to compute; odd kernels, stride 1, and the padding that keeps an image's size.
+        convolutions: the layers to compute: odd kernels, stride 1, and the padding that keeps an image's size.
         alpha: sharpness of attention.
     """
 
-    LIMIT = 1e3  # of what a token may hold
-
     @torch.no_grad()
-    def __init__(self, convolutions: Sequence[nn.Conv2d], alpha: float) -> None:
+    def __init__(self, *convolutions: nn.Conv2d, alpha: float) -> None:
         super().__init__()
-        sizes = [_square(convolution)[0] for convolution in convolutions]
-        if [_square(convolution) for convolution in convolutions] != [(size, 1, size // 2) for size in sizes]:
-            raise UserError("a stack of convolutions: asks for odd kernels, stride 1 and padding that keeps the size.")
+        geometries = [_geometry(convolution) for convolution in convolutions]
+        sizes = [size for size, _, _ in geometries]
+        if geometries != [(size, 1, size // 2) for size in sizes]:
+            raise UserError("A stack of convolutions needs odd kernels, stride 1 and the padding that keeps the size.")
         self.alpha, self.ring = alpha, max(sizes) // 2
         self.offsets = [[(row - size // 2, column - size // 2) for row, column in offsets_of(size)] for size in sizes]
         widths = [convolutions[0].in_channels, *(convolution.out_channels for convolution in convolutions)]
@@ -115,38 +113,38 @@ class AttentionStack(nn.Module):
             Block(dim, count, hidden=3 * width, norm=False) for count, width in zip(heads, widths[1:], strict=True)
         )
         self.to(convolutions[0].weight)
-        take_in(self.embedding, slots[0])
+        copy_input(self.embedding, slots[0])
         for number, (block, convolution) in enumerate(zip(self.blocks, convolutions, strict=True)):
             assert isinstance(block, Block)
-            _gather(block, convolution, offsets_of(sizes[number]), slots[number], slots[number + 1])
+            _set_heads(block, convolution, offsets_of(sizes[number]), slots[number], slots[number + 1])
             mute(block.feed_forward)
             if number + 1 < len(convolutions):
                 self._rectify(block, slots[number + 1])
 
     def _marks(self, grid: Grid, dim: int) -> Tensor:
-        """1 for tokens around the image."""
+        """Positions (T, dim) that mark the tokens around the image with 1."""
         encoding = torch.zeros(*grid, dim)
         encoding[..., self.mark] = 1
         encoding[self.ring : grid[0] - self.ring, self.ring : grid[1] - self.ring, self.mark] = 0
         return encoding.flatten(0, 1)
 
     def _rectify(self, block: Block, slot: slice) -> None:
-        """y + relu(y - limit mark) - relu(y) + relu(-y): the ReLU of y without a mark, 0 with one."""
-        into, out_of = layers_of(block)
+        """Computes y + relu(y - limit mark) - relu(y) + relu(-y): the ReLU of an unmarked y, and 0 if marked."""
+        first, last = feed_forward_layers(block)
         identity = torch.eye(slot.stop - slot.start)
-        into.weight[:, slot] = torch.cat([identity, identity, -identity])
-        into.weight[: len(identity), self.mark] = -self.LIMIT
-        out_of.weight[slot] = torch.cat([identity, -identity, identity], dim=1)
+        first.weight[:, slot] = torch.cat([identity, identity, -identity])
+        first.weight[: len(identity), self.mark] = -LARGEST_VALUE
+        last.weight[slot] = torch.cat([identity, -identity, identity], dim=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """What the stack gives, (N, out, H, W)."""
+        """Computes what the stack computes, (N, out, H, W)."""
         padded = self.pad(images)
         grid = self.embedding.tokens.grid(*padded.shape[2:])
         tokens = self.embedding(padded)
         for block, offsets in zip(self.blocks, self.offsets, strict=True):
             tokens = block(tokens, relative_scores(grid, offsets, self.alpha).to(images))
-        inside = [slice(self.ring, side - self.ring) for side in grid]
-        return _as_images(tokens[..., self.out], grid)[:, :, inside[0], inside[1]]
+        rows, columns = (slice(self.ring, side - self.ring) for side in grid)
+        return _as_images(tokens[..., self.out], grid)[:, :, rows, columns]
 
 
 def offsets_of(size: int) -> list[Offset]:
@@ -155,22 +153,22 @@ def offsets_of(size: int) -> list[Offset]:
 
 
 def relative_scores(grid: Grid, offsets: Sequence[Offset], alpha: float) -> Tensor:
-    """Attention scores (heads, T, T), a head an offset: highest where the key lies that far from the query."""
+    """Attention scores (heads, T, T), highest where the key lies at the head's offset from the query."""
     places = torch.cartesian_prod(*(torch.arange(side) for side in grid))  # (T, 2)
-    between = places - places.unsqueeze(1)  # (T, T, 2): from query to key
-    return -alpha * (between - torch.tensor(offsets).view(-1, 1, 1, 2)).square().sum(dim=-1)
+    differences = places - places.unsqueeze(1)  # (T, T, 2): from query to key
+    return -alpha * (differences - torch.tensor(offsets).view(-1, 1, 1, 2)).square().sum(dim=-1)
 
 
-def _square(convolution: nn.Conv2d) -> tuple[int, int, int]:
+def _geometry(convolution: nn.Conv2d) -> tuple[int, int, int]:
     """Kernel size, stride and padding.
 
     Raises:
-        UserError: they differ between rows and columns, or it is no plain convolution.
+        UserError: they differ between rows and columns, or the convolution has groups, dilation or other padding.
     """
     settings = (convolution.kernel_size, convolution.stride, convolution.padding)
     plain = convolution.groups == 1 and set(convolution.dilation) == {1} and convolution.padding_mode == "zeros"
     if not plain or any(isinstance(setting, str) or setting[0] != setting[1] for setting in settings):
-        raise UserError(f"{convolution}: asks for a square kernel with zero padding, no groups and no dilation.")
+        raise UserError(f"{convolution}: needs a square kernel with zero padding, no groups and no dilation.")
     return convolution.kernel_size[0], convolution.stride[0], int(convolution.padding[0])
 
 
@@ -178,21 +176,21 @@ def _bias(convolution: nn.Conv2d) -> Tensor:
     return torch.zeros(convolution.out_channels) if convolution.bias is None else convolution.bias
 
 
-def _gather(block: Block, convolution: nn.Conv2d, offsets: Sequence[Offset], seen: slice, written: slice) -> None:
-    """Each head takes a slot of the token it attends to, and writes the kernel's matrix at its offset times that.
+def _set_heads(block: Block, convolution: nn.Conv2d, offsets: Sequence[Offset], source: slice, target: slice) -> None:
+    """Makes each head read the source slot of its token and write the kernel at its offset times that.
 
-    Offsets are from the kernel's upper left corner.
+    Offsets count from the kernel's upper left corner.
     """
     attention = block.attention
     mute(attention)
     for head, (row, column) in enumerate(offsets):
         start = head * attention.head_dim
-        of_head = slice(start, start + convolution.in_channels)
-        values_of(attention)[of_head, seen] = torch.eye(convolution.in_channels)
-        attention.out_proj.weight[written, of_head] = convolution.weight[:, :, row, column]
-    attention.out_proj.bias[written] = _bias(convolution)
+        values = slice(start, start + convolution.in_channels)
+        value_weights(attention)[values, source] = torch.eye(convolution.in_channels)
+        attention.out_proj.weight[target, values] = convolution.weight[:, :, row, column]
+    attention.out_proj.bias[target] = _bias(convolution)
 
 
 def _as_images(tokens: Tensor, grid: Grid) -> Tensor:
-    """Tokens (N, T, C) as images (N, C, rows, columns)."""
+    """Tokens (N, T, C) -> images (N, C, rows, columns)."""
     return tokens.transpose(1, 2).unflatten(2, grid)

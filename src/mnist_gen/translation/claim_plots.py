@@ -1,4 +1,4 @@
-"""Pictures of a sweep over translators: what each makes of the same test images."""
+"""Figures of a sweep over translators: their translations of the same test images."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,42 +11,45 @@ from mnist_gen import plots
 from mnist_gen.data.mnist import NUM_CLASSES, ImageData, to_images
 from mnist_gen.data.pairs import first_of_each
 from mnist_gen.runs import checkpoint, layout, trust
-from mnist_gen.translation.jobs import GAN, Job, boards
+from mnist_gen.translation.jobs import GAN, Job, cells_by_rendering
 from mnist_gen.translation.translation import Translation
 
 
 def pictures(jobs: Sequence[Job], data: ImageData) -> dict[str, plots.Figure]:
-    """Two kinds of grids for each rendering, and setting beside it.
+    """Two kinds of figures for each rendering, split by any other settings that vary.
 
-    `translations_*`, if more than one strategy or pairing was trained on it, of which the job with the lowest seed is
-    shown; `seeds_*`, if a GAN-like network was trained by more than one seed, all of them.
+    `translations_*` compares strategies and pairings, each by its lowest seed. `seeds_*` compares the seeds of a
+    GAN-like network. A figure needs at least two jobs.
 
     Args:
         jobs: translators.
-        data: whose test images are translated.
+        data: supplies the test images.
     """
-    grids: dict[str, tuple[str, dict[str, Job]]] = {}
-    for name, cells in boards(jobs).items():
-        word = re.sub(r"\W+", "_", name)
+    figures: dict[str, plots.Figure] = {}
+    for title, cells in cells_by_rendering(jobs).items():
+        name = re.sub(r"\W+", "_", title)
         if len(cells) > 1:
-            grids[f"translations_{word}"] = name, {", ".join(cell): alike[0] for cell, alike in cells.items()}
-        for (strategy, pairing), alike in cells.items():
-            if strategy == GAN and len(alike) > 1:
-                grids[f"seeds_{word}_{pairing}"] = f"{name}; {pairing}", {f"seed {job.seed}": job for job in alike}
-    return {name: _board(title, shown, data) for name, (title, shown) in grids.items()}
+            lowest_seeds = {", ".join(key): cell[0] for key, cell in cells.items()}
+            figures[f"translations_{name}"] = _compare(title, lowest_seeds, data)
+        for (strategy, pairing), cell in cells.items():
+            if strategy == GAN and len(cell) > 1:
+                seeds = {f"seed {job.seed}": job for job in cell}
+                figures[f"seeds_{name}_{pairing}"] = _compare(f"{title}; {pairing}", seeds, data)
+    return figures
 
 
-def _board(name: str, jobs: Mapping[str, Job], data: ImageData) -> plots.Figure:
-    """Inputs, what each job makes of them, and their true counterparts."""
+def _compare(title: str, jobs: Mapping[str, Job], data: ImageData) -> plots.Figure:
+    """Rows of inputs, each job's outputs, and true counterparts if there are any."""
     images = to_images(first_of_each(data.test).images)
-    made: list[Tensor] = []
-    for job in jobs.values():
-        model = checkpoint.load(layout.checkpoint_of(job.folder))
+    rows: dict[str, Tensor] = {"input": images}
+    for name, job in jobs.items():
+        path = layout.checkpoint_of(job.folder)
+        model = checkpoint.load(path)
         assert isinstance(model, Translation)
-        made.append(model.translate(images))
-    path, names = layout.checkpoint_of(next(iter(jobs.values())).folder), [*jobs]
-    rendering = trust.configuration(checkpoint.read(path), path).data.get("rendering")
-    if rendering is not None:  # another set holds no true counterparts
-        names, made = [*names, "truth"], [*made, instantiate(rendering)(images)]
-    rows, names = torch.cat([images, *made]), ["input", *names]
-    return plots.grid(rows, NUM_CLASSES, f"Test images translated: {name}", names, "0123456789")
+        rows[name] = model.translate(images)
+    rendering = trust.configuration(checkpoint.read(path), path).data.get("rendering")  # the same for all jobs
+    if rendering is not None:
+        rows["truth"] = instantiate(rendering)(images)
+    return plots.grid(
+        torch.cat([*rows.values()]), NUM_CLASSES, f"Test images translated: {title}", [*rows], "0123456789"
+    )

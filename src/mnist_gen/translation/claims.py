@@ -1,15 +1,16 @@
-"""What the student report says of image translation, each sentence held against sweeps over strategies and pairings.
+"""What the student report claims about image translation, checked against sweeps over strategies and pairings.
 
-Cells are compared where all is equal but the pairing, the strategy, and what is each strategy's own recipe.
+Compared jobs differ only in pairing, strategy and each strategy's own recipe.
 """
 
 import itertools
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from mnist_gen.data.mnist import NUM_CLASSES
 from mnist_gen.data.pairs import PAIRINGS
-from mnist_gen.evaluation.verdicts import DEPENDS, FAILS, HOLDS, Verdict, apart, together
+from mnist_gen.evaluation.verdicts import DEPENDS, FAILS, HOLDS, Verdict, joint_verdict, unpaired_difference
 from mnist_gen.translation.jobs import (
     CONDITIONAL,
     CONDITIONAL_WITHOUT_L1,
@@ -20,175 +21,174 @@ from mnist_gen.translation.jobs import (
     Cells,
     Job,
     Setting,
-    boards,
-    spread,
-    values,
+    cells_by_rendering,
+    mean_and_deviation,
+    values_of,
 )
 
-READ = 0.9  # share of outputs in which the input's digit is read, from which translations correspond to their inputs
-NEAR = 10  # times the FID of other images of the class, up to which translations look like it
-RENDERING = "data.rendering."
-STRENGTHS = ("depth", "degrees", "shear", "width", "block")  # options of renderings that change the more, the larger
-ON_PAR = 2  # times the FID of a conditional GAN on pairs up to which images are as real
-MANY_DIGITS = 5  # that mostly become another digit by another seed, from which it is up to the seed what they become
-GOOD_AT = {  # kinds of renderings, the first of which CycleGAN is said to translate better
+CORRESPONDING = 0.9  # least share of outputs with the input's digit for a translation to correspond to its inputs
+REALISTIC = 10  # times the real-data floor's FID, up to which outputs look like their class
+STRENGTHS = ("depth", "degrees", "shear", "width", "block")  # options of renderings; larger values change more
+ON_PAR = 2  # times a conditional GAN's FID on pairs, up to which images are as real
+MANY_DIGITS = 5  # least number of digits whose translation depends on the seed, for that claim to hold
+EASIER = {  # (kind of rendering, kind that CycleGAN is said to translate less well)
     ("texture", "slant"): "CycleGAN translates texture better than geometry",
     ("texture", "mosaic"): "CycleGAN translates one-to-one renderings better than many-to-one",
 }
-DEARER = 1.2  # times the L1 of regression that more realism may cost
+L1_LIMIT = 1.2  # times regression's L1, up to which more realism counts as a gain
 
 
 def judge(jobs: Sequence[Job]) -> list[Verdict]:
-    """Every claim for which the jobs are there."""
-    return [*_of_boards(jobs), *_many_pairs(jobs), *_strength(jobs), *_kinds_of_rendering(jobs)]
-
-
-def _of_boards(jobs: Sequence[Job]) -> list[Verdict]:
-    """Claims on strategies and pairings."""
-    return [
-        Verdict(f"{name}: {verdict.claim}", verdict.verdict, verdict.figures)
-        for name, cells in boards(jobs).items()
-        for verdict in (*_works(cells), *_up_to_the_seed(cells), *_real(cells), *_gains(cells), *_with_pairs(cells))
+    """Verdicts on every claim that the jobs can answer."""
+    of_cells = [
+        replace(verdict, claim=f"{name}: {verdict.claim}")
+        for name, cells in cells_by_rendering(jobs).items()
+        for claims in (_works, _depends_on_the_seed, _realism, _gains_from_pairs, _cyclegan_with_pairs)
+        for verdict in claims(cells)
     ]
+    return [*of_cells, *_needs_many_pairs(jobs), *_strength(jobs), *_kinds_of_rendering(jobs)]
 
 
 def _works(cells: Cells) -> Iterator[Verdict]:
-    """Where a strategy is said to work or not: its outputs look like the class, and each like its input."""
-    on_all = [job for pairing in PAIRINGS for job in cells.get((GAN, pairing), [])]
-    if {job.pairing for job in on_all} == set(PAIRINGS):
-        yield _working("a GAN-like network works on paired, loose and unpaired data", on_all, expected=True)
+    """Which strategy works on which data: outputs look like their class and correspond to their inputs."""
+    all_pairings = [job for pairing in PAIRINGS for job in cells.get((GAN, pairing), [])]
+    if {job.pairing for job in all_pairings} == set(PAIRINGS):
+        yield _works_or_fails("a GAN-like network works on paired, loose and unpaired data", all_pairings, works=True)
     for strategy in (CONDITIONAL, CONDITIONAL_WITHOUT_L1):
-        for pairing, expected in (("paired", True), ("unpaired", False)):
-            if found := cells.get((strategy, pairing)):
-                yield _working(f"a {strategy} {'works' if expected else 'fails'} on {pairing} data", found, expected)
-    if found := cells.get((CYCLE, "unpaired")):
-        yield _working("CycleGAN works on unpaired data", found, expected=True)
+        for pairing, works in (("paired", True), ("unpaired", False)):
+            if jobs := cells.get((strategy, pairing)):
+                yield _works_or_fails(f"a {strategy} {'works' if works else 'fails'} on {pairing} data", jobs, works)
+    if jobs := cells.get((CYCLE, "unpaired")):
+        yield _works_or_fails("CycleGAN works on unpaired data", jobs, works=True)
 
 
-def _working(claim: str, jobs: Sequence[Job], expected: bool) -> Verdict:
-    """It works if each run reads right and looks right, it fails if each does neither."""
-    shares, fids = values(jobs, "correspondence"), [job.test["fid"] / job.floor["fid"] for job in jobs]
-    works, fails = all(map(_works_well, jobs)), not any(_reads_right(job) or _looks_right(job) for job in jobs)
-    verdict = HOLDS if (works, fails) == (expected, not expected) else FAILS if works or fails else DEPENDS
-    figures = f"{_read_in(shares)}, FID {min(fids):.1f} to {max(fids):.1f} times that of real images"
-    return Verdict(claim, verdict, figures)
+def _works_or_fails(claim: str, jobs: Sequence[Job], works: bool) -> Verdict:
+    """A strategy works if every job corresponds and looks real; it fails if every job does neither."""
+    all_work, all_fail = all(map(_is_good, jobs)), not any(_corresponds(job) or _looks_real(job) for job in jobs)
+    verdict = HOLDS if (all_work if works else all_fail) else FAILS if all_work or all_fail else DEPENDS
+    fids = [job.test["fid"] / job.floor["fid"] for job in jobs]
+    return Verdict(
+        claim, verdict, f"{_digits_read(jobs)}, FID {min(fids):.1f} to {max(fids):.1f} times that of real images"
+    )
 
 
-def _reads_right(job: Job) -> bool:
-    return job.test["correspondence"] >= READ
+def _corresponds(job: Job) -> bool:
+    return job.test["correspondence"] >= CORRESPONDING
 
 
-def _looks_right(job: Job) -> bool:
-    return job.test["fid"] <= NEAR * job.floor["fid"]
+def _looks_real(job: Job) -> bool:
+    return job.test["fid"] <= REALISTIC * job.floor["fid"]
 
 
-def _works_well(job: Job) -> bool:
-    return _reads_right(job) and _looks_right(job)
+def _is_good(job: Job) -> bool:
+    return _corresponds(job) and _looks_real(job)
 
 
-def _read_in(shares: Sequence[float]) -> str:
+def _digits_read(jobs: Sequence[Job]) -> str:
+    shares = values_of(jobs, "correspondence")
     return f"the input's digit is read in {min(shares):.1%} to {max(shares):.1%} of the outputs of {len(shares)} runs"
 
 
-def _up_to_the_seed(cells: Cells) -> Iterator[Verdict]:
-    """Of infinitely many maps between the classes a discriminator of outputs asks for none in particular."""
+def _depends_on_the_seed(cells: Cells) -> Iterator[Verdict]:
+    """Whether the seed decides between the many maps from class to class that satisfy a discriminator of outputs."""
     for pairing in PAIRINGS:
-        found = cells.get((GAN, pairing), [])
-        become = {digit: values(found, f"becomes_{digit}") for digit in range(NUM_CLASSES)}
-        if all(len(seeds) > 1 for seeds in become.values()):
-            other = [
-                f"{digit} becomes {', '.join(f'{read:.0f}' for read in seeds)}"
-                for digit, seeds in become.items()
-                if len(set(seeds)) > 1
+        jobs = cells.get((GAN, pairing), [])
+        digits_by_seed = {digit: values_of(jobs, f"becomes_{digit}") for digit in range(NUM_CLASSES)}
+        if all(len(digits) > 1 for digits in digits_by_seed.values()):
+            changing = [
+                f"{digit} becomes {', '.join(f'{value:.0f}' for value in digits)}"
+                for digit, digits in digits_by_seed.items()
+                if len(set(digits)) > 1
             ]
             yield Verdict(
                 f"which digit a GAN-like network makes of another is up to the seed, on {pairing} data",
-                HOLDS if len(other) >= MANY_DIGITS else DEPENDS if other else FAILS,
-                "; ".join([_read_in(values(found, "correspondence")), *other]),
+                HOLDS if len(changing) >= MANY_DIGITS else DEPENDS if changing else FAILS,
+                "; ".join([_digits_read(jobs), *changing]),
             )
 
 
-def _real(cells: Cells) -> Iterator[Verdict]:
-    """What realism a discriminator brings."""
+def _realism(cells: Cells) -> Iterator[Verdict]:
+    """How real images look with a discriminator, and without."""
     conditional, regression = cells.get((CONDITIONAL, "paired"), []), cells.get((REGRESSION, "paired"), [])
     for pairing in PAIRINGS:
-        found = cells.get((GAN, pairing), [])
-        if min(len(found), len(conditional)) > 1:
-            usual = statistics.mean(values(conditional, "fid"))
-            times = [fid / usual for fid in values(found, "fid")]
-            on_par = [time <= ON_PAR for time in times]
+        jobs = cells.get((GAN, pairing), [])
+        if min(len(jobs), len(conditional)) > 1:
+            reference = statistics.mean(values_of(conditional, "fid"))
+            ratios = [fid / reference for fid in values_of(jobs, "fid")]
+            on_par = [ratio <= ON_PAR for ratio in ratios]
             yield Verdict(
                 f"a GAN-like network's images on {pairing} data are as real as a conditional GAN's on pairs",
                 HOLDS if all(on_par) else DEPENDS if any(on_par) else FAILS,
-                f"{min(times):.1f} to {max(times):.1f} times its FID",
+                f"{min(ratios):.1f} to {max(ratios):.1f} times its FID",
             )
     if min(len(conditional), len(regression)) > 1:
-        verdict, text = apart(_negated(conditional, "fid"), _negated(regression, "fid"), -1, "FID")
-        dearer = statistics.mean(values(conditional, "l1")) / statistics.mean(values(regression, "l1"))
-        claim = f"a conditional GAN makes more real images than regression, at no more than {DEARER} times its L1"
-        yield Verdict(claim, verdict if dearer <= DEARER else FAILS, f"{text}, {dearer:.2f} times the L1")
+        verdict, text = _fid_difference(conditional, regression)
+        ratio = statistics.mean(values_of(conditional, "l1")) / statistics.mean(values_of(regression, "l1"))
+        claim = f"a conditional GAN makes more real images than regression, at no more than {L1_LIMIT} times its L1"
+        yield Verdict(claim, verdict if ratio <= L1_LIMIT else FAILS, f"{text}, {ratio:.2f} times the L1")
 
 
-def _gains(cells: Cells) -> Iterator[Verdict]:
-    """What a strategy gains from upgrading its data."""
+def _gains_from_pairs(cells: Cells) -> Iterator[Verdict]:
     for strategy in STRATEGIES:
         paired, unpaired = (cells.get((strategy, pairing), []) for pairing in ("paired", "unpaired"))
         if min(len(paired), len(unpaired)) > 1:
-            found = [
-                (*apart(values(paired, "correspondence"), values(unpaired, "correspondence")), "correspondence"),
-                (*apart(values(paired, "retrieval"), values(unpaired, "retrieval")), "retrieval"),
-                (*apart(_negated(paired, "fid"), _negated(unpaired, "fid"), -1, "FID"), ""),
-            ]
-            yield Verdict(
-                f"{strategy} gains from upgrading its data from unpaired to paired",
-                together(verdict for verdict, _, _ in found),
-                "; ".join(f"{text} {figure}".strip() for _, text, figure in found),
-            )
+            claim = f"{strategy} gains from upgrading its data from unpaired to paired"
+            differences = [_difference(metric, paired, unpaired) for metric in ("correspondence", "retrieval")]
+            yield _joint(claim, [*differences, _fid_difference(paired, unpaired)])
 
 
-def _with_pairs(cells: Cells) -> Iterator[Verdict]:
-    """What is said of CycleGAN where there are pairs."""
+def _cyclegan_with_pairs(cells: Cells) -> Iterator[Verdict]:
     unpaired = cells.get((CYCLE, "unpaired"), [])
     for pairing in ("paired", "loose"):
-        found = cells.get((CYCLE, pairing), [])
-        if min(len(found), len(unpaired)) > 1:
-            better = [
-                (*apart(values(unpaired, figure), values(found, figure)), figure)
-                for figure in ("correspondence", "retrieval")
-                if values(unpaired, figure)  # another set knows no retrieval
-            ]
-            yield Verdict(
-                f"CycleGAN works less well on {pairing} data than on unpaired",
-                together(verdict for verdict, _, _ in better),
-                "; ".join(f"{text} {figure}" for _, text, figure in better),
-            )
+        jobs = cells.get((CYCLE, pairing), [])
+        if min(len(jobs), len(unpaired)) > 1:
+            metrics = [name for name in ("correspondence", "retrieval") if values_of(unpaired, name)]
+            claim = f"CycleGAN works less well on {pairing} data than on unpaired"
+            yield _joint(claim, [_difference(metric, unpaired, jobs) for metric in metrics])
 
 
-def _many_pairs(jobs: Sequence[Job]) -> Iterator[Verdict]:
-    """Whether few pairs are too few for a conditional GAN, where many are enough."""
-    for job, counts in _along(jobs, "data.pairs"):
+def _difference(metric: str, left: Sequence[Job], right: Sequence[Job]) -> tuple[str, str]:
+    verdict, text = unpaired_difference(values_of(left, metric), values_of(right, metric))
+    return verdict, f"{text} {metric}"
+
+
+def _fid_difference(left: Sequence[Job], right: Sequence[Job]) -> tuple[str, str]:
+    """Whether the left jobs have the lower FID."""
+    ours, others = ([-value for value in values_of(jobs, "fid")] for jobs in (left, right))
+    return unpaired_difference(ours, others, -1, "FID")
+
+
+def _joint(claim: str, differences: Sequence[tuple[str, str]]) -> Verdict:
+    return Verdict(
+        claim, joint_verdict(verdict for verdict, _ in differences), "; ".join(text for _, text in differences)
+    )
+
+
+def _needs_many_pairs(jobs: Sequence[Job]) -> Iterator[Verdict]:
+    """Whether a conditional GAN works with the most pairs only."""
+    for job, by_count in _varied_along("data.pairs", jobs):
         if job.strategy in (CONDITIONAL, CONDITIONAL_WITHOUT_L1) and job.pairing == "paired":
-            enough = [n for n, alike in counts.items() if all(map(_works_well, alike))]
-            few, *_, many = counts
-            verdict = FAILS if few in enough else HOLDS if enough == [many] else DEPENDS
+            enough = [count for count, cell in by_count.items() if all(map(_is_good, cell))]
+            fewest, *_, most = by_count
+            verdict = FAILS if fewest in enough else HOLDS if enough == [most] else DEPENDS
             claim = f"{job.rendering}: a {job.strategy} needs a large set of pairs"
-            fids = ", ".join(f"{n:g}: {spread(alike, 'fid')}" for n, alike in counts.items())
-            yield Verdict(claim, verdict, f"{_listed(counts, 'pairs')}; FID {fids}")
+            fids = ", ".join(f"{count:g}: {mean_and_deviation(cell, 'fid')}" for count, cell in by_count.items())
+            yield Verdict(claim, verdict, f"{_correspondence_by('pairs', by_count)}; FID {fids}")
 
 
 def _strength(jobs: Sequence[Job]) -> Iterator[Verdict]:
-    """Whether the images that are changed most are harder to translate than those that are changed least."""
+    """Whether the strongest rendering is harder to translate than the weakest."""
     for option in STRENGTHS:
-        for job, strengths in _along(jobs, f"{RENDERING}{option}"):
-            weakest, *_, strongest = strengths.values()
+        for job, by_strength in _varied_along(f"data.rendering.{option}", jobs):
+            weakest, *_, strongest = by_strength.values()
             if min(len(weakest), len(strongest)) > 1:
-                verdict, _ = _more_of_what_can_be("correspondence", weakest, strongest)
+                verdict, _ = _difference_relative_to_floor("correspondence", weakest, strongest)
                 claim = f"{job.kind}: the larger its {option}, the worse {job.strategy} on {job.pairing} data"
-                yield Verdict(claim, verdict, _listed(strengths, f"{option}:"))
+                yield Verdict(claim, verdict, _correspondence_by(option, by_strength))
 
 
-def _along(jobs: Sequence[Job], key: str) -> Iterator[tuple[Job, Mapping[float, Sequence[Job]]]]:
-    """Jobs that differ in nothing but one number and the seed: one of them, and all by that number, in its size."""
+def _varied_along(key: str, jobs: Sequence[Job]) -> Iterator[tuple[Job, Mapping[float, Sequence[Job]]]]:
+    """Groups of jobs that differ only in one number and the seed: the first job, and the jobs by that number."""
     groups: dict[Setting, dict[float, list[Job]]] = {}
     for job in jobs:
         if key in job.setting:
@@ -199,36 +199,28 @@ def _along(jobs: Sequence[Job], key: str) -> Iterator[tuple[Job, Mapping[float, 
             yield next(iter(group.values()))[0], dict(sorted(group.items(), key=lambda item: abs(item[0])))
 
 
-def _listed(cells: Mapping[float, Sequence[Job]], what: str) -> str:
-    shares = (f"{number:g}: {spread(alike, 'correspondence')}" for number, alike in cells.items())
-    return f"the input's digit is read, by {what} {'; '.join(shares)}"
+def _correspondence_by(name: str, cells: Mapping[float, Sequence[Job]]) -> str:
+    shares = (f"{number:g}: {mean_and_deviation(cell, 'correspondence')}" for number, cell in cells.items())
+    return f"correspondence by {name}: {'; '.join(shares)}"
 
 
 def _kinds_of_rendering(jobs: Sequence[Job]) -> Iterator[Verdict]:
-    """What CycleGAN is said to be good at: which digits are read and which counterparts found, of those that can be."""
+    """Which of two kinds of rendering CycleGAN translates better, relative to their real-data floors."""
     settings: dict[Setting, dict[str, list[Job]]] = {}
     for job in jobs:
         if (job.strategy, job.pairing) == (CYCLE, "unpaired"):
-            settings.setdefault(job.rest, {}).setdefault(job.rendering, []).append(job)
+            settings.setdefault(job.other_settings, {}).setdefault(job.rendering, []).append(job)
     for renderings in settings.values():
-        for (good, well), (bad, badly) in itertools.product(renderings.items(), repeat=2):
-            claim = GOOD_AT.get((well[0].kind, badly[0].kind))
-            if claim is not None and min(len(well), len(badly)) > 1:
-                found = [_more_of_what_can_be(figure, well, badly) for figure in ("correspondence", "retrieval")]
-                figures = "; ".join(text for _, text in found)
-                yield Verdict(f"{claim} ({good}; {bad})", together(verdict for verdict, _ in found), figures)
+        for (easy, left), (hard, right) in itertools.permutations(renderings.items(), 2):
+            claim = EASIER.get((left[0].kind, right[0].kind))
+            if claim is not None and min(len(left), len(right)) > 1:
+                metrics = ("correspondence", "retrieval")
+                differences = [_difference_relative_to_floor(metric, left, right) for metric in metrics]
+                yield _joint(f"{claim} ({easy}; {hard})", differences)
 
 
-def _more_of_what_can_be(figure: str, left: Sequence[Job], right: Sequence[Job]) -> tuple[str, str]:
-    verdict, text = apart(_of_what_can_be(left, figure), _of_what_can_be(right, figure))
-    shares = " and ".join(spread(alike, figure) for alike in (left, right))
-    return verdict, f"{figure} {shares}, of what can be {text}"
-
-
-def _of_what_can_be(jobs: Sequence[Job], figure: str) -> list[float]:
-    """A share, by that of true counterparts."""
-    return [job.test[figure] / job.floor[figure] for job in jobs]
-
-
-def _negated(jobs: Sequence[Job], figure: str) -> list[float]:
-    return [-value for value in values(jobs, figure)]
+def _difference_relative_to_floor(metric: str, left: Sequence[Job], right: Sequence[Job]) -> tuple[str, str]:
+    ours, others = ([job.test[metric] / job.floor[metric] for job in jobs] for jobs in (left, right))
+    verdict, text = unpaired_difference(ours, others)
+    values = " and ".join(mean_and_deviation(jobs, metric) for jobs in (left, right))
+    return verdict, f"{metric} {values}, relative to the real-data floor {text}"

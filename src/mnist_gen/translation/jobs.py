@@ -1,6 +1,6 @@
-"""Translators that were judged, read from what jobs of `translate_*` and `bottleneck/*` left, and their table.
+"""Complete runs of translators, read from sweeps over `translate_*` and `bottleneck/*`, and a table of their metrics.
 
-Jobs that differ in nothing but the seed are one cell of a table.
+Jobs that differ only in the seed form one cell of the table.
 """
 
 import statistics
@@ -19,15 +19,15 @@ from mnist_gen.runs.config import shaping
 GAN, CYCLE, REGRESSION = "GAN-like", "CycleGAN", "regression"
 CONDITIONAL, CONDITIONAL_WITHOUT_L1 = "conditional GAN", "conditional GAN without L1"
 STRATEGIES = (GAN, CONDITIONAL, CONDITIONAL_WITHOUT_L1, CYCLE, REGRESSION)
-FIGURES = {"fid": "{:.3f}", "correspondence": "{:.1%}", "retrieval": "{:.1%}", "l1": "{:.4f}", "ssim": "{:.3f}"}
+FORMATS = {"fid": "{:.3f}", "correspondence": "{:.1%}", "retrieval": "{:.1%}", "l1": "{:.4f}", "ssim": "{:.3f}"}
 
 Setting = frozenset[tuple[str, str]]
-Cells = Mapping[tuple[str, str], Sequence["Job"]]  # of a strategy and a pairing, a job a seed
+Cells = Mapping[tuple[str, str], Sequence["Job"]]  # (strategy, pairing) -> one job per seed
 
 
 @dataclass(frozen=True)
 class Job:
-    """One translator that was judged: its folder, configuration, test figures, and those of the true counterparts."""
+    """A tested translator: its folder, configuration, test metrics, and real-data floor."""
 
     folder: Path
     config: Mapping[str, Any]
@@ -36,54 +36,51 @@ class Job:
 
     @cached_property
     def setting(self) -> Mapping[str, str]:
-        """Keys and values that say what was trained, but for the seed."""
-        found = shaping(self.config, ("data", "model", "trainer"))
-        return {key: str(value) for key, value in found.items() if key != "data.seed"}
+        """The keys and values of the configuration that shape training, without the seed."""
+        shapes = shaping(self.config, ("data", "model", "trainer"))
+        return {key: str(value) for key, value in shapes.items() if key != "data.seed"}
 
     @property
     def strategy(self) -> str:
         """One of `STRATEGIES`."""
-        weights = self.config["model"]["strategy"]
-        if weights["cycle"]:
+        strategy = self.config["model"]["strategy"]
+        if strategy["cycle"]:
             return CYCLE
-        if weights["sees"] == "nothing":
-            return REGRESSION
-        if weights["sees"] == "outputs":
-            return GAN
-        return CONDITIONAL if weights["l1"] else CONDITIONAL_WITHOUT_L1
+        if strategy["sees"] == "pairs":
+            return CONDITIONAL if strategy["l1"] else CONDITIONAL_WITHOUT_L1
+        return REGRESSION if strategy["sees"] == "nothing" else GAN
 
     @property
     def seed(self) -> int:
-        """Of everything."""
         return int(self.config["data"]["seed"])
 
     @property
     def pairing(self) -> str:
-        """One of `PAIRINGS`; a counterpart that was deformed is a loose one."""
-        met = str(self.config["data"]["pairing"])
-        return "loose" if met == "paired" and self.config["data"].get("deform") else met
+        """One of `PAIRINGS`; pairs with deformed counterparts count as loose."""
+        pairing = str(self.config["data"]["pairing"])
+        return "loose" if pairing == "paired" and self.config["data"].get("deform") else pairing
 
     @property
     def kind(self) -> str:
-        """The class of its rendering, such as `outline`; or the set that it translates into."""
+        """The class of its rendering, such as `outline`, or the data set that it translates into."""
         data = self.config["data"]
         return data["other"] if "other" in data else data["rendering"]["_target_"].rpartition(".")[2].lower()
 
     @property
     def rendering(self) -> str:
-        """Its class and options, such as `outline, width 1`."""
+        """Its kind and options, such as `outline, width 1`."""
         options = {key: value for key, value in self.config["data"].get("rendering", {}).items() if key != "_target_"}
         return ", ".join([self.kind, *(f"{key} {value}" for key, value in options.items())])
 
     @property
-    def rest(self) -> Setting:
-        """What else was set."""
-        apart_from = ("data.pairing", "data.rendering")
-        return frozenset((key, value) for key, value in self.setting.items() if not key.startswith(apart_from))
+    def other_settings(self) -> Setting:
+        """The setting without pairing and rendering."""
+        excluded = ("data.pairing", "data.rendering")
+        return frozenset((key, value) for key, value in self.setting.items() if not key.startswith(excluded))
 
 
 def read(folders: Sequence[str]) -> list[Job]:
-    """The complete jobs of translators in folders; of two alike, seed and all, the first."""
+    """The complete jobs of translators in folders; of jobs with equal settings and seed, the first."""
     jobs: dict[Setting, Job] = {}
     for job in jobs_in(folders, _job):
         jobs.setdefault(frozenset({**job.setting, "data.seed": str(job.seed)}.items()), job)
@@ -104,53 +101,51 @@ def _job(record: dict[str, Any], folder: Path) -> Job | None:
 
 
 def table(jobs: Sequence[Job]) -> str:
-    """Means and standard deviations over seeds, a row a setting; in the fourth column what else differs."""
+    """Means and standard deviations over seeds, one row per setting; the fourth column names other differences."""
     cells: dict[Setting, list[Job]] = {}
     for job in jobs:
         cells.setdefault(frozenset(job.setting.items()), []).append(job)
-    varied = _varied(jobs)
+    varied = _varied_keys(jobs)
     rows = []
-    for alike in cells.values():
-        job = alike[0]
-        other = _words(job, varied)
-        figures = [spread(alike, name) for name in FIGURES]
-        rows.append((job.rendering, job.strategy, job.pairing, other, *figures, str(len(alike))))
-    return tables.markdown(("rendering", "strategy", "data", "other", *FIGURES, "seeds"), rows)
+    for cell in cells.values():
+        job, metrics = cell[0], [mean_and_deviation(cell, name) for name in FORMATS]
+        rows.append((job.rendering, job.strategy, job.pairing, _varied_values(job, varied), *metrics, str(len(cell))))
+    return tables.markdown(("rendering", "strategy", "data", "other", *FORMATS, "seeds"), rows)
 
 
-def _varied(jobs: Sequence[Job]) -> set[str]:
-    """Keys beside pairing and rendering that differ between jobs of one strategy.
+def _varied_keys(jobs: Sequence[Job]) -> set[str]:
+    """Keys, except pairing and rendering, that differ between jobs of one strategy.
 
-    What differs between strategies alone, such as weights or how long they train, is each one's own recipe.
+    Differences between strategies only, such as weights or the length of training, belong to each one's recipe.
     """
     settings = defaultdict[str, list[Setting]](list)
     for job in jobs:
-        settings[job.strategy].append(job.rest)
-    return {key for alike in settings.values() for key, _ in frozenset.union(*alike) - frozenset.intersection(*alike)}
+        settings[job.strategy].append(job.other_settings)
+    return {key for group in settings.values() for key, _ in frozenset.union(*group) - frozenset.intersection(*group)}
 
 
-def _words(job: Job, keys: set[str]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in sorted(job.rest) if key in keys)
+def _varied_values(job: Job, keys: set[str]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in sorted(job.other_settings) if key in keys)
 
 
-def boards(jobs: Sequence[Job]) -> dict[str, Cells]:
-    """Jobs by strategy and pairing, for each rendering and setting beside it, whose names are the keys."""
-    varied, found = _varied(jobs), defaultdict[str, dict[tuple[str, str], list[Job]]](dict)
+def cells_by_rendering(jobs: Sequence[Job]) -> dict[str, Cells]:
+    """The cells of each rendering, split by any other settings that vary."""
+    varied, cells = _varied_keys(jobs), defaultdict[str, dict[tuple[str, str], list[Job]]](dict)
     for job in jobs:
-        name = "; ".join(part for part in (job.rendering, _words(job, varied)) if part)
-        found[name].setdefault((job.strategy, job.pairing), []).append(job)
-    return dict(found)
+        name = "; ".join(filter(None, (job.rendering, _varied_values(job, varied))))
+        cells[name].setdefault((job.strategy, job.pairing), []).append(job)
+    return dict(cells)
 
 
-def spread(jobs: Sequence[Job], figure: str) -> str:
-    """A figure's mean over jobs, and its deviation; empty if they do not have it."""
-    found, form = values(jobs, figure), FIGURES[figure]
-    if not found:
+def mean_and_deviation(jobs: Sequence[Job], metric: str) -> str:
+    """A test metric's mean and standard deviation over jobs; empty if no job has it."""
+    values, form = values_of(jobs, metric), FORMATS[metric]
+    if not values:
         return ""
-    deviation = f" ± {form.format(statistics.stdev(found))}" if len(found) > 1 else ""
-    return form.format(statistics.mean(found)) + deviation
+    deviation = f" ± {form.format(statistics.stdev(values))}" if len(values) > 1 else ""
+    return form.format(statistics.mean(values)) + deviation
 
 
-def values(jobs: Sequence[Job], figure: str) -> list[float]:
-    """A test figure of each job that has it."""
-    return [job.test[figure] for job in jobs if figure in job.test]
+def values_of(jobs: Sequence[Job], metric: str) -> list[float]:
+    """A test metric of each job that has it."""
+    return [job.test[metric] for job in jobs if metric in job.test]

@@ -6,9 +6,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
 from mnist_gen.errors import Refused
+from mnist_gen.evaluation.sweeps import summarise
 from mnist_gen.runs import folders
 from mnist_gen.runs.naming import Folders
-from mnist_gen.runs.sweeps import summarise
 from tests.conftest import CONF, ROOT
 
 
@@ -43,7 +43,7 @@ def test_summary_over_two_keys_marks_an_unfinished_job(tmp_path):
     (tmp_path / "b/checkpoints/last.ckpt").touch()
     summarise(tmp_path, ["model/loss", "model.r1"], ["experiment"])
     lines = (tmp_path / "summary.md").read_text().splitlines()
-    assert lines[2:] == ["| bce | 0 | unfinished |  |", "| bce | 1 | complete | 1.0000 |", "", "Minutes in all: 1."]
+    assert lines[2:] == ["| bce | 0 | unfinished |  |", "| bce | 1 | complete | 1.0000 |", "", "Total time: 1 minutes."]
 
 
 def test_summary_takes_seeds_together(tmp_path):
@@ -58,7 +58,7 @@ def test_summary_takes_seeds_together(tmp_path):
         ]  # fmt: skip
     lines = (tmp_path / "summary.md").read_text().splitlines()
     assert lines[2:4] == ["| bce | 2 of 2 seeds | 1.5000 ± 0.7071 |", "| hinge | 1 of 2 seeds | 4.0000 |"]
-    assert lines[5] == "Class accuracy of each digit:"
+    assert lines[5] == "Class accuracy by digit:"
     assert lines[7:-2] == ["| model/loss | 3 |", "| --- | --- |", "| bce | 0.3750 ± 0.1768 |", "| hinge | 1.0000 |"]
 
 
@@ -133,7 +133,7 @@ def test_experiments_are_swept_too_and_take_keys_that_only_they_have(tmp_path, c
         "| transfer_linear_frozen | failed |",
         "| transfer_mlp_frozen | failed |",
         "",
-        "What failed:",
+        "Failed jobs:",
         "",
         "| experiment | error |",
         "| --- | --- |",

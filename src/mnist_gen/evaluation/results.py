@@ -1,0 +1,77 @@
+"""How a run shows its metrics: a table on the screen, and a row in TensorBoard's HPARAMS."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from omegaconf import DictConfig
+from torch.utils.tensorboard.summary import hparams
+
+from mnist_gen.evaluation.metrics import METRICS
+from mnist_gen.runs import layout
+from mnist_gen.runs.config import PLACES, flat, plain
+from mnist_gen.runs.tensorboard import Events
+
+COLLAPSED = 0.05  # a lower coverage means that there are only a few pictures
+SAME_PICTURE = 0.2  # a lower diversity means that all samples of a digit are one picture
+
+log = logging.getLogger(__name__)
+
+
+def about_all_digits(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The test metrics without those of single digits, named without `test/`."""
+    found = {name.removeprefix("test/"): value for name, value in metrics.items() if name.startswith("test/")}
+    return {name: value for name, value in found.items() if name not in METRICS or METRICS[name].digit is None}
+
+
+def show(folder: Path, metrics: Mapping[str, float]) -> None:
+    """Prints the test metrics beside the real-data floor, warnings of a collapse, and where the files are."""
+    has_floor = any(name.startswith("floor/") for name in metrics)
+    print(f"\n{'metric':<18}{'value':>10}" + (f"{'real data':>13}" if has_floor else ""))
+    for name, value in about_all_digits(metrics).items():
+        floor = metrics.get(f"floor/{name}")
+        print(f"{name:<18}{value:>10.4f}" + ("" if floor is None else f"{floor:>13.4f}"))
+    for warning in _collapse(metrics):
+        log.warning(warning)
+    left = [name for name in ("figures", layout.METRICS, str(layout.BEST)) if (folder / name).exists()]
+    print(f"\n{folder}\n  {'  '.join(left)}\n  tensorboard --logdir {folder.parent}")
+
+
+def _collapse(metrics: Mapping[str, float]) -> Iterator[str]:
+    coverage = metrics.get("test/coverage", 1.0)
+    if coverage < COLLAPSED:
+        yield f"The samples are a few pictures: coverage {coverage:.3f}. Look at figures/grid.png."
+    if metrics.get("test/worst_diversity", 1.0) < SAME_PICTURE:
+        yield "All samples of a digit are one picture: see worst_diversity, and figures/grid.png."
+
+
+def log_hparams(trainer: L.Trainer, cfg: DictConfig, metrics: Mapping[str, float]) -> None:
+    """Writes one HPARAMS row: settings of data and model, and the test metrics that are not of single digits.
+
+    The experiment summary, which lists all keys, is left out: TensorBoard would apply the list of one run to all of
+    them. Without it TensorBoard shows every key of every run.
+    """
+    settings = {"seed": cfg.seed, "epochs": cfg.trainer.max_epochs} | _settings("data", cfg) | _settings("model", cfg)
+    results = {f"test/{name}": value for name, value in about_all_digits(metrics).items()}
+    if not results:
+        return
+    assert isinstance(trainer.logger, Events)
+    trainer.logger.log_metrics(results)
+    _, start, end = hparams(settings, results)
+    for summary in (start, end):
+        trainer.logger.attempt(trainer.logger.experiment.file_writer.add_summary, summary)
+    trainer.logger.finalize("success")
+
+
+def _settings(part: str, cfg: DictConfig) -> dict[str, Any]:
+    """Keys and values of a part of the configuration; a network, loss or rendering by its class."""
+    settings: dict[str, Any] = {}
+    for key, value in flat(plain(cfg[part])):
+        parent, _, name = key.rpartition(".")
+        if name == "_target_":
+            settings[parent or part] = value.rpartition(".")[2]
+        elif name not in ("_partial_", "fused", "seed") and f"{part}.{key}" not in PLACES:
+            settings[key] = value if isinstance(value, int | float) else str(value)
+    return settings

@@ -1,0 +1,188 @@
+"""The summary of a sweep: summary.csv, summary.md and summary.png over all its jobs.
+
+Hydra imports this before each job, so it imports no torch at the top.
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
+
+from mnist_gen.runs import layout
+from mnist_gen.runs.naming import swept_and_fixed
+from mnist_gen.runs.tables import markdown
+from mnist_gen.system import files
+
+SEEDS = ("seed", "data.labels_seed")
+OVER_SEEDS = " over seeds"  # behind a metric: its standard deviation
+Row = dict[str, Any]  # of a job: the swept keys, its status and metrics, such as `test/fid`
+
+
+class Summary(Callback):
+    """Updates a sweep's summary after each job."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Reads the sweep's command."""
+        swept, fixed = swept_and_fixed(config)
+        self.swept, self.fixed = [o.key_or_group for o in swept], [o.key_or_group for o in fixed]
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Writes the summary of all jobs so far."""
+        if config.hydra.mode and config.hydra.mode.name == "MULTIRUN":
+            summarise(Path(config.hydra.sweep.dir), self.swept, self.fixed)
+
+
+def summarise(folder: Path, swept: Sequence[str], fixed: Sequence[str]) -> None:
+    """Writes summary.csv (everything), summary.md and summary.png over the jobs in a sweep's folder.
+
+    If seeds are swept, the table shows means and standard deviations over the seeds. If other keys are swept too, the
+    chart shows them as well.
+
+    Args:
+        folder: the sweep's folder.
+        swept: the swept keys, by which jobs are compared.
+        fixed: the other keys on the command line; jobs of another sweep in the same folder are left out.
+    """
+    found = {path.parents[1]: _settings(path) for path in folder.rglob(".hydra/overrides.yaml")}
+    rows = [
+        {key: chosen[key] for key in swept} | _results(job)
+        for job, chosen in found.items()
+        if chosen.keys() == {*swept, *fixed}
+    ]
+    rows.sort(key=lambda row: [_order(row[key]) for key in sorted(swept, key=SEEDS.__contains__)])
+    metrics = sorted({key for row in rows for key in row if "/" in key and key not in swept})
+    table = io.StringIO()
+    writer = csv.DictWriter(table, [*swept, "status", "seconds", *metrics, "error"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    files.write(folder / "summary.csv", table.getvalue())
+    settings = [key for key in swept if key not in SEEDS]
+    means = list(_over_seeds(rows, settings, metrics)) if len(settings) < len(swept) else []
+    files.write(folder / "summary.md", _text(rows, means, swept, settings))
+    if means and settings:
+        _draw(folder, means, settings, over_seeds=True)
+    elif swept:
+        _draw(folder, rows, swept, over_seeds=False)
+
+
+def _text(rows: Sequence[Row], means: Sequence[Row], swept: Sequence[str], settings: Sequence[str]) -> str:
+    """The tables: means over seeds or single jobs, metrics by digit, and errors."""
+    shown = _shown(rows)
+    tables = [_table(means, [*settings, "status", *shown])] if means else []
+    compared, keys = (means, settings) if means and settings else (rows, swept)
+    if compared is rows:
+        tables.append(_table(rows, [*swept, "status", *shown]))
+    for family, names in _families(rows).items():
+        title = family.replace("_", " ").capitalize()
+        tables.append(f"{title} by digit:\n\n" + _table(compared, [*keys, *names], names))
+    if failed := [row for row in rows if "error" in row]:
+        tables.append("Failed jobs:\n\n" + _table(failed, [*swept, "error"]))
+    minutes = sum(row.get("seconds", 0.0) for row in rows) / 60
+    return "\n".join([*tables, f"Total time: {minutes:.0f} minutes.\n"])
+
+
+def _shown(rows: Sequence[Row]) -> list[str]:
+    """The measured test metrics that a summary shows, without those of single digits."""
+    from mnist_gen.evaluation.metrics import METRICS  # here, because it imports torch
+
+    names = (f"test/{metric.name}" for metric in METRICS.values() if metric.summary and metric.digit is None)
+    return [name for name in names if any(name in row for row in rows)]
+
+
+def _families(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
+    """The measured test metrics of single digits that a summary shows: by family, names and digits."""
+    from mnist_gen.evaluation.metrics import METRICS
+
+    families: dict[str, dict[str, str]] = {}
+    for metric in METRICS.values():
+        if metric.summary and metric.family is not None and any(f"test/{metric.name}" in row for row in rows):
+            families.setdefault(metric.family, {})[f"test/{metric.name}"] = str(metric.digit)
+    return families
+
+
+def _draw(folder: Path, rows: Sequence[Row], swept: Sequence[str], over_seeds: bool) -> None:
+    from mnist_gen import plots  # here, because it imports torch
+    from mnist_gen.evaluation.metrics import METRICS
+
+    shown = _shown(rows)
+    if not shown:
+        return
+    charts = {}
+    for name in shown:
+        metric = METRICS[name.removeprefix("test/")]
+        floors = [row[f"floor/{metric.name}"] for row in rows if f"floor/{metric.name}" in row]
+        label = metric.name.replace("_", " ") + (f" ({metric.better} is better)" if metric.better else "")
+        charts[label] = plots.Series(
+            [row.get(name) for row in rows], [_deviation(row, name) for row in rows], mean(floors) if floors else None
+        )
+    values = {key: [str(row[key]) for row in rows] for key in swept}
+    title = f"{folder.name}: test metrics" + (", mean and standard deviation over seeds" if over_seeds else "")
+    plots.save(plots.sweep(values, charts, title), folder / "summary.png")
+
+
+def _deviation(row: Row, name: str) -> float | None:
+    """The standard deviation of a metric: over seeds, or else over what the job itself averaged."""
+    from mnist_gen.evaluation.metrics import METRICS
+
+    keys = [f"{name}{OVER_SEEDS}", *(f"test/{m.name}" for m in METRICS.values() if f"test/{m.deviation_of}" == name)]
+    return next((row[key] for key in keys if key in row), None)
+
+
+def _over_seeds(rows: Sequence[Row], swept: Sequence[str], metrics: Sequence[str]) -> Iterator[Row]:
+    """One row for all seeds of a setting: each metric's mean and standard deviation."""
+    for setting, group in groupby(rows, key=lambda row: [row[key] for key in swept]):
+        jobs = list(group)
+        complete = sum(job["status"] == "complete" for job in jobs)
+        row: Row = {**dict(zip(swept, setting, strict=True)), "status": f"{complete} of {len(jobs)} seeds"}
+        for name in metrics:
+            values = [job[name] for job in jobs if name in job]
+            row |= {name: mean(values)} if values else {}
+            row |= {f"{name}{OVER_SEEDS}": stdev(values)} if len(values) > 1 else {}
+        yield row
+
+
+def _settings(overrides: Path) -> dict[str, str]:
+    """The overrides of a job's command, by key; empty if Hydra did not write the file."""
+    try:
+        words = OmegaConf.to_container(OmegaConf.load(overrides))
+    except (OSError, ValueError, YAMLError):
+        return {}
+    found = words if isinstance(words, list) else []
+    return dict(str(word).lstrip("+").split("=", 1) for word in found if "=" in str(word))
+
+
+def _results(job: Path) -> Row:
+    """A job's status, seconds and metrics."""
+    record = layout.read_record(job)
+    if record is not None:
+        return {"status": "complete", "seconds": sum(record["seconds"].values()), **record["metrics"]}
+    if (job / layout.ERROR).is_file():
+        return {"status": "failed", "error": (job / layout.ERROR).read_text(errors="replace").partition("\n")[0]}
+    return {"status": "unfinished" if (job / layout.LAST).exists() else "failed"}
+
+
+def _order(value: Any) -> tuple[float, str]:
+    """Sorts numbers by size, then words."""
+    try:
+        return float(value), ""
+    except (TypeError, ValueError):
+        return float("inf"), str(value)
+
+
+def _table(rows: Sequence[Row], columns: Sequence[str], names: Mapping[str, str] | None = None) -> str:
+    def cell(row: Row, column: str) -> str:
+        value, deviation = row.get(column, ""), _deviation(row, column)
+        if not isinstance(value, float):
+            return str(value)
+        return f"{value:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")
+
+    head = [(names or {}).get(column, column) for column in columns]
+    return markdown(head, [[cell(row, column) for column in columns] for row in rows])

@@ -1,0 +1,66 @@
+"""What a GAN asks of its generator and of its space. A new architecture takes one class and one config.
+
+`concat` says where a label joins the generator:
+
+* `before`: the label vector joins the vector that enters the decoder. In the latent-space GAN, whose decoder takes no
+  label, it joins the latent.
+* `after`: a label plane joins the decoder's image.
+"""
+
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+
+class GeneratorProtocol(Protocol):
+    """A generator: any `nn.Module` with these members, made from `latent_dim`, `label_vectors` and `concat`.
+
+    It may also follow `StartsPretrained`.
+
+    Attributes:
+        label_vectors: maps labels (N,) to vectors (N, embedding_dim); None for a generator without labels.
+    """
+
+    label_vectors: nn.Embedding | None
+
+    def __call__(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Maps latents (N, latent_dim) and labels (N,) to images or latents (N, *space.shape) of the GAN's space."""
+
+    def from_vectors(self, latents: Tensor, vectors: Tensor | None) -> Tensor:
+        """Like a call, but takes label vectors (N, embedding_dim), or interpolations between them, for labels."""
+
+
+class SpaceProtocol(Protocol):
+    """The space of an adversarial game: any `nn.Module` with these members.
+
+    The discriminator scores images or latents (N, *shape) in the space. A space may also follow `StartsPretrained`
+    and `HasStatistics`.
+    """
+
+    shape: tuple[int, ...]
+
+    def enter(self, images: Tensor) -> Tensor:
+        """Maps images (N, 1, 32, 32) in [0, 1] into the space."""
+
+    def leave(self, points: Tensor) -> Tensor:
+        """Maps points of the space back to images in [0, 1]."""
+
+
+@runtime_checkable
+class StartsPretrained(Protocol):
+    """Optional: a generator or space with weights of a pretrained autoencoder."""
+
+    @property
+    def starts_pretrained(self) -> bool:
+        """Whether to call `start_from` at all; this may depend on an option."""
+
+    def start_from(self, encoder: nn.Module, decoder: nn.Module) -> None:
+        """Copies weights from an autoencoder's networks, before the first training step."""
+
+
+@runtime_checkable
+class HasStatistics(Protocol):
+    """Optional: a space with statistics of the training images."""
+
+    def fit(self, images: Tensor) -> None:
+        """Computes the statistics from images (N, 1, 32, 32) in [0, 1]."""

@@ -1,0 +1,30 @@
+"""Keys and choices that had another name in an older version."""
+
+RENAMED = {  # keys and choices of older versions
+    "callbacks.judge": "callbacks.metrics",
+    "callbacks.recognition": "callbacks.metrics",
+    "callbacks.readings": "callbacks.confusion",
+    "model.codes": "model.latents",
+    "model.space.code_dim": "model.space.latent_dim",
+    "model.discriminator.code_dim": "model.discriminator.latent_dim",
+    "model.generator.mapping.code_dim": "model.generator.mapping.out_dim",
+    "model.generator.code_dim": "model.translator.latent_dim",
+    "model.generator": "model.translator",
+    "model.generator_optimizer": "model.translator_optimizer",
+    "reader": "target_scorer",
+    "study.codes": "study.latents",
+    "codes": "latents",
+    "nowhere": "none",
+    "gan_codes": "gan_latent",
+}
+RENAMED_FOLDERS = {"report/": "student_report/"}  # of experiments
+
+
+def present_name(word: str) -> str:
+    """The present name of a key or choice of an older version."""
+    for folder, new in RENAMED_FOLDERS.items():
+        if word.startswith(folder):
+            return new + word.removeprefix(folder)
+    known = [old for old in RENAMED if f"{word}.".startswith(f"{old}.")]
+    old = max(known, key=len, default="")
+    return RENAMED.get(old, "") + word.removeprefix(old)

@@ -1,0 +1,82 @@
+"""The code blocks of docs/extend.md, as they stand, in a copy of the project."""
+
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+TEXT = (ROOT / "docs/extend.md").read_text()
+STEPS = re.compile(r"^(Append to|Create|Add to `\w+` in) `([^`]+)`:\n\n```\w+\n(.*?)^```", re.MULTILINE | re.DOTALL)
+TRIES = """
+import runpy
+import sys
+sys.path.insert(0, "src")
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from mnist_gen.data.mnist import ImageData
+from mnist_gen.evaluation.metrics import OF_SAMPLES, RealImages, Samples, measure
+
+with initialize_config_dir(sys.argv[1] + "/conf", version_base="1.3"):
+    def model(*words):
+        return instantiate(compose("train", overrides=list(words)).model)
+
+    words = ("model/loss=least_squares", "model/generator=mlp", "model.generator.hidden=8")
+    gan = model("experiment=cgan_embed20", *words)
+    assert gan.sample(digit=3, count=2).shape == (2, 1, 32, 32)
+    assert gan.loss.generator(torch.zeros(2), torch.zeros(2)) == 1
+    assert gan.loss.discriminator(torch.ones(2), torch.zeros(2)) == 0
+    hinge = compose("train", overrides=["experiment=cgan_hinge"]).model
+    assert (hinge.loss._target_.rpartition(".")[2], hinge.embedding_dim) == ("Hinge", 40)
+assert "ink" in [metric.name for metric in OF_SAMPLES if metric.validation]
+data = ImageData("noise", ".", ".", batch_size=8, path="noise.npz")
+data.setup()
+assert (len(data.train), len(data.val), len(data.test)) == (405, 45, 50)
+
+sys.argv = ["train.py", *sys.argv[2:]]  # in this process, because imports take ten seconds
+runpy.run_path("train.py", run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory):
+    """A copy of the project with every change of the page."""
+    root = tmp_path_factory.mktemp("extended")
+    for name in ("src", "conf"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    shutil.copy(ROOT / "train.py", root)
+    for how, path, code in STEPS.findall(TEXT):
+        place = root / path
+        if how == "Create":
+            assert not place.exists()
+            place.parent.mkdir(exist_ok=True)
+            place.write_text(code)
+        elif how == "Append to":
+            place.write_text(f"{place.read_text()}\n\n{code}")
+        else:
+            line = f"{how.split('`')[1]} = (\n"
+            assert line in place.read_text()
+            place.write_text(place.read_text().replace(line, line + code))
+    (noise,) = re.findall(r"^```python\n(import numpy.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+    subprocess.run([sys.executable, "-c", noise], cwd=root, check=True)
+    return root
+
+
+def test_each_change_takes_at_most_two_files():
+    for section in TEXT.split("\n## ")[1:]:
+        assert len(STEPS.findall(section)) <= 2
+    assert len(STEPS.findall(TEXT)) == 9
+
+
+def test_every_change_works(extended):
+    words = ["experiment=rotation", "data=files", "data.path=noise.npz", "trainer.max_epochs=1", "hydra.run.dir=run"]
+    command = [sys.executable, "-c", TRIES, str(extended), *words]
+    done = subprocess.run(command, cwd=extended, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "turns_right" in done.stdout
+    left = {path.name for path in (extended / "run").rglob("*")}
+    assert left >= {"metrics.json", "history.json", "best.ckpt", "last.ckpt", "losses.png", "train.log"}
