@@ -91,6 +91,8 @@ def code() -> Iterator[Change]:
     for look_up in ("${oc.env:HOME}", "${oc.create:'{_target_: os.getcwd}'}", "${${seed}:HOME}", r"\${oc.env:HOME}"):
         yield put("config.model.loss", look_up)
         yield put("config.data.batch_size", look_up)
+        yield put("config.scorer", look_up)
+        yield put("config.data.path", look_up)
 
 
 def paths() -> Iterator[Change]:

@@ -11,7 +11,6 @@ import torch
 from hydra.errors import InstantiationException
 
 from mnist_gen.data import mnist
-from mnist_gen.data.own_images import fingerprint
 from mnist_gen.errors import Interrupted, UserError
 from mnist_gen.evaluation import results
 from mnist_gen.evaluation.scorer import load_scorer
@@ -310,58 +309,18 @@ def test_a_collapse_is_said_at_the_end(tmp_path, caplog, metrics, said):
     assert [line.message for line in caplog.records] == said
 
 
-@pytest.mark.parametrize("metric", ["ssim", "nothing"])
-def test_a_metric_that_no_validation_measures_is_refused_before_data_are_loaded(fit, tmp_path, metric):
-    with pytest.raises(UserError, match=f"callbacks.best.monitor=val/{metric}: choose one of val/fid, val/density"):
-        fit(tmp_path / "run", MAIN, f"callbacks.best.monitor=val/{metric}", "data.root=/nowhere")
-
-
-def test_own_images_are_trained_on_tested_and_named_again_to_continue(fit, tmp_path):
-    random = np.random.default_rng(0)
-    mine = tmp_path / "mine.npz"
-    np.savez(mine, images=random.integers(0, 256, (200, 20, 24), dtype=np.uint8), labels=np.arange(200) % 10)
-    folder = tmp_path / "run"
-    fit(folder, MAIN, "data=files", f"data.path={mine}")
-    config = metrics(folder)["config"]
-    assert config["data"]["path"] == str(mine)
-    assert config["data"]["dataset"] == fingerprint(mine)
-    assert (folder / "figures/grid.png").exists()
-    mine.rename(tmp_path / "moved.npz")
-    last = folder / "checkpoints/last.ckpt"
-    with pytest.raises(UserError, match="its run used images of your own; name the path again, data.path=<path>"):
-        fit(folder, f"ckpt={last}", "trainer.max_epochs=3")
-    with pytest.raises(UserError, match=f"data.path={mine}: no such folder or .npz file"):
-        fit(folder, f"ckpt={last}", "trainer.max_epochs=3", f"data.path={mine}")
-    np.savez(tmp_path / "others.npz", images=np.zeros((200, 20, 24), dtype=np.uint8), labels=np.arange(200) % 10)
-    with pytest.raises(UserError, match="data.path=.*others.npz: not the images of the run of ckpt="):
-        fit(folder, f"ckpt={last}", "trainer.max_epochs=3", f"data.path={tmp_path / 'others.npz'}")
-    fit(folder, f"ckpt={last}", "trainer.max_epochs=3", f"data.path={tmp_path / 'moved.npz'}")
-    assert kept(folder)["epoch"] == 2
-
-
-def test_own_images_must_be_named(fit, tmp_path):
-    with pytest.raises(UserError, match="data=files: name your images, data.path=<an .npz file"):
-        fit(tmp_path / "run", MAIN, "data=files")
-
-
-def test_an_autoencoder_for_own_images_is_trained_on_them(fit, tmp_path):
-    random = np.random.default_rng(0)
-    np.savez(
-        tmp_path / "mine.npz", images=random.integers(0, 256, (300, 28, 28), dtype=np.uint8), labels=np.arange(300) % 10
-    )
-    quick = "pretrained.overrides=['trainer.max_epochs=1','trainer.limit_train_batches=2','data.batch_size=8']"
-    words = [
-        "experiment=gan_latent",
-        f"data.path={tmp_path / 'mine.npz'}",
-        quick,
-        f"pretrained.folder={tmp_path / 'pretrained'}",
-    ]
-    words += [
-        "data.batch_size=8",
-        "trainer.max_epochs=1",
-        "trainer.limit_train_batches=2",
-        "callbacks.draw.at_epochs=[1]",
-    ]
-    fit(tmp_path / "run", *words, tiny=False)
-    (folder,) = (tmp_path / "pretrained").iterdir()
-    assert metrics(folder)["config"]["data"]["path"] == str(tmp_path / "mine.npz")
+@pytest.mark.parametrize(
+    ("experiment", "metric", "first"),
+    [
+        ("cgan_embed20", "ssim", "fid"),
+        ("autoencoder", "accuracy", "loss"),
+        ("mimic_learned", "loss", "relative_error"),
+        ("transformer_classifier", "nothing", "accuracy"),
+    ],
+)
+def test_a_metric_that_no_validation_measures_is_refused_before_data_are_loaded(
+    fit, tmp_path, experiment, metric, first
+):
+    words = [f"experiment={experiment}", f"callbacks.best.monitor=val/{metric}", "data.root=/nowhere"]
+    with pytest.raises(UserError, match=f"callbacks.best.monitor=val/{metric}: choose one of val/{first}"):
+        fit(tmp_path / "run", *words, tiny=False)

@@ -24,7 +24,7 @@ from mnist_gen.evaluation import results
 from mnist_gen.evaluation.scorer import load_scorer, scorer_digest
 from mnist_gen.gan import GAN
 from mnist_gen.runs import checkpoint, layout, limits, pretrained, records, trust
-from mnist_gen.runs.config import MACHINE, PLACES, one_line, plain
+from mnist_gen.runs.config import MACHINE, PLACES, flat, one_line, plain
 from mnist_gen.student_report.claims import judge_sweeps
 from mnist_gen.system import files
 from mnist_gen.training.checkpoints import BestCheckpoint, LastCheckpoint
@@ -264,24 +264,25 @@ def _configuration_of(cfg: DictConfig, path: Path, content: Mapping[str, Any]) -
         UserError: an override sets an option that the checkpoint's callbacks do not have, or the run had its own
             scorer and the command names none.
     """
-    saved = OmegaConf.create(content[trust.CONFIG])
+    saved = dict(flat(content[trust.CONFIG]))  # plain values: references in a checkpoint must not be resolved
     for key, what in {"scorer": "its own scorer", "data.path": "images of your own"}.items():
-        if OmegaConf.select(saved, key) is not None and OmegaConf.select(cfg, key) is None:
+        if saved.get(key) is not None and OmegaConf.select(cfg, key) is None:
             raise UserError(f"ckpt={path}: its run used {what}; name the path again, {key}=<path>.")
-    if cfg.data.path is not None and saved.data.dataset != own_images.fingerprint(Path(cfg.data.path).expanduser()):
+    own = None if cfg.data.path is None else own_images.fingerprint(Path(cfg.data.path).expanduser())
+    if own is not None and saved.get("data.dataset") != own:
         raise UserError(f"data.path={cfg.data.path}: not the images of the run of ckpt={path}.")
     places = {key: OmegaConf.select(cfg, key) for key in (*PLACES, "scorer")}
-    own = trust.configuration(content, path, places)
+    config = trust.configuration(content, path, places)
     for key in (argument.partition("=")[0].lstrip("+~") for argument in HydraConfig.get().overrides.task):
         if key == "trainer":  # changes the machine, not the run
-            own.trainer.update({key: cfg.trainer[key] for key in MACHINE})
+            config.trainer.update({key: cfg.trainer[key] for key in MACHINE})
         elif key.startswith("trainer."):
-            OmegaConf.update(own, key, OmegaConf.select(cfg, key), force_add=True)
+            OmegaConf.update(config, key, OmegaConf.select(cfg, key), force_add=True)
         elif key.startswith("callbacks"):  # changes how a test measures
-            if "." not in key or OmegaConf.select(own, key, default=KeyError) is KeyError:
+            if "." not in key or OmegaConf.select(config, key, default=KeyError) is KeyError:
                 raise UserError(f"{key}: the run of ckpt={path} has no such option.")
-            OmegaConf.update(own, key, OmegaConf.select(cfg, key))
-    return own
+            OmegaConf.update(config, key, OmegaConf.select(cfg, key))
+    return config
 
 
 def _build(

@@ -1,6 +1,8 @@
 """Your own images: what may be in them, and what each wrong file says."""
 
+import json
 import logging
+import zipfile
 
 import numpy as np
 import pytest
@@ -10,6 +12,13 @@ from PIL import Image
 from mnist_gen.data import own_images
 from mnist_gen.data.mnist import ImageData, to_images
 from mnist_gen.errors import UserError
+from tests.conftest import kept
+
+MAIN = "experiment=cgan_embed20"
+
+
+def record(folder):
+    return json.loads((folder / "metrics.json").read_text())
 
 
 def arrays(count=100, side=20, **changes):
@@ -127,6 +136,29 @@ def test_a_file_of_impossible_size_is_refused_before_it_is_read(tmp_path, monkey
         own_images.load(saved(tmp_path, **arrays()))
 
 
+def test_damaged_archives(tmp_path):
+    path = saved(tmp_path, labels=np.array(3), images=np.array(0.5))
+    with pytest.raises(UserError, match="labels must be a whole number for each image"):
+        own_images.load(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("images", b"no array")
+    with pytest.raises(UserError, match="there is no array `images`; it has none"):
+        own_images.load(path)
+    np.savez_compressed(path, **arrays())
+    content = bytearray(path.read_bytes())
+    content[200:2000] = bytes(1800)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="cannot be read"):
+        own_images.load(path)
+
+
+def test_hidden_folders_are_no_classes(tmp_path):
+    folders(tmp_path / "mine")
+    (tmp_path / "mine/.thumbnails").mkdir()
+    (_, labels), _ = own_images.load(tmp_path / "mine")
+    assert labels.unique().tolist() == [0, 1, 2]
+
+
 def test_wrong_folders(tmp_path):
     def message(name):
         with pytest.raises(UserError) as error:
@@ -152,4 +184,55 @@ def test_wrong_folders(tmp_path):
     assert "torn/1/5.png cannot be read" in message("torn")
     folders(tmp_path / "split/train", ("a", "b"))
     folders(tmp_path / "split/test", ("a", "c"))
-    assert "c is no class of the training images" in message("split")
+    assert "c is not a class of the training images" in message("split")
+
+
+def test_own_images_are_trained_on_tested_and_named_again_to_continue(fit, tmp_path):
+    random = np.random.default_rng(0)
+    mine = tmp_path / "mine.npz"
+    np.savez(mine, images=random.integers(0, 256, (200, 20, 24), dtype=np.uint8), labels=np.arange(200) % 10)
+    folder = tmp_path / "run"
+    fit(folder, MAIN, "data=files", f"data.path={mine}")
+    config = record(folder)["config"]
+    assert config["data"]["path"] == str(mine)
+    assert config["data"]["dataset"] == own_images.fingerprint(mine)
+    assert (folder / "figures/grid.png").exists()
+    mine.rename(tmp_path / "moved.npz")
+    last = folder / "checkpoints/last.ckpt"
+    with pytest.raises(UserError, match="its run used images of your own; name the path again, data.path=<path>"):
+        fit(folder, f"ckpt={last}", "trainer.max_epochs=3")
+    with pytest.raises(UserError, match=f"data.path={mine}: no such folder or .npz file"):
+        fit(folder, f"ckpt={last}", "trainer.max_epochs=3", f"data.path={mine}")
+    np.savez(tmp_path / "others.npz", images=np.zeros((200, 20, 24), dtype=np.uint8), labels=np.arange(200) % 10)
+    with pytest.raises(UserError, match="data.path=.*others.npz: not the images of the run of ckpt="):
+        fit(folder, f"ckpt={last}", "trainer.max_epochs=3", f"data.path={tmp_path / 'others.npz'}")
+    fit(folder, f"ckpt={last}", "trainer.max_epochs=3", f"data.path={tmp_path / 'moved.npz'}")
+    assert kept(folder)["epoch"] == 2
+
+
+def test_own_images_must_be_named(fit, tmp_path):
+    with pytest.raises(UserError, match="data=files: name your images, data.path=<an .npz file"):
+        fit(tmp_path / "run", MAIN, "data=files")
+
+
+def test_an_autoencoder_for_own_images_is_trained_on_them(fit, tmp_path):
+    random = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "mine.npz", images=random.integers(0, 256, (300, 28, 28), dtype=np.uint8), labels=np.arange(300) % 10
+    )
+    quick = "pretrained.overrides=['trainer.max_epochs=1','trainer.limit_train_batches=2','data.batch_size=8']"
+    words = [
+        "experiment=gan_latent",
+        f"data.path={tmp_path / 'mine.npz'}",
+        quick,
+        f"pretrained.folder={tmp_path / 'pretrained'}",
+    ]
+    words += [
+        "data.batch_size=8",
+        "trainer.max_epochs=1",
+        "trainer.limit_train_batches=2",
+        "callbacks.draw.at_epochs=[1]",
+    ]
+    fit(tmp_path / "run", *words, tiny=False)
+    (folder,) = (tmp_path / "pretrained").iterdir()
+    assert record(folder)["config"]["data"]["path"] == str(tmp_path / "mine.npz")

@@ -270,6 +270,8 @@ ADAM = ("optimizer_states", 0, "state", 0)
         (_first(lambda weight: weight.flatten()[:1].expand(10**9)), "claims more values than the file holds"),
         (_first(lambda weight: weight.to_sparse()), "is not a plain tensor"),
         (_first(lambda weight: weight.to("meta")), "has no values"),
+        (_set("config", "scorer", "${oc.env:HOME}"), "its run used its own scorer"),
+        (_set("config", "data", "path", "${oc.create:[]}"), "its run used images of your own"),
         (_set("callbacks", "BestCheckpoint", {"score": "x"}), "a run cannot continue from it"),
         (_set("callbacks", "BestCheckpoint", {"score": -float("inf")}), "a run cannot continue from it"),
         (_set(*ADAM, "exp_avg", torch.full((1,), torch.inf)), "holds values that are not finite"),

@@ -30,6 +30,8 @@ class Autoencoder(L.LightningModule):
         UserError: `latent_dim` is below 1.
     """
 
+    validation_metrics = ("loss", "loss_clean")
+
     def __init__(
         self,
         latent_dim: int,

@@ -10,9 +10,10 @@ from torchvision.utils import make_grid
 
 from mnist_gen import plots
 from mnist_gen.autoencoder.autoencoder import Autoencoder
+from mnist_gen.data import NUM_CLASSES
 from mnist_gen.data.augment import drawn_from, noisy
 from mnist_gen.data.corrupted import CorruptedImages
-from mnist_gen.data.mnist import NUM_CLASSES, to_images
+from mnist_gen.data.mnist import to_images
 from mnist_gen.data.pairs import first_of_each
 from mnist_gen.runs.tensorboard import epochs_done, run_folder, tensorboard
 from mnist_gen.training.trainer import data_of, model_of

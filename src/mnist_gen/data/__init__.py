@@ -1,1 +1,5 @@
-"""Data sets and batches: images, labels and pairs."""
+"""What a batch is: images, labels and pairs."""
+
+IMAGE_SIZE = 32
+NUM_CLASSES = 10
+SPLIT_SEED = 0  # the split belongs to the data, not to a run

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mnist_gen.data.mnist import NUM_CLASSES, Batch, ImageData, ImageSet, ResumableLoader, to_images
+from mnist_gen.data import NUM_CLASSES
+from mnist_gen.data.mnist import Batch, ImageData, ImageSet, ResumableLoader, to_images
 from mnist_gen.errors import UserError, check_at_least
 
 LabelledBatch = tuple[Tensor, Tensor, Tensor, Tensor]  # images, labels (D, N), folds (D, N), positions in the draw (N,)

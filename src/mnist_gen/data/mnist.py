@@ -17,16 +17,13 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 from torchvision import datasets
 
-from mnist_gen.data import own_images, packed_files
+from mnist_gen.data import IMAGE_SIZE, SPLIT_SEED, own_images, packed_files
 from mnist_gen.errors import UserError, check_at_least, check_choice
 
-IMAGE_SIZE = 32
-NUM_CLASSES = 10
 CHUNK = 250  # images per forward pass outside training; larger chunks are slower on two CPU cores
 DATASETS = {"MNIST": datasets.MNIST, "FashionMNIST": datasets.FashionMNIST, "KMNIST": datasets.KMNIST}
 VAL_SIZE = 5_000
 ALWAYS_TRAIN = 1_000  # the first images always stay in training; they include the student report's 50 labels
-SPLIT_SEED = 0  # the split belongs to the data, not to a run
 
 Batch = tuple[Tensor, Tensor]
 

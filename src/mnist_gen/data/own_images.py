@@ -9,6 +9,7 @@ Images are at most 32x32 pixels, all of one size, and are padded with zeros to 3
 tenth of all images becomes the test set.
 """
 
+import functools
 import hashlib
 import logging
 import zipfile
@@ -22,12 +23,11 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from mnist_gen.data import IMAGE_SIZE, NUM_CLASSES, SPLIT_SEED
 from mnist_gen.errors import UserError
 
-SIDE, CLASSES = 32, 10
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 MOST_BYTES = 2**32  # in the arrays of an `.npz`
-SPLIT_SEED = 0
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +79,11 @@ def _from_npz(path: Path) -> tuple[Labelled, Labelled | None]:
             raise UserError(f"data.path={path}: its arrays take {size / 2**30:.0f} GiB; at most 4 are allowed.")
         with np.load(path, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except UserError:
+        raise
+    except Exception as error:  # a damaged archive fails in many ways
         raise UserError(f"data.path={path}: cannot be read ({' '.join(str(error).split())[:100]}).") from None
+    arrays = {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}  # others are raw bytes
     train, test = (_arrays(path, arrays, prefix) for prefix in ("", "test_"))
     if train is None:
         raise UserError(f"data.path={path}: there is no array `images`; it has {', '.join(arrays) or 'none'}.")
@@ -93,11 +96,11 @@ def _arrays(path: Path, arrays: Mapping[str, NDArray[np.generic]], prefix: str) 
         return None
     if labels is None:
         raise UserError(f"data.path={path}: there is no array `{prefix}labels`.")
-    if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
+    if labels.ndim != 1 or labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
         kind = f"{labels.dtype} {labels.shape}"
         raise UserError(f"data.path={path}: {prefix}labels must be a whole number for each image, not {kind}.")
-    if len(labels) and not (labels.min() >= 0 and labels.max() < CLASSES):
-        raise UserError(f"data.path={path}: {prefix}labels must be from 0 to {CLASSES - 1}, not {labels.max()}.")
+    if len(labels) and not (labels.min() >= 0 and labels.max() < NUM_CLASSES):
+        raise UserError(f"data.path={path}: {prefix}labels must be from 0 to {NUM_CLASSES - 1}, not {labels.max()}.")
     return _raw(path, _gray(path, images)), torch.from_numpy(labels.astype(np.int64))
 
 
@@ -107,7 +110,7 @@ def _gray(path: Path, images: NDArray[np.generic]) -> NDArray[np.uint8]:
         images = images[:, 0]
     elif images.ndim == 4 and images.shape[3] in (1, 3):
         if images.shape[3] == 3:
-            log.warning("%s: the images have colours; they are converted to gray.", path)
+            _mention(f"{path}: the images have colours; they are converted to gray.")
             images = images.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
             images = images.round().astype(np.uint8) if images.max(initial=0) > 1 else images
         else:
@@ -121,13 +124,21 @@ def _gray(path: Path, images: NDArray[np.generic]) -> NDArray[np.uint8]:
     raise UserError(f"data.path={path}: images must be uint8, or floats from 0 to 1, not {images.dtype}.")
 
 
+@functools.cache
+def _mention(text: str) -> None:
+    """Logs a line once, although a run reads its images several times."""
+    log.warning(text)
+
+
 def _raw(path: Path, images: NDArray[np.uint8]) -> Tensor:
     """Pads images (N, H, W) to (N, 32, 32)."""
     height, width = images.shape[1:]
-    if max(height, width) > SIDE:
-        raise UserError(f"data.path={path}: images are {height}x{width} pixels; at most {SIDE}x{SIDE} are allowed.")
-    left, top = (SIDE - width) // 2, (SIDE - height) // 2
-    return F.pad(torch.from_numpy(images), (left, SIDE - width - left, top, SIDE - height - top))
+    if max(height, width) > IMAGE_SIZE:
+        raise UserError(
+            f"data.path={path}: images are {height}x{width} pixels; at most {IMAGE_SIZE}x{IMAGE_SIZE} are allowed."
+        )
+    left, top = (IMAGE_SIZE - width) // 2, (IMAGE_SIZE - height) // 2
+    return F.pad(torch.from_numpy(images), (left, IMAGE_SIZE - width - left, top, IMAGE_SIZE - height - top))
 
 
 def _from_folders(path: Path) -> tuple[Labelled, Labelled | None]:
@@ -139,20 +150,23 @@ def _from_folders(path: Path) -> tuple[Labelled, Labelled | None]:
 
 def _names(path: Path) -> dict[str, int]:
     """The folders of classes and their numbers."""
-    names = sorted(folder.name for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    names = _folders(path)
     if not names:
         raise UserError(f"data.path={path}: the folder is empty; it must hold a folder per class.")
-    if len(names) > CLASSES:
-        raise UserError(f"data.path={path}: there are {len(names)} classes; at most {CLASSES} are allowed.")
-    if all(name in map(str, range(CLASSES)) for name in names):
+    if len(names) > NUM_CLASSES:
+        raise UserError(f"data.path={path}: there are {len(names)} classes; at most {NUM_CLASSES} are allowed.")
+    if all(name in map(str, range(NUM_CLASSES)) for name in names):
         return {name: int(name) for name in names}
     return {name: number for number, name in enumerate(names)}
 
 
+def _folders(path: Path) -> list[str]:
+    return sorted(folder.name for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+
+
 def _classes(path: Path, names: Mapping[str, int]) -> Labelled:
-    unknown = {folder.name for folder in path.iterdir() if folder.is_dir()} - names.keys()
-    if unknown:
-        raise UserError(f"data.path={path}: {min(unknown)} is no class of the training images.")
+    if unknown := set(_folders(path)) - names.keys():
+        raise UserError(f"data.path={path}: {min(unknown)} is not a class of the training images.")
     files = {
         file: label
         for name, label in names.items()
@@ -170,7 +184,7 @@ def _classes(path: Path, names: Mapping[str, int]) -> Labelled:
             sizes = " and ".join(f"{h}x{w}" for h, w in (pixels[0].shape, image.shape))
             raise UserError(f"data.path={path}: images of mixed sizes, {sizes} ({first.name}, {file.name}).")
     if coloured:
-        log.warning("%s: %d images have colours; they are converted to gray.", path, coloured)
+        _mention(f"{path}: {coloured} images have colours; they are converted to gray.")
     return _raw(path, np.stack(pixels)), torch.tensor([*files.values()])
 
 
@@ -178,9 +192,11 @@ def _opened(file: Path) -> tuple[NDArray[np.uint8], bool]:
     """The gray pixels of an image file, and whether it had colours. Its size is checked before it is decoded."""
     try:
         with Image.open(file) as image:
-            if max(image.size) > SIDE:
+            if max(image.size) > IMAGE_SIZE:
                 width, height = image.size
-                raise UserError(f"data.path: {file} has {height}x{width} pixels; at most {SIDE}x{SIDE} are allowed.")
+                raise UserError(
+                    f"data.path: {file} has {height}x{width} pixels; at most {IMAGE_SIZE}x{IMAGE_SIZE} are allowed."
+                )
             return np.asarray(image.convert("L")), image.mode not in ("1", "L", "LA", "I", "I;16", "F")
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"data.path: {file} cannot be read ({' '.join(str(error).split())[:100]}).") from None

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from mnist_gen.data import NUM_CLASSES
 from mnist_gen.data.augment import drawn_from, random_affine
-from mnist_gen.data.mnist import NUM_CLASSES, ImageData, ImageSet, ResumableLoader, to_images
+from mnist_gen.data.mnist import ImageData, ImageSet, ResumableLoader, to_images
 from mnist_gen.errors import UserError, check_at_least, check_choice
 
 PairBatch = tuple[Tensor, Tensor, Tensor]  # images of A, images of B, labels of A

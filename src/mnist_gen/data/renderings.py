@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mnist_gen.data.mnist import IMAGE_SIZE
+from mnist_gen.data import IMAGE_SIZE
 from mnist_gen.errors import UserError, check_at_least
 
 

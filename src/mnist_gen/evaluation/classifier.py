@@ -11,8 +11,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 from torchmetrics.classification import MulticlassAccuracy
 
+from mnist_gen.data import IMAGE_SIZE, NUM_CLASSES
 from mnist_gen.data.augment import random_affine
-from mnist_gen.data.mnist import IMAGE_SIZE, NUM_CLASSES, Batch
+from mnist_gen.data.mnist import Batch
 from mnist_gen.errors import UserError
 from mnist_gen.training.optimization import check_finite
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torchmetrics.image import StructuralSimilarityIndexMeasure
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from mnist_gen.data.mnist import NUM_CLASSES, to_images
+from mnist_gen.data import NUM_CLASSES
+from mnist_gen.data.mnist import to_images
 from mnist_gen.errors import UserError
 from mnist_gen.networks.classifiers import Probe, Scorer
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mnist_gen.data.mnist import NUM_CLASSES
+from mnist_gen.data import NUM_CLASSES
 from mnist_gen.evaluation import fidelity
 from mnist_gen.networks.classifiers import Scorer
 

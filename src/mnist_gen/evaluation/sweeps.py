@@ -138,11 +138,14 @@ def _deviation(row: Row, name: str) -> float | None:
 
 def _over_seeds(rows: Sequence[Row], swept: Sequence[str], metrics: Sequence[str]) -> Iterator[Row]:
     """One row for all seeds of a setting: each metric's mean and standard deviation."""
+    from mnist_gen.evaluation.metrics import METRICS
+
+    of_jobs = {f"test/{metric.name}" for metric in METRICS.values() if metric.deviation_of}  # not over seeds
     for setting, group in groupby(rows, key=lambda row: [row[key] for key in swept]):
         jobs = list(group)
         complete = sum(job["status"] == "complete" for job in jobs)
         row: Row = {**dict(zip(swept, setting, strict=True)), "status": f"{complete} of {len(jobs)} seeds"}
-        for name in metrics:
+        for name in (name for name in metrics if name not in of_jobs):
             values = [job[name] for job in jobs if name in job]
             row |= {name: mean(values)} if values else {}
             row |= {f"{name}{OVER_SEEDS}": stdev(values)} if len(values) > 1 else {}

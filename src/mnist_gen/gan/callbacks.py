@@ -12,7 +12,8 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 from mnist_gen import plots
-from mnist_gen.data.mnist import IMAGE_SIZE, NUM_CLASSES, ImageData
+from mnist_gen.data import IMAGE_SIZE, NUM_CLASSES
+from mnist_gen.data.mnist import ImageData
 from mnist_gen.errors import UserError, check_at_least
 from mnist_gen.evaluation import fidelity
 from mnist_gen.evaluation.scorer import scorer_for

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from mnist_gen import plots
-from mnist_gen.data.mnist import NUM_CLASSES
+from mnist_gen.data import NUM_CLASSES
 from mnist_gen.gan.claims import Job, common_values, pairs, rank_correlations
 from mnist_gen.gan.gan import GAN
 from mnist_gen.runs import checkpoint, layout

@@ -14,7 +14,7 @@ from typing import Any
 
 from scipy.stats import spearmanr
 
-from mnist_gen.data.mnist import NUM_CLASSES
+from mnist_gen.data import NUM_CLASSES
 from mnist_gen.evaluation.results import COLLAPSED
 from mnist_gen.evaluation.verdicts import CONFIDENCE, FAILS, HOLDS, Verdict, jobs_in, joint_verdict, paired_difference
 from mnist_gen.runs import layout

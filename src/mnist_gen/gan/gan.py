@@ -13,7 +13,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from mnist_gen.autoencoder import Autoencoder
-from mnist_gen.data.mnist import CHUNK, NUM_CLASSES, Batch, ImageData, to_images
+from mnist_gen.data import NUM_CLASSES
+from mnist_gen.data.mnist import CHUNK, Batch, ImageData, to_images
 from mnist_gen.errors import UserError, check_at_least
 from mnist_gen.gan.clusters import Clusters
 from mnist_gen.gan.protocols import GeneratorProtocol, HasStatistics, SpaceProtocol, StartsPretrained

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from mnist_gen.data.mnist import IMAGE_SIZE, to_signed, to_unit
+from mnist_gen.data import IMAGE_SIZE
+from mnist_gen.data.mnist import to_signed, to_unit
 from mnist_gen.networks.encoders import StandardizedEncoder
 
 

@@ -9,7 +9,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from mnist_gen.data.mnist import NUM_CLASSES, ImageSet, to_images
+from mnist_gen.data import NUM_CLASSES
+from mnist_gen.data.mnist import ImageSet, to_images
 from mnist_gen.evaluation import fidelity
 from mnist_gen.interpolation.paths import Interpolator, LabelledLatents
 

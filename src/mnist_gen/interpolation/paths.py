@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from mnist_gen.autoencoder import Autoencoder
-from mnist_gen.data.mnist import CHUNK, NUM_CLASSES, ImageSet, to_images
+from mnist_gen.data import NUM_CLASSES
+from mnist_gen.data.mnist import CHUNK, ImageSet, to_images
 from mnist_gen.errors import UserError
 from mnist_gen.evaluation import fidelity
 from mnist_gen.gan import GAN

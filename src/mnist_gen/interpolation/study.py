@@ -10,7 +10,8 @@ from torch import Tensor
 
 from mnist_gen import plots
 from mnist_gen.autoencoder import Autoencoder
-from mnist_gen.data.mnist import NUM_CLASSES, ImageData, to_images
+from mnist_gen.data import NUM_CLASSES
+from mnist_gen.data.mnist import ImageData, to_images
 from mnist_gen.errors import UserError, check_at_least
 from mnist_gen.evaluation import fidelity
 from mnist_gen.evaluation.study import Study

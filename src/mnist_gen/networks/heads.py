@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from mnist_gen.data.mnist import NUM_CLASSES
+from mnist_gen.data import NUM_CLASSES
 
 
 class LinearHead(nn.Sequential):

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from mnist_gen.data.mnist import IMAGE_SIZE
+from mnist_gen.data import IMAGE_SIZE
 from mnist_gen.errors import check_at_least, check_choice
 
 

@@ -1,6 +1,6 @@
 """Keys and choices that had another name in an older version."""
 
-RENAMED = {  # keys and choices of older versions
+RENAMED = {
     "callbacks.judge": "callbacks.metrics",
     "callbacks.recognition": "callbacks.metrics",
     "callbacks.readings": "callbacks.confusion",
@@ -21,7 +21,7 @@ RENAMED_FOLDERS = {"report/": "student_report/"}  # of experiments
 
 
 def present_name(word: str) -> str:
-    """The present name of a key or choice of an older version."""
+    """The present name of a key or choice; the word itself if it was not renamed."""
     for folder, new in RENAMED_FOLDERS.items():
         if word.startswith(folder):
             return new + word.removeprefix(folder)

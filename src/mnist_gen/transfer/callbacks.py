@@ -13,8 +13,9 @@ from sklearn.metrics import classification_report, confusion_matrix
 from torch import Tensor
 
 from mnist_gen import plots
+from mnist_gen.data import NUM_CLASSES
 from mnist_gen.data.few_labels import FewLabels
-from mnist_gen.data.mnist import CHUNK, NUM_CLASSES, to_images
+from mnist_gen.data.mnist import CHUNK, to_images
 from mnist_gen.errors import check_choice
 from mnist_gen.runs.tensorboard import epochs_done, run_folder, tensorboard
 from mnist_gen.system import files

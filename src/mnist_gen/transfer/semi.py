@@ -89,6 +89,8 @@ class SemiSupervised(L.LightningModule):
 
     starts_from = "pretrained"
 
+    validation_metrics = ("loss", "accuracy")
+
     def __init__(
         self,
         latent_dim: int,

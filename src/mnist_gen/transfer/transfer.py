@@ -73,6 +73,8 @@ class Transfer(L.LightningModule):
     done: Tensor
     _labelled_latents: Tensor  # (V, D, N, latent_dim), with a frozen encoder
 
+    validation_metrics = ("loss", "accuracy")
+
     def __init__(
         self,
         latent_dim: int,

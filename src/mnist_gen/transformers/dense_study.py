@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_gen import plots
-from mnist_gen.data.mnist import IMAGE_SIZE, NUM_CLASSES
+from mnist_gen.data import IMAGE_SIZE, NUM_CLASSES
 from mnist_gen.evaluation.verdicts import DEPENDS, FAILS, HOLDS, Verdict
 from mnist_gen.transformers.claims import exactness, one_head, one_head_bound, relative_error, two_heads
 from mnist_gen.transformers.dense import TaggedDense, TokenMLP

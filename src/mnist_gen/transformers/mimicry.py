@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mnist_gen import plots
-from mnist_gen.data.mnist import IMAGE_SIZE, Batch, ImageData, to_images
+from mnist_gen.data import IMAGE_SIZE
+from mnist_gen.data.mnist import Batch, ImageData, to_images
 from mnist_gen.errors import UserError, check_at_least
 from mnist_gen.runs.tensorboard import run_folder
 from mnist_gen.training.optimization import check_finite, with_schedule
@@ -69,6 +70,8 @@ class Mimicry(L.LightningModule):
     Raises:
         UserError: `side` is no divisor, or network and teacher give outputs of different shapes.
     """
+
+    validation_metrics = ("relative_error",)
 
     def __init__(
         self,

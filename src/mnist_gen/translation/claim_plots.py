@@ -8,7 +8,8 @@ from hydra.utils import instantiate
 from torch import Tensor
 
 from mnist_gen import plots
-from mnist_gen.data.mnist import NUM_CLASSES, ImageData, to_images
+from mnist_gen.data import NUM_CLASSES
+from mnist_gen.data.mnist import ImageData, to_images
 from mnist_gen.data.pairs import first_of_each
 from mnist_gen.runs import checkpoint, layout, trust
 from mnist_gen.translation.jobs import GAN, Job, cells_by_rendering

@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from mnist_gen.data.mnist import NUM_CLASSES
+from mnist_gen.data import NUM_CLASSES
 from mnist_gen.data.pairs import PAIRINGS
 from mnist_gen.evaluation.verdicts import DEPENDS, FAILS, HOLDS, Verdict, joint_verdict, unpaired_difference
 from mnist_gen.translation.jobs import (

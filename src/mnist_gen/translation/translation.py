@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from mnist_gen.data.mnist import CHUNK, NUM_CLASSES, to_images, to_signed, to_unit
+from mnist_gen.data import NUM_CLASSES
+from mnist_gen.data.mnist import CHUNK, to_images, to_signed, to_unit
 from mnist_gen.data.pairs import ImagePairs, PairBatch
 from mnist_gen.evaluation import fidelity
 from mnist_gen.evaluation.classifier import Classifier
