@@ -64,12 +64,14 @@ def main() -> None:
 
 def conditions(section: str) -> dict[str, object]:
     """When, by which code and on what machine something was tried."""
+    from mnist_gen.runs.records import processor
+
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":!benchmarks/records")  # by a section before
     return {
         "command": f"python benchmarks/faults.py {section}",
         "commit": _git("describe", "--always") + ("-dirty" if changed else ""),
         "date": datetime.now(UTC).date().isoformat(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "versions": {name: version(name) for name in ("torch", "lightning", "hydra-core")}
         | {"python": platform.python_version()},
@@ -78,12 +80,6 @@ def conditions(section: str) -> dict[str, object]:
 
 def _git(*words: str) -> str:
     return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def test_what_a_run_leaves(fit, tmp_path):
     assert record["objective"] == objective
     assert record["seed"] == 0
     assert record["config"]["model"]["embedding_dim"] == 20
-    assert {"commit", "versions", "threads", "seconds"} <= record.keys()
+    assert {"commit", "versions", "processor", "cores", "threads", "seconds"} <= record.keys()
     names = {"class_accuracy", "worst_class", "fid", "density", "coverage", "diversity", "memorised"}
     for group in ("test", "floor"):
         assert {f"{group}/{name}" for name in names} <= record["metrics"].keys()

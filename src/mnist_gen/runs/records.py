@@ -1,6 +1,7 @@
 """metrics.json: what a complete run leaves."""
 
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -58,8 +59,18 @@ def write(folder: Path, cfg: DictConfig, results: dict[str, Any]) -> None:
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {name: version(name) for name in ("torch", "torchvision", "lightning")}
         | {"python": platform.python_version()},
+        "processor": processor(),
+        "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "config": plain(cfg),
     }
     files.settle()  # all other files must exist first
     files.write_now(folder / layout.METRICS, json.dumps(record, indent=2))
+
+
+def processor() -> str:
+    """The processor's model name."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
