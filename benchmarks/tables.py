@@ -1,0 +1,213 @@
+"""The tables in README and docs, made from `benchmarks/records`.
+
+A page marks a table by `<!-- table: NAME -->` and `<!-- end -->`, or a study's own table by
+`<!-- table: EXPERIMENT FILE INDEX -->`; `record.py` writes what stands between them.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RECORDS = ROOT / "benchmarks" / "records"
+PAGES = ("README.md", "docs/results.md", "docs/gans.md", "docs/interpolation.md", "docs/transformers.md")
+MARKED = re.compile(r"(<!-- table: (\S+)(?: (\S+) (\d+))? -->\n).*?(<!-- end -->)", re.DOTALL)
+
+Entry = Mapping[str, Any]  # of one run: command, conditions, metrics
+Records = Mapping[str, Sequence[Entry]]  # by experiment
+Cell = Callable[[Mapping[str, float]], str]  # of a run's metrics
+
+
+@dataclass(frozen=True)
+class Family:
+    """Experiments with the same metrics: one table.
+
+    Attributes:
+        experiments: in the table's order.
+        columns: headings, and what stands below them.
+    """
+
+    experiments: Sequence[str]
+    columns: Mapping[str, Cell]
+
+
+def number(name: str, decimals: int = 3) -> Cell:
+    """A test metric."""
+    return lambda metrics: f"{metrics[name]:.{decimals}f}" if name in metrics else ""
+
+
+def percent(name: str, decimals: int = 1) -> Cell:
+    """A test metric in percent."""
+    return lambda metrics: f"{100 * metrics[name]:.{decimals}f}" if name in metrics else ""
+
+
+def times_floor(metrics: Mapping[str, float]) -> str:
+    """FID over that of real images."""
+    ratio = metrics["test/fid"] / metrics["floor/fid"] if "floor/fid" in metrics else None
+    return "" if ratio is None else f"{ratio:.{1 if ratio < 100 else 0}f}"
+
+
+def significant(name: str, digits: int) -> Cell:
+    """A metric with so many digits that count."""
+    return lambda metrics: f"{metrics[name]:.{digits}g}" if name in metrics else ""
+
+
+FID = {"FID": significant("test/fid", 3), "FID / floor": times_floor}
+COVERAGE = {"density": number("test/density", 2), "coverage": number("test/coverage")}
+LABELLED = {
+    "class accuracy, %": percent("test/class_accuracy"),
+    "worst digit, %": percent("test/worst_class"),
+    **FID,
+    "coverage": COVERAGE["coverage"],
+    "CAS, %": percent("test/cas"),
+}
+SHARES = {"rarest digit, %": percent("test/rarest_digit"), "commonest, %": percent("test/commonest_digit")}
+PAIRINGS = ("paired", "loose", "unpaired")
+ARMS = tuple(f"transfer_{head}_{arm}" for head in ("linear", "mlp") for arm in ("frozen", "finetune", "scratch"))
+REPORT = tuple(f"student_report/cgan_{name}" for name in ("onehot", "embed20", "embed65", "embed20_after", "leaky"))
+
+FAMILIES = {
+    "conditional_gans": Family(
+        ("cgan_embed20", "cgan_embed65", "cgan_onehot", "cgan_embed20_after", *REPORT), LABELLED
+    ),
+    "gans": Family(
+        ("gan", "gan_plain", "gan_decoder", "gan_latent", "student_report/gan"), {**FID, **COVERAGE, **SHARES}
+    ),
+    "translation": Family(
+        (
+            *(
+                "translate_l1_paired",
+                *(f"translate_{s}_{p}" for s in ("gan", "cgan", "cyclegan") for p in PAIRINGS),
+            ),
+            *("bottleneck/cgan", "bottleneck/gan"),
+        ),
+        {**FID, "correspondence, %": percent("test/correspondence"), "L1": number("test/l1")},
+    ),
+    "few_labels": Family(
+        (*ARMS, "transfer_semi", *(f"student_report/{arm}" for arm in ARMS)),
+        {
+            "accuracy, %": percent("test/accuracy"),
+            "deviation": percent("test/accuracy_std"),
+            "worst": percent("test/accuracy_worst"),
+        },
+    ),
+    "autoencoders": Family(
+        ("autoencoder", "autoencoder_affine", "autoencoder_wide"),
+        {"corrupted images": number("test/loss", 4), "clean images": number("test/loss_clean", 4)},
+    ),
+    "classifiers": Family(
+        ("scorer", "scorer_rendered", "transformer_classifier"), {"accuracy, %": percent("test/accuracy", 2)}
+    ),
+    "mimicry": Family(
+        ("mimic_conv", "mimic_mlp", "mimic_learned"),
+        {
+            "largest error, float32": significant("largest_error/float32", 1),
+            "float64": significant("largest_error/float64", 1),
+            "relative error, %": percent("test/relative_error", 2),
+        },
+    ),
+}
+
+
+def family(records: Records, name: str) -> str:
+    """A table with one row for each run of a family's experiments."""
+    wanted = FAMILIES[name]
+    rows = [
+        [f"`{_options(entry)}`", *(cell(entry["metrics"]) for cell in wanted.columns.values()), *_conditions(entry)]
+        for experiment in wanted.experiments
+        for entry in records.get(experiment, ())
+    ]
+    return _markdown(["`experiment=`", *wanted.columns, "seed", "minutes", "processor", "commit"], rows)
+
+
+def _options(entry: Entry) -> str:
+    """What stands behind `experiment=` in the command; the seed has a column of its own."""
+    words = str(entry["command"]).split(" experiment=")[1].split(" ")
+    return " ".join(word for word in words if not word.startswith("seed="))
+
+
+def _conditions(entry: Entry) -> list[str]:
+    minutes = sum(entry["seconds"].values()) / 60
+    return [str(entry["seed"]), f"{minutes:.1f}" if minutes else "", _short(entry["processor"]), entry["commit"]]
+
+
+def _short(processor: str) -> str:
+    """A processor's name without what all names have."""
+    return " ".join(re.sub(r"\((R|TM)\)|\bProcessor\b|\bCPU\b|@", "", processor).split())
+
+
+def study(records: Records, experiment: str, title: str, index: int) -> str:
+    """A table that a study wrote, in its newest record."""
+    return "\n".join(records[experiment][-1]["tables"][title][index]) + "\n"
+
+
+def what(records: Records) -> str:
+    """The experiments and what they show, from the first lines of their files."""
+    folder = ROOT / "conf" / "experiment"
+    rows = []
+    for path in sorted(folder.rglob("*.yaml")):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        first = next(line for line in path.read_text().splitlines() if not line.startswith("# @"))
+        rows.append([f"`{name}`", first.lstrip("# ")])
+    return _markdown(["`experiment=`", "what it shows"], rows)
+
+
+def main_run(records: Records) -> str:
+    """What a run of the main job prints, in brief."""
+    metrics = records["cgan_embed20"][-1]["metrics"]
+    names = ("fid", "density", "coverage", "class_accuracy", "worst_class", "cas")
+    lines = (f"{name:<18}{metrics[f'test/{name}']:>10.4f}{metrics[f'floor/{name}']:>13.4f}" for name in names)
+    return "\n".join(["```", f"{'metric':<18}{'value':>10}{'real data':>13}", *lines, "```", ""])
+
+
+TABLES: Mapping[str, Callable[[Records], str]] = {
+    "experiments": what,
+    "main_run": main_run,
+    **{name: partial(family, name=name) for name in FAMILIES},
+}
+
+
+def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Columns that are empty in every row are left out."""
+    rows = list(rows)
+    used = [column for column in range(len(head)) if any(row[column] for row in rows)]
+    lines = [list(head), ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line[column] for column in used)} |\n" for line in lines)
+
+
+def quotes(records: Records) -> dict[str, list[str]]:
+    """By page, the sentences outside tables that name numbers of a record."""
+    metrics = records["cgan_embed20"][-1]["metrics"]
+    minutes = [sum(entry["seconds"].values()) / 60 for entry in records["cgan_embed20"]]
+    time = f"{min(minutes):.0f} to {max(minutes):.0f} minutes"
+    accuracy = f"{100 * metrics['test/class_accuracy']:.1f} %"
+    return {
+        "README.md": [
+            f"Samples of `experiment=cgan_embed20` after {time} on two CPU cores. {accuracy} are classified as the",
+            f"20 numbers ({time} on two cores)",
+        ]
+    }
+
+
+def filled(text: str, records: Records) -> str:
+    """A page with its tables written anew.
+
+    Raises:
+        KeyError: it marks a table that is not known here.
+    """
+
+    def table(match: re.Match[str]) -> str:
+        start, name, file, index, end = match.groups()
+        return start + (study(records, name, file, int(index)) if file else TABLES[name](records)) + end
+
+    return MARKED.sub(table, text)
+
+
+def read() -> Records:
+    """All records of experiments."""
+    paths = (path for path in sorted(RECORDS.rglob("*.json")) if path.name != "faults.json")
+    return {path.relative_to(RECORDS).with_suffix("").as_posix(): json.loads(path.read_text()) for path in paths}
