@@ -30,6 +30,9 @@ def main() -> None:
         sys.exit(f"{' '.join(sys.argv[1:])}: no complete run.")
     for folder in found:
         _keep(*_entry(folder))
+    for folder in map(Path, sys.argv[1:]):
+        if (folder / "multirun.yaml").exists():
+            _keep(f"sweeps/{folder.name}", _sweep(folder))
     for page in PAGES:
         path = ROOT / page
         path.write_text(filled(path.read_text(), read()))
@@ -43,7 +46,7 @@ def _entry(folder: Path) -> tuple[str, dict[str, Any]]:
     words = list(OmegaConf.load(folder / ".hydra/overrides.yaml"))
     experiment = next(word.partition("=")[2] for word in words if word.startswith("experiment="))
     command = shlex.join(["python", "train.py", *(word for word in words if not word.startswith(MACHINE))])
-    tables = {path.stem: _tables(path.read_text()) for path in sorted(folder.glob("*.md"))}
+    tables = _tables_in(folder)
     return experiment, {
         "command": command,
         "seed": run["seed"],
@@ -56,6 +59,18 @@ def _entry(folder: Path) -> tuple[str, dict[str, Any]]:
         "metrics": run["metrics"],
         **({"tables": tables} if tables else {}),
     }
+
+
+def _sweep(folder: Path) -> dict[str, Any]:
+    """What the records keep of a whole sweep: its command and the tables that it and its claims left."""
+    _, entry = _entry(next(folder.rglob(layout.METRICS)).parent)
+    words = OmegaConf.load(folder / "multirun.yaml").hydra.overrides.task
+    command = shlex.join(["python", "train.py", "-m", *words])
+    return entry | {"command": [command], "seconds": {}, "metrics": {}, "tables": _tables_in(folder)}
+
+
+def _tables_in(folder: Path) -> dict[str, list[list[str]]]:
+    return {path.stem: _tables(path.read_text()) for path in sorted(folder.glob("*.md"))}
 
 
 def _tables(text: str) -> list[list[str]]:

@@ -1,7 +1,7 @@
 """The tables in README and docs, made from `benchmarks/records`.
 
-A page marks a table by `<!-- table: NAME -->` and `<!-- end -->`, or a study's own table by
-`<!-- table: EXPERIMENT FILE INDEX -->`; `record.py` writes what stands between them.
+A page marks a table by `<!-- table: NAME -->` and `<!-- end -->`, and a table that a study or a sweep left in a file by
+`<!-- table: RECORD FILE INDEX -->`. `record.py` writes what stands between the marks.
 """
 
 import json
@@ -14,11 +14,15 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "benchmarks" / "records"
-PAGES = ("README.md", "docs/results.md", "docs/gans.md", "docs/interpolation.md", "docs/transformers.md")
+PAGES = (
+    "README.md",
+    *(f"docs/{name}.md" for name in ("results", "gans", "few_labels", "claims")),
+    *(f"docs/{name}.md" for name in ("interpolation", "transformers", "translation")),
+)
 MARKED = re.compile(r"(<!-- table: (\S+)(?: (\S+) (\d+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Entry = Mapping[str, Any]  # of one run: command, conditions, metrics
-Records = Mapping[str, Sequence[Entry]]  # by experiment
+Records = Mapping[str, Sequence[Entry]]  # by experiment, or `sweeps/<sweep>`
 Cell = Callable[[Mapping[str, float]], str]  # of a run's metrics
 
 
@@ -140,9 +144,9 @@ def _short(processor: str) -> str:
     return " ".join(re.sub(r"\((R|TM)\)|\bProcessor\b|\bCPU\b|@", "", processor).split())
 
 
-def study(records: Records, experiment: str, title: str, index: int) -> str:
-    """A table that a study wrote, in its newest record."""
-    return "\n".join(records[experiment][-1]["tables"][title][index]) + "\n"
+def left(records: Records, name: str, file: str, index: int) -> str:
+    """A table that a study or a sweep left, in its newest record."""
+    return "\n".join(records[name][-1]["tables"][file][index]) + "\n"
 
 
 def what(records: Records) -> str:
@@ -202,7 +206,7 @@ def filled(text: str, records: Records) -> str:
 
     def table(match: re.Match[str]) -> str:
         start, name, file, index, end = match.groups()
-        return start + (study(records, name, file, int(index)) if file else TABLES[name](records)) + end
+        return start + (left(records, name, file, int(index)) if file else TABLES[name](records)) + end
 
     return MARKED.sub(table, text)
 

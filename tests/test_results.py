@@ -39,16 +39,24 @@ def test_every_marked_page_is_written():
     assert marked <= {*tables.PAGES}
 
 
-def test_records_say_how_they_were_measured():
-    for experiment, entries in RECORDS.items():
-        assert experiment in EXPERIMENTS
-        assert len({(entry["command"], entry["processor"]) for entry in entries}) == len(entries)
-        for entry in entries:
-            assert entry["command"].startswith(f"python train.py experiment={experiment}")
-            assert isinstance(entry["seed"], int)
-            assert all(entry[key] for key in ("processor", "cores", "date", "versions", "metrics"))
-            assert entry.get("rounded") or re.fullmatch(r"[0-9a-f]{7,}", entry["commit"])
-            assert "=/" not in entry["command"]  # a path of one machine
+@pytest.mark.parametrize(("name", "entries"), RECORDS.items(), ids=list(RECORDS))
+def test_records_say_how_they_were_measured(name, entries):
+    assert name in EXPERIMENTS or name.startswith("sweeps/")
+    for entry in entries:
+        commands = [entry["command"]] if isinstance(entry["command"], str) else entry["command"]
+        assert commands
+        assert all(command.startswith("python train.py ") for command in commands)
+        assert not any("=/" in command for command in commands)  # a path of one machine
+        assert name.startswith("sweeps/") or commands[0].split()[2] == f"experiment={name}"
+        assert isinstance(entry["seed"], int)
+        assert all(entry[key] for key in ("processor", "cores", "date", "versions"))
+        assert entry["metrics"] or entry["tables"]
+        assert entry.get("rounded") or re.fullmatch(r"[0-9a-f]{7,}", entry["commit"])
+
+
+def test_no_run_is_recorded_twice():
+    for entries in RECORDS.values():
+        assert len({(str(entry["command"]), entry["processor"]) for entry in entries}) == len(entries)
 
 
 def test_every_experiment_with_test_metrics_is_in_a_table():
