@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from outcome import Outcome
-from small import EXPECTED, HangError, Watch, limited, run_task, small_run, use_small_images
 
+from benchmarks.outcome import Outcome
+from benchmarks.small import EXPECTED, HangError, Watch, limited, run_task, small_run, use_small_images
 from mnist_gen.gan import GAN
 from mnist_gen.runs import checkpoint
 

@@ -19,9 +19,9 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: two runs side by side, each with the same roundings
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT), str(Path(__file__).parent)]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 
-from outcome import HEAD, SECTIONS, Outcome  # noqa: E402
+from benchmarks.outcome import HEAD, SECTIONS, Outcome  # noqa: E402
 
 RECORD = Path(__file__).parent / "records" / "faults.json"
 Section = Callable[[Path], Iterator[Outcome]]
@@ -29,10 +29,10 @@ Section = Callable[[Path], Iterator[Outcome]]
 
 def sections() -> dict[str, Section]:
     """What can be tried, in this order."""
-    from crafted_files import crafted_files
-    from fuzzed_overrides import fuzzed_overrides
-    from killed_runs import full_disks, kills
-    from signalled_runs import signals
+    from benchmarks.crafted_files import crafted_files
+    from benchmarks.fuzzed_overrides import fuzzed_overrides
+    from benchmarks.killed_runs import full_disks, kills
+    from benchmarks.signalled_runs import signals
 
     return dict(zip(SECTIONS, (crafted_files, fuzzed_overrides, kills, full_disks, signals), strict=True))
 

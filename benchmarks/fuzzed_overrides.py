@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as some
 from omegaconf import OmegaConf
-from outcome import Outcome
-from small import CONF, EXPECTED, HangError, composed, limited, run_task, use_small_images
 
+from benchmarks.outcome import Outcome
+from benchmarks.small import CONF, EXPECTED, HangError, composed, limited, run_task, use_small_images
 from mnist_gen.errors import UserError
 from mnist_gen.runs import limits
 from mnist_gen.runs.config import check_arguments, flat

@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from outcome import Outcome
-from processes import OFTEN, SMALL, end, run, start, wait_for
+
+from benchmarks.outcome import Outcome
+from benchmarks.processes import OFTEN, SMALL, end, run, start, wait_for
 
 LOST = "seconds of training lost at most"
 MOST_LOST = 60  # seconds

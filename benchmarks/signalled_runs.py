@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from outcome import Outcome
-from processes import NUMBERS, OFTEN, ROOT, SMALL, end, run, start, wait_for
+from benchmarks.outcome import Outcome
+from benchmarks.processes import NUMBERS, OFTEN, ROOT, SMALL, end, run, start, wait_for
 
 STOPPED = "seconds to stop at most"
 LIMIT = 5.0  # seconds in which a signal must stop a run

@@ -6,19 +6,17 @@ A page marks a table by `<!-- table: NAME -->` and `<!-- end -->`, and a table t
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mnist_gen.runs.tables import markdown
+
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "benchmarks" / "records"
-PAGES = (
-    "README.md",
-    *(f"docs/{name}.md" for name in ("results", "gans", "few_labels", "claims")),
-    *(f"docs/{name}.md" for name in ("interpolation", "transformers", "translation")),
-)
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 MARKED = re.compile(r"(<!-- table: (\S+)(?: (\S+) (\d+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Entry = Mapping[str, Any]  # of one run: command, conditions, metrics
@@ -56,7 +54,7 @@ def times_floor(metrics: Mapping[str, float]) -> str:
 
 
 def significant(name: str, digits: int) -> Cell:
-    """A metric with so many digits that count."""
+    """A metric with this number of significant digits."""
     return lambda metrics: f"{metrics[name]:.{digits}g}" if name in metrics else ""
 
 
@@ -70,7 +68,11 @@ LABELLED = {
     "CAS, %": percent("test/cas"),
 }
 SHARES = {"rarest digit, %": percent("test/rarest_digit"), "commonest, %": percent("test/commonest_digit")}
-PAIRINGS = ("paired", "loose", "unpaired")
+TRANSLATIONS = tuple(
+    f"translate_{strategy}_{pairing}"
+    for strategy in ("gan", "cgan", "cyclegan")
+    for pairing in ("paired", "loose", "unpaired")
+)
 ARMS = tuple(f"transfer_{head}_{arm}" for head in ("linear", "mlp") for arm in ("frozen", "finetune", "scratch"))
 REPORT = tuple(f"student_report/cgan_{name}" for name in ("onehot", "embed20", "embed65", "embed20_after", "leaky"))
 
@@ -82,13 +84,7 @@ FAMILIES = {
         ("gan", "gan_plain", "gan_decoder", "gan_latent", "student_report/gan"), {**FID, **COVERAGE, **SHARES}
     ),
     "translation": Family(
-        (
-            *(
-                "translate_l1_paired",
-                *(f"translate_{s}_{p}" for s in ("gan", "cgan", "cyclegan") for p in PAIRINGS),
-            ),
-            *("bottleneck/cgan", "bottleneck/gan"),
-        ),
+        ("translate_l1_paired", *TRANSLATIONS, "bottleneck/cgan", "bottleneck/gan"),
         {**FID, "correspondence, %": percent("test/correspondence"), "L1": number("test/l1")},
     ),
     "few_labels": Family(
@@ -125,7 +121,9 @@ def family(records: Records, name: str) -> str:
         for experiment in wanted.experiments
         for entry in records.get(experiment, ())
     ]
-    return _markdown(["`experiment=`", *wanted.columns, "seed", "minutes", "processor", "commit"], rows)
+    return _without_empty_columns(
+        ["`experiment=`", *wanted.columns, "seed", "minutes", "cores", "processor", "commit"], rows
+    )
 
 
 def _options(entry: Entry) -> str:
@@ -136,7 +134,8 @@ def _options(entry: Entry) -> str:
 
 def _conditions(entry: Entry) -> list[str]:
     minutes = sum(entry["seconds"].values()) / 60
-    return [str(entry["seed"]), f"{minutes:.1f}" if minutes else "", _short(entry["processor"]), entry["commit"]]
+    shown = f"{minutes:.1f}" if minutes else ""
+    return [str(entry["seed"]), shown, str(entry["cores"]), _short(entry["processor"]), entry["commit"]]
 
 
 def _short(processor: str) -> str:
@@ -144,12 +143,12 @@ def _short(processor: str) -> str:
     return " ".join(re.sub(r"\((R|TM)\)|\bProcessor\b|\bCPU\b|@", "", processor).split())
 
 
-def left(records: Records, name: str, file: str, index: int) -> str:
+def written_by_a_run(records: Records, name: str, file: str, index: int) -> str:
     """A table that a study or a sweep left, in its newest record."""
     return "\n".join(records[name][-1]["tables"][file][index]) + "\n"
 
 
-def what(records: Records) -> str:
+def experiments(records: Records) -> str:
     """The experiments and what they show, from the first lines of their files."""
     folder = ROOT / "conf" / "experiment"
     rows = []
@@ -157,7 +156,7 @@ def what(records: Records) -> str:
         name = path.relative_to(folder).with_suffix("").as_posix()
         first = next(line for line in path.read_text().splitlines() if not line.startswith("# @"))
         rows.append([f"`{name}`", first.lstrip("# ")])
-    return _markdown(["`experiment=`", "what it shows"], rows)
+    return markdown(["`experiment=`", "what it shows"], rows)
 
 
 def main_run(records: Records) -> str:
@@ -169,18 +168,15 @@ def main_run(records: Records) -> str:
 
 
 TABLES: Mapping[str, Callable[[Records], str]] = {
-    "experiments": what,
+    "experiments": experiments,
     "main_run": main_run,
     **{name: partial(family, name=name) for name in FAMILIES},
 }
 
 
-def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Columns that are empty in every row are left out."""
-    rows = list(rows)
+def _without_empty_columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     used = [column for column in range(len(head)) if any(row[column] for row in rows)]
-    lines = [list(head), ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(line[column] for column in used)} |\n" for line in lines)
+    return markdown([head[column] for column in used], [[row[column] for column in used] for row in rows])
 
 
 def quotes(records: Records) -> dict[str, list[str]]:
@@ -206,7 +202,7 @@ def filled(text: str, records: Records) -> str:
 
     def table(match: re.Match[str]) -> str:
         start, name, file, index, end = match.groups()
-        return start + (left(records, name, file, int(index)) if file else TABLES[name](records)) + end
+        return start + (written_by_a_run(records, name, file, int(index)) if file else TABLES[name](records)) + end
 
     return MARKED.sub(table, text)
 

@@ -157,10 +157,8 @@ def test(cfg: DictConfig) -> None:
 def _finish(folder: Path, cfg: DictConfig, trainer: L.Trainer, outcome: dict[str, Any]) -> None:
     """Writes metrics.json and prints the table."""
     metrics = _metrics(trainer)
-    has_scorer = cfg.scorer is not None or cfg.data.dataset == "MNIST"
-    scorer = (
-        {"scorer": scorer_digest(cfg.scorer)} if "scorer" in cfg.callbacks.get("metrics", {}) and has_scorer else {}
-    )
+    measured = "scorer" in cfg.callbacks.get("metrics", {}) and (cfg.scorer is not None or cfg.data.dataset == "MNIST")
+    scorer = {"scorer": scorer_digest(cfg.scorer)} if measured else {}
     records.write(folder, cfg, {"metrics": metrics, **outcome, "precision": str(trainer.precision), **scorer})
     results.show(folder, metrics)
 
