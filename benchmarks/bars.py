@@ -1,26 +1,25 @@
-"""Runs experiments and holds them to their bars of speed and quality, for two CPU cores.
+"""Holds the newest record of each experiment to its bars of speed and quality, for two CPU cores.
 
-`python benchmarks/bars.py` runs all of them, `python benchmarks/bars.py cgan_embed20 gan` these alone.
-What they start from is looked for in `outputs/`, or trained on the way, outside the time that counts. Also times what
-must answer before torch is imported. Prints a table; exits with 1 if a bar is missed.
+`python -m benchmarks.bars` checks all experiments, `python -m benchmarks.bars cgan_embed20 gan` only these. It also
+times the commands that must answer before torch is imported. It prints a table, and exits with 1 if a bar is missed or
+not measured.
 """
 
-import json
+import math
 import operator
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks.tables import ROOT, Entry, Records, read
+
 ANSWERS = ("--help", "--cfg job experiment=cgan_embed20", "experiment=cgan_embed20 lr=1")
 ANSWER_SECONDS = 2.0
 SIGNS = {"<=": operator.le, ">=": operator.ge}
 EXACT = {"largest_error/float32": "<= 1e-5", "largest_error/float64": "<= 1e-10"}
 IN_TIME = {"minutes": "<= 10"}
-BARS: Mapping[str, Mapping[str, str]] = {  # of a test figure, or of one over that of real images or another experiment
+BARS: Mapping[str, Mapping[str, str]] = {  # of minutes, a test metric, or one over the floor or another experiment
     "cgan_embed20": {
         **{"minutes": "<= 10", "class_accuracy": ">= 0.99", "worst_class": ">= 0.975", "fid / floor": "<= 3"},
         **{"coverage": ">= 0.9", "cas": ">= 0.97"},
@@ -46,23 +45,21 @@ BARS: Mapping[str, Mapping[str, str]] = {  # of a test figure, or of one over th
     "translate_gan_unpaired": {"minutes": "<= 3"},
     "translate_cyclegan_unpaired data/rendering=texture": {"minutes": "<= 3", "correspondence": ">= 0.9"},
     "bottleneck/cgan": {"minutes": "<= 3"},
-    "bottleneck/gan": {  # as real, of other digits: what the report says of such networks, no merit
+    "bottleneck/gan": {  # equally real images of other digits, as the student report says of GAN-like networks
         **{"minutes": "<= 3", "fid / bottleneck/cgan": "<= 2", "correspondence": "<= 0.5"},
     },
 }
 
-Records = dict[str, tuple[Mapping[str, float], float]]  # of each experiment its figures and minutes
-
 
 def main() -> None:
-    """Measures, prints and compares with the bars."""
+    """Prints each value beside its bar."""
     chosen = sys.argv[1:] or list(BARS)
     if unknown := [words for words in chosen if words not in BARS]:
         sys.exit(f"{', '.join(unknown)}: no bars; choose from {', '.join(BARS)}.")
+    records = read()
     met = [_line(words, "seconds", _answer(words), f"<= {ANSWER_SECONDS}") for words in ANSWERS]
-    records: Records = {}
     for words in chosen:
-        met += [_line(words, name, _figure(words, name, records), bar) for name, bar in BARS[words].items()]
+        met += [_line(words, name, _value(words, name, records), bar) for name, bar in BARS[words].items()]
     sys.exit(not all(met))
 
 
@@ -76,33 +73,32 @@ def _answer(words: str) -> float:
     return min(seconds)
 
 
-def _figure(words: str, name: str, records: Records) -> float:
-    """Minutes, a figure, or a figure over that of real images or of another experiment."""
-    metrics, minutes = _record(words, records)
-    figure, _, other = name.partition(" / ")
-    if figure == "minutes":
-        return minutes
-    value = metrics.get(figure, metrics.get(f"test/{figure}", float("nan")))  # what is missing meets no bar
+def _value(words: str, name: str, records: Records) -> float:
+    """Minutes, a metric, or a metric relative to the real-data floor or to another experiment; NaN if not recorded."""
+    entry = _newest(words, records)
+    metric, _, other = name.partition(" / ")
+    if entry is None:
+        return math.nan
+    if metric == "minutes":
+        return sum(entry.get("seconds", {}).values()) / 60 or math.nan
+    metrics = entry["metrics"]
+    value = metrics.get(metric, metrics.get(f"test/{metric}", math.nan))
     if not other:
         return value
-    return value / (metrics[f"floor/{figure}"] if other == "floor" else _figure(other, figure, records))
+    return value / (metrics[f"floor/{metric}"] if other == "floor" else _value(other, metric, records))
 
 
-def _record(words: str, records: Records) -> tuple[Mapping[str, float], float]:
-    """What a run left, which is made once."""
-    if words not in records:
-        with tempfile.TemporaryDirectory() as folder:
-            arguments = f"train.py experiment={words} hydra.run.dir={folder}/run".split()
-            subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-            record = json.loads(Path(folder, "run/metrics.json").read_text())
-        records[words] = record["metrics"], sum(record["seconds"].values()) / 60
-    return records[words]
+def _newest(words: str, records: Records) -> Entry | None:
+    command = f"python train.py experiment={words}"
+    entries = [entry for entry in records.get(words.split()[0], ()) if entry["command"] == command]
+    return entries[-1] if entries else None
 
 
 def _line(words: str, name: str, value: float, bar: str) -> bool:
     sign, limit = bar.split()
     met = bool(SIGNS[sign](value, float(limit)))
-    print(f"{words:<52}{name:<28}{value:>10.4g}  {bar:<10}{'ok' if met else 'MISSED'}", flush=True)
+    said = "no record" if math.isnan(value) else "ok" if met else "MISSED"
+    print(f"{words:<52}{name:<28}{value:>10.4g}  {bar:<10}{said}", flush=True)
     return met
 
 
