@@ -117,13 +117,9 @@ def test_an_interrupted_run_goes_on_to_the_same_end(fit, made, tmp_path, at_batc
 
 def test_a_killed_run_goes_on_from_its_last_epoch(fit, made, tmp_path, at_batch):
     options = (MAIN, "trainer.max_epochs=3", "callbacks.draw.at_epochs=[1,3]")
-
-    def die() -> None:
-        raise RuntimeError("power cut")
-
     whole, killed = made(tmp_path / "whole", *options), tmp_path / "killed"
-    at_batch(4, die)
-    with pytest.raises(RuntimeError, match="power cut"):
+    at_batch(4, lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
         fit(killed, *options)
     at_batch(-1, lambda: None)
     fit(killed, *options)  # the same command in the same folder, as a sweep does
@@ -187,12 +183,10 @@ def test_another_machine_is_not_another_run(fit, made, tmp_path):
 
 def test_a_moved_run_remembers_its_best(fit, made, tmp_path):
     made(tmp_path / "run", MAIN)
-    best = kept(tmp_path / "run", "best")
+    best = kept(tmp_path / "run", "best")["callbacks"]["BestCheckpoint"]["score"]
     (tmp_path / "run").rename(tmp_path / "moved")
     fit(tmp_path / "moved", f"ckpt={tmp_path / 'moved/checkpoints/last.ckpt'}", "trainer.max_epochs=3")
-    assert (
-        kept(tmp_path / "moved")["callbacks"]["BestCheckpoint"]["score"] <= best["callbacks"]["BestCheckpoint"]["score"]
-    )
+    assert kept(tmp_path / "moved")["callbacks"]["BestCheckpoint"]["score"] <= best
 
 
 def test_a_set_without_a_scorer_is_trained_and_not_judged(fit, tmp_path, monkeypatch, caplog):
@@ -208,41 +202,21 @@ def test_a_set_without_a_scorer_is_trained_and_not_judged(fit, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("option", "message"),
+    ("words", "message"),
     [
-        ("model.embedding_dim=-3", "model.embedding_dim=-3: must be a whole number from 1 to 4096."),
-        ("model.latent_dim=0", "model.latent_dim=0: must be a whole number from 1 to 4096."),
-        ("seed=-1", "seed=-1: must be a whole number from 0 to 4294967295."),
-        ("trainer.max_epochs=0", "trainer.max_epochs=0: must be a whole number from 1 to 1000000."),
-        ("callbacks.draw.digit=12", "callbacks.draw.digit=12: must be a whole number from 0 to 9."),
-        ("callbacks.draw.at_epochs=[20%,101%]", "at_epochs=101%: must be an epoch, 20, or a share of the run, 20%"),
-        ("callbacks.draw.at_epochs=[0]", "at_epochs=0: must be an epoch"),
-        ("callbacks.draw.at_epochs=20", "at_epochs=20: must be a list or null"),
-        ("callbacks.confusion.samples=0", "callbacks.confusion.samples=0: must be a whole number from 1 to 1000000."),
-        (
-            "callbacks.metrics.val_samples=0",
-            "callbacks.metrics.val_samples=0: must be a whole number from 6 to 1000000.",
-        ),
-        ("data.batch_size=241", "data.batch_size=241 is larger than the training set"),
+        (["model.embedding_dim=0", "data.root=/nowhere"], "embedding_dim=0: must be a whole number from 1 to 4096."),
+        (["callbacks.draw.at_epochs=[20%,101%]"], "at_epochs=101%: must be an epoch, 20, or a share of the run, 20%"),
+        (["callbacks.draw.at_epochs=[0]"], "callbacks.draw: at_epochs=0: must be an epoch"),
+        (["callbacks.draw.at_epochs=20"], "at_epochs=20: must be a list or null"),
+        (["callbacks.draw.at_epochs=[1,7]"], "at_epochs=[7]: the run ends at epoch 2"),
+        (["data.batch_size=241"], "data.batch_size=241 is larger than the training set"),
     ],
 )
-def test_impossible_settings_are_refused_before_training(fit, tmp_path, option, message):
+def test_impossible_settings_are_refused_before_training(fit, tmp_path, words, message):
     with pytest.raises((UserError, InstantiationException)) as error:
-        fit(tmp_path / "run", MAIN, option)
+        fit(tmp_path / "run", MAIN, *words)
     assert message in one_line(error.value)
     assert not (tmp_path / "run/checkpoints").exists()
-
-
-def test_options_are_checked_before_the_data_is_touched(fit, tmp_path):
-    with pytest.raises(UserError, match="embedding_dim=0"):
-        fit(tmp_path / "run", MAIN, "model.embedding_dim=0", "data.root=/nowhere")
-
-
-def test_a_scorers_schedule_cannot_be_stretched(fit, tmp_path):
-    few = [word for word in TINY if word.startswith(("trainer.", "data."))]
-    fit(tmp_path / "run", "experiment=scorer", *few, tiny=False)
-    with pytest.raises(UserError, match="ends after 6 batches and cannot be changed to 9"):
-        fit(tmp_path / "run", f"ckpt={tmp_path / 'run/checkpoints/last.ckpt'}", "trainer.max_epochs=3")
 
 
 def test_samples_as_picture_and_as_array(fit, made, tmp_path):
@@ -267,23 +241,22 @@ def test_scorer_is_trained_exported_and_used(fit, tmp_path):
     for tag in ("train/loss", "val/accuracy"):
         assert [event.step for event in events(tmp_path / "run").Scalars(tag)] == [1, 2]
     assert 0 <= metrics(tmp_path / "run")["metrics"]["test/accuracy"] <= 1
+    with pytest.raises(UserError, match="ends after 6 batches and cannot be changed to 9"):  # its schedule
+        fit(tmp_path / "run", f"ckpt={tmp_path / 'run/checkpoints/last.ckpt'}", "trainer.max_epochs=3")
     fit(tmp_path / "gan", MAIN, f"scorer={path}", "trainer.max_epochs=1")
 
 
-def test_grids_are_drawn_at_round_epochs_and_at_the_last():
-    draw = DrawSamples(None, digit=3, seed=0)
-    assert [epoch for epoch in range(1, 131) if draw.is_chosen(epoch, 130)] == [1, 2, 5, 10, 20, 50, 100, 130]
-
-
-def test_grids_are_drawn_at_shares_of_a_run_of_any_length():
-    draw = DrawSamples([3, "20%", "25%", "100%"], digit=3, seed=0)
-    assert [epoch for epoch in range(1, 41) if draw.is_chosen(epoch, 40)] == [3, 8, 10, 40]
-    assert [epoch for epoch in range(1, 4) if draw.is_chosen(epoch, 3)] == [1, 3]
-
-
-def test_epochs_beyond_the_run_cannot_be_drawn(fit, tmp_path):
-    with pytest.raises(UserError, match=r"at_epochs=\[7\]: the run ends at epoch 2"):
-        fit(tmp_path / "run", MAIN, "callbacks.draw.at_epochs=[1,7]")
+@pytest.mark.parametrize(
+    ("at_epochs", "length", "drawn"),
+    [
+        (None, 130, [1, 2, 5, 10, 20, 50, 100, 130]),  # round epochs, and the last
+        ([3, "20%", "25%", "100%"], 40, [3, 8, 10, 40]),
+        ([3, "20%", "25%", "100%"], 3, [1, 3]),
+    ],
+)
+def test_grids_are_drawn_at_epochs_or_shares_of_the_run(at_epochs, length, drawn):
+    draw = DrawSamples(at_epochs, digit=3, seed=0)
+    assert [epoch for epoch in range(1, length + 1) if draw.is_chosen(epoch, length)] == drawn
 
 
 def test_gpu_asked_for_where_none_is(fit, tmp_path):
@@ -296,17 +269,17 @@ def test_gpu_asked_for_where_none_is(fit, tmp_path):
 @pytest.mark.parametrize(
     ("metrics", "said"),
     [
-        ({"test/coverage": 0.91, "test/worst_diversity": 0.98}, []),
-        ({"test/coverage": 0.003}, ["The samples are a few pictures: coverage 0.003. Look at figures/grid.png."]),
+        ({"test/coverage": 0.91, "test/worst_diversity": 0.98}, ""),
+        ({"test/coverage": 0.003}, "The samples are a few pictures: coverage 0.003. Look at figures/grid.png."),
         (
             {"test/worst_diversity": 0.1},
-            ["All samples of a digit are one picture: see worst_diversity, and figures/grid.png."],
+            "All samples of a digit are one picture: see worst_diversity, and figures/grid.png.",
         ),
     ],
 )
 def test_a_collapse_is_said_at_the_end(tmp_path, caplog, metrics, said):
     results.show(tmp_path, metrics)
-    assert [line.message for line in caplog.records] == said
+    assert "".join(line.message for line in caplog.records) == said
 
 
 @pytest.mark.parametrize(

@@ -86,8 +86,8 @@ def test_folder_that_cannot_be_written_is_one_line(tmp_path):
 
 def test_a_refused_command_leaves_no_folder(command, tmp_path):
     """What only a job can find out: until then there is one."""
-    line = error_line(command("experiment=gan_plain", "model.concat=middle", f"hydra.run.dir={tmp_path}/new/run"))
-    assert line == "error: model: concat=middle: choose one of before, after."
+    line = error_line(command("experiment=gan_plain", "+trainer.num_nodes=2", f"hydra.run.dir={tmp_path}/new/run"))
+    assert line == "error: trainer.num_nodes=2: does not work with GAN; a run has one machine."
     assert not list(tmp_path.iterdir())
 
 

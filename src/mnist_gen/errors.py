@@ -1,4 +1,4 @@
-"""Exceptions that users see, and the checks that raise them.
+"""Exceptions that users see.
 
 `train.py` prints each of these as one line. Any other exception is a bug and shows a traceback.
 """
@@ -20,26 +20,6 @@ class Interrupted(BaseException):
 
 
 def check_choice(key: str, value: Any, choices: Sequence[Any]) -> None:
-    """Checks that a value is one of the choices.
-
-    Raises:
-        UserError: it is not.
-    """
+    """Raises a `UserError` unless a value is one of the choices."""
     if value not in choices:
-        raise UserError(f"{key}={value}: choose one of {', '.join(map(str, choices))}.")
-
-
-def check_at_least(least: float, part: str = "", **values: float) -> None:
-    """Checks that every value is at least `least`.
-
-    Args:
-        least: the smallest value allowed.
-        part: the section of the configuration that holds the values, such as `model`.
-        values: by their keys.
-
-    Raises:
-        UserError: one of them is smaller.
-    """
-    for key, value in values.items():
-        if value < least:
-            raise UserError(f"{part and part + '.'}{key}={value}: must be at least {least}.")
+        raise UserError(f"{key}={value}: choose {'one of ' * (len(choices) > 1)}{', '.join(map(str, choices))}.")

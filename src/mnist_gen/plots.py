@@ -18,11 +18,12 @@ from torchvision.utils import make_grid
 from mnist_gen.system import files
 
 DPI = 110
-CHARTS_IN_A_ROW = 3  # more are illegible at page width
+IN_A_ROW = 3  # charts; more are illegible at page width
 MANY = 6  # with more tick labels than this, they are vertical
 SPREAD = 0.6  # share of the distance between ticks that the points of several series occupy
 NUMBER = r"-?[\d.]+(e-?\d+)?"
 History = Mapping[str, Sequence[float]]
+Points = Mapping[str, tuple[Sequence[float], Sequence[float]]]  # by kind, x and y coordinates
 
 
 def save(figure: Figure, path: Path) -> Path:
@@ -47,16 +48,6 @@ def grid(
     axes.set_yticks(_centers(axes.get_ylim()[0], row_labels), row_labels, fontsize=9)
     axes.set_xticks(_centers(axes.get_xlim()[1], column_labels), column_labels, fontsize=9)
     axes.tick_params(length=0)
-    return figure
-
-
-def captioned(images: Tensor, captions: Sequence[str], title: str) -> Figure:
-    """A row of images with captions."""
-    figure = Figure(figsize=(0.8 * len(images), 1.6), layout="constrained")
-    for axes, image, caption in zip(figure.subplots(1, len(images)), images, captions, strict=True):
-        _show(axes, image[None], 1)
-        axes.set_xlabel(caption, fontsize=8)
-    _title(figure, title)
     return figure
 
 
@@ -87,41 +78,29 @@ def curves(
 
 def charts(xs: Sequence[float], panels: Mapping[str, History], title: str, xlabel: str) -> Figure:
     """One chart per panel, all with the same named series and one shared legend."""
-    figure, all_axes = _panels(len(panels))
+    figure, all_axes = _panels(len(panels), title)
     for axes, (name, series) in zip(all_axes, panels.items(), strict=True):
         for label, values in series.items():
             axes.plot(xs, values, label=label, marker="o", markersize=3)
         axes.set(ylabel=name, xlabel=xlabel)
-        axes.grid(alpha=0.3)
-    figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
-    _title(figure, title)
+    _legend(figure)
     return figure
 
 
 @dataclass(frozen=True)
 class Series:
-    """A metric's values in the jobs of a sweep.
+    """A metric's values in the jobs of a sweep."""
 
-    Attributes:
-        values: one per job; None for a failed job leaves a gap.
-        deviations: standard deviations, drawn as error bars; None for none.
-        floor: the metric of real data, drawn as a dashed line; None for none.
-    """
-
-    values: Sequence[float | None]
-    deviations: Sequence[float | None]
-    floor: float | None = None
+    values: Sequence[float | None]  # one per job; None for a failed job leaves a gap
+    deviations: Sequence[float | None]  # standard deviations, drawn as error bars; None for none
+    floor: float | None = None  # the metric of real data, drawn as a dashed line
 
 
 def sweep(settings: Mapping[str, Sequence[str]], charts: Mapping[str, Series], title: str) -> Figure:
     """One chart per metric over the last numeric key, with one line per setting of the other keys.
 
-    Without numeric keys, it shows points over the first key, with one colour per setting of the others.
-
-    Args:
-        settings: for each swept key, its value in each job.
-        charts: for each metric, named as its axis, its values in each job.
-        title: of the figure.
+    Without numeric keys, it shows points over the first key, with one colour per setting of the others. `settings` has
+    each swept key's value in each job.
     """
     numbers = [key for key, values in settings.items() if all(re.fullmatch(NUMBER, value) for value in values)]
     along = (numbers[-1:] or list(settings))[0]  # the key of the horizontal axis
@@ -130,7 +109,7 @@ def sweep(settings: Mapping[str, Sequence[str]], charts: Mapping[str, Series], t
     lines, names = _numbered(others or [[""] * len(places)])
     shift = 0.0 if numbers else SPREAD / len(names)  # keeps points from hiding each other
     style: dict[str, Any] = {"marker": "o", "markersize": 4, "linestyle": "-" if numbers else "", "capsize": 2}
-    figure, panels = _panels(len(charts))
+    figure, panels = _panels(len(charts), title)
     for axes, (name, series) in zip(panels, charts.items(), strict=True):
         for number, label in enumerate(names):
             points = zip(places, lines, series.values, series.deviations, strict=True)
@@ -143,43 +122,36 @@ def sweep(settings: Mapping[str, Sequence[str]], charts: Mapping[str, Series], t
             axes.axhline(series.floor, color="gray", linestyle="--", linewidth=1, label="real data")
         axes.set_xticks(range(len(ticks)), ticks, **_rotation(ticks))
         axes.set(ylabel=name, xlabel=along)
-        axes.grid(alpha=0.3)
     if len(names) > 1 or any(series.floor is not None for series in charts.values()):
-        pairs = [pair for axes in panels for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
-        handles = {label: handle for handle, label in pairs}
-        shown = [label for label in (*names, "real data") if label in handles]
-        figure.legend([handles[label] for label in shown], shown, loc="outside lower center", ncols=3, fontsize=8)
-    _title(figure, title)
+        _legend(figure, (*names, "real data"))
     return figure
 
 
 def scatter(
-    charts: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
-    title: str,
-    xlabel: str,
-    ylabel: str,
-    logarithmic: bool,
-    columns: int = CHARTS_IN_A_ROW,
+    charts: Mapping[str, Points], title: str, xlabel: str, ylabel: str, logarithmic: bool, columns: int = IN_A_ROW
 ) -> Figure:
-    """One scatter plot per chart, one colour per kind of points.
-
-    Args:
-        charts: chart -> kind -> x and y coordinates.
-        title: of the figure.
-        xlabel: of every chart.
-        ylabel: of every chart.
-        logarithmic: whether the y axis is logarithmic.
-        columns: charts per row.
-    """
-    figure, panels = _panels(len(charts), columns)
+    """One scatter plot per chart, one colour per kind of points."""
+    figure, panels = _panels(len(charts), title, columns)
     for axes, (name, kinds) in zip(panels, charts.items(), strict=True):
         for kind, (xs, ys) in kinds.items():
             axes.scatter(xs, ys, s=12, alpha=0.6, label=kind)
         axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if logarithmic else "linear")
         axes.set_title(name, fontsize=9)
-        axes.grid(alpha=0.3)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
-    _title(figure, title)
+    _legend(figure)
+    return figure
+
+
+def confusion(counts: NDArray[np.integer], title: str, ylabel: str = "digit") -> Figure:
+    """A confusion matrix (10, 10) as percentages of each row; columns are the digits the scorer reads."""
+    shares = 100 * counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+    figure = Figure(figsize=(6, 5.6), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
+    for (row, column), share in np.ndenumerate(shares):
+        if share >= 0.05:
+            axes.text(column, row, f"{share:.1f}", color="w" if share > 50 else "k", **style)
+    axes.set(title=title, xlabel="read", ylabel=ylabel, xticks=range(len(counts)), yticks=range(len(counts)))
     return figure
 
 
@@ -188,15 +160,23 @@ def _title(figure: Figure, text: str) -> None:
     figure.suptitle(textwrap.fill(text, width=int(13 * figure.get_figwidth())), fontsize=10)
 
 
-def _panels(count: int, columns: int = CHARTS_IN_A_ROW) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` axes, row by row."""
+def _panels(count: int, title: str, columns: int = IN_A_ROW) -> tuple[Figure, list[Axes]]:
+    """A figure with a title and `count` axes with grid lines, row by row."""
     columns = min(count, columns)
     rows = -(-count // columns)
     figure = Figure(figsize=(max(4.5, 3.2 * columns), 3.6 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
-    for spare in panels[count:]:
-        spare.remove()
-    return figure, panels[:count]
+    _title(figure, title)
+    for number in range(count):
+        figure.add_subplot(rows, columns, number + 1).grid(alpha=0.3)
+    return figure, figure.axes
+
+
+def _legend(figure: Figure, order: Sequence[str] = ()) -> None:
+    """One legend of all axes, below them, in the given order of labels or in that of the first axes."""
+    labelled = [axes.get_legend_handles_labels() for axes in figure.axes]
+    handles = {label: handle for found in labelled for handle, label in zip(*found, strict=True)}
+    shown = {label: handles[label] for label in order or handles if label in handles}
+    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=3, fontsize=8)
 
 
 def _rotation(ticks: Sequence[str]) -> dict[str, Any]:
@@ -211,21 +191,6 @@ def _numbered(columns: Iterable[Sequence[str]]) -> tuple[list[int], list[str]]:
     rows = [", ".join(row) for row in zip(*columns, strict=True)]
     names = list(dict.fromkeys(rows))
     return [names.index(row) for row in rows], names
-
-
-def confusion(counts: NDArray[np.integer], title: str, ylabel: str = "digit") -> Figure:
-    """A confusion matrix (10, 10) as percentages of each row; columns are the digits the scorer reads."""
-    shares = 100 * counts / counts.sum(axis=1, keepdims=True).clip(min=1)
-    figure = Figure(figsize=(6, 5.6), layout="constrained")
-    axes = figure.add_subplot()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-    for (row, column), share in np.ndenumerate(shares):
-        if share >= 0.05:
-            axes.text(
-                column, row, f"{share:.1f}", ha="center", va="center", fontsize=8, color="w" if share > 50 else "k"
-            )
-    axes.set(title=title, xlabel="read", ylabel=ylabel, xticks=range(len(counts)), yticks=range(len(counts)))
-    return figure
 
 
 def _show(axes: Axes, images: Tensor, columns: int) -> None:

@@ -5,7 +5,6 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from mnist_gen.training.checkpoints import BestCheckpoint, LastCheckpoint
 from mnist_gen.training.trainer import make_trainer, plain_trainer
 
 Kept = tuple[Path, dict[str, Any]]  # a checkpoint's path and content
+Built = tuple[L.LightningDataModule, L.LightningModule, L.Trainer]
 
 log = logging.getLogger(__name__)
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # hides devices, tips and file names
@@ -42,24 +42,23 @@ def fit(cfg: DictConfig) -> float | None:
 
     With `ckpt`, the run continues in its own folder with the checkpoint's configuration. If the folder already holds
     this run, as in a repeated sweep, the run is completed, or skipped if it is complete.
-
-    Raises:
-        UserError: the folder holds a run with another configuration, or the configuration is wrong.
     """
-    folder = Path(HydraConfig.get().runtime.output_dir)
     if cfg.ckpt is not None:
         found = checkpoint.usable(Path(cfg.ckpt))
         if found is None:
             raise UserError(f"ckpt={cfg.ckpt}: no such file.")
-        return _fit(_configuration_of(cfg, *found), folder, found, resumed=True)
+        return _fit(_configuration_of(cfg, *found), _folder(), found, resumed=True)
     _resolve_paths(cfg)
-    return _fit(pretrained.complete(cfg), folder, checkpoint.usable(folder / layout.LAST))
+    return _fit(pretrained.complete(cfg), _folder(), checkpoint.usable(_folder() / layout.LAST))
+
+
+def _folder() -> Path:
+    return Path(HydraConfig.get().runtime.output_dir)
 
 
 def _fit(cfg: DictConfig, folder: Path, kept: Kept | None, resumed: bool = False) -> float | None:
     complete = records.complete(folder, cfg, kept and kept[1], may_differ=resumed)
     if complete is not None:
-        log.info("%s is complete: nothing to do.", folder)
         return complete.get("objective")
     data, model, trainer = _build(cfg, folder, kept)
     if kept is None and isinstance(model, pretrained.Starter) and model.starts_from is not None:
@@ -77,8 +76,7 @@ def _fit(cfg: DictConfig, folder: Path, kept: Kept | None, resumed: bool = False
     checkpoint.take_weights(model, content, path)
     trainer.test(model, data, verbose=False)
     seconds = {"fit": round(trained - start, 1), "test": round(time.monotonic() - trained, 1)}
-    best = next((callback for callback in trainer.checkpoint_callbacks if isinstance(callback, BestCheckpoint)), None)
-    objective = None if best is None else best.score
+    objective = next((c.score for c in trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint)), None)
     if trainer.is_global_zero:
         results.log_hparams(trainer, cfg, _metrics(trainer))
         _finish(folder, cfg, trainer, {"objective": objective, "seconds": seconds})
@@ -86,18 +84,13 @@ def _fit(cfg: DictConfig, folder: Path, kept: Kept | None, resumed: bool = False
 
 
 def _train(trainer: L.Trainer, model: L.LightningModule, data: L.LightningDataModule, kept: Kept | None) -> None:
-    """Trains from the start or from a checkpoint.
-
-    Raises:
-        UserError: the checkpoint's optimizers or counters do not fit.
-    """
+    """Trains from the start or from a checkpoint, and refuses a checkpoint whose optimizers or counters do not fit."""
     try:
         trainer.fit(model, data, ckpt_path=kept and kept[0], weights_only=True)
     except UserError:
         raise
     except Exception as error:
-        last = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, LastCheckpoint)]
-        if kept is None or any(callback.has_trained for callback in last):
+        if kept is None or any(c.has_trained for c in trainer.checkpoint_callbacks if isinstance(c, LastCheckpoint)):
             raise
         reason = f"{type(error).__name__}: {one_line(error)}"
         raise UserError(f"ckpt={kept[0]}: a run cannot continue from it ({reason}).") from error
@@ -123,35 +116,25 @@ def _pretrained_model(cfg: DictConfig, part: str) -> L.LightningModule:
         return checkpoint.load(wanted.ckpt)
     own, folder = pretrained.own_run(cfg, part)
     if layout.read_record(folder) is None:
-        lock = files.FolderLock(folder, wait=True) if files.is_first_process() else None
-        try:  # another process may have trained it meanwhile
-            if layout.read_record(folder) is None:
+        with files.locked(folder, wait=True):
+            if layout.read_record(folder) is None:  # another process may have trained it meanwhile
                 log.info("%s.ckpt is not set: training %s once, in %s", part, wanted.experiment, folder)
                 _fit(own, folder, checkpoint.usable(folder / layout.LAST))
-        finally:
-            if lock is not None:
-                lock.release()
-    ckpt = layout.checkpoint_of(folder)
-    log.info("%s: %s", part, ckpt)
-    return checkpoint.load(ckpt)
+    log.info("%s: %s", part, layout.checkpoint_of(folder))
+    return checkpoint.load(layout.checkpoint_of(folder))
 
 
 def test(cfg: DictConfig) -> None:
-    """Tests a checkpoint with its own configuration, in a new folder.
-
-    Raises:
-        UserError: the checkpoint cannot be used.
-    """
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    path, content = Path(cfg.ckpt), checkpoint.read(cfg.ckpt)
-    machine, cfg = cfg.trainer, _configuration_of(cfg, path, content)
+    """Tests a checkpoint with its own configuration, in a new folder."""
+    path, content = kept = Path(cfg.ckpt), checkpoint.read(cfg.ckpt)
+    machine, cfg = cfg.trainer, _configuration_of(cfg, *kept)
     cfg.trainer.update({key: machine[key] for key in MACHINE})  # any machine can test a GPU's checkpoint
-    data, model, trainer = _build(cfg, folder, (path, content))
+    data, model, trainer = _build(cfg, _folder(), kept)
     checkpoint.take_weights(model, content, path)
     start = time.monotonic()
     trainer.test(model, data, verbose=False)
     if trainer.is_global_zero:
-        _finish(folder, cfg, trainer, {"seconds": {"test": round(time.monotonic() - start, 1)}})
+        _finish(_folder(), cfg, trainer, {"seconds": {"test": round(time.monotonic() - start, 1)}})
 
 
 def _finish(folder: Path, cfg: DictConfig, trainer: L.Trainer, outcome: dict[str, Any]) -> None:
@@ -168,11 +151,7 @@ def _metrics(trainer: L.Trainer) -> dict[str, float]:
 
 
 def sample(cfg: DictConfig) -> None:
-    """Writes samples of a checkpoint: a picture (`.png`), or an array (N, 1, 32, 32) in [0, 1] (`.npz`).
-
-    Raises:
-        UserError: the checkpoint, digit, count or file cannot be used.
-    """
+    """Writes samples of a checkpoint: a picture (`.png`), or an array (N, 1, 32, 32) in [0, 1] (`.npz`)."""
     limits.check(plain(cfg))
     out = Path(cfg.out)
     if out.suffix not in (".png", ".npz"):
@@ -181,9 +160,9 @@ def sample(cfg: DictConfig) -> None:
     if not isinstance(model, GAN):
         raise UserError(f"ckpt={cfg.ckpt} is a checkpoint of {type(model).__name__}; sampling needs a GAN.")
     images = model.sample(cfg.digit, cfg.count, cfg.seed)
-    any_digit = "digits 0 to 9 in turn" if model.conditional else "any digits"
-    digits = any_digit if cfg.digit is None else f"digit {cfg.digit}"
-    columns = 10 if cfg.digit is None else min(10, math.ceil(math.sqrt(cfg.count)))
+    digits, columns = f"digit {cfg.digit}", min(10, math.ceil(math.sqrt(cfg.count)))
+    if cfg.digit is None:
+        digits, columns = ("digits 0 to 9 in turn" if model.conditional else "any digits"), 10
     try:
         if out.suffix == ".npz":
             arrays = io.BytesIO()
@@ -198,20 +177,15 @@ def sample(cfg: DictConfig) -> None:
 
 
 def study(cfg: DictConfig) -> None:
-    """Compares trained models. Each is named by its checkpoint, found, or trained now.
-
-    Raises:
-        UserError: the study's options are impossible, or a model is of another kind.
-    """
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    """Compares trained models. Each is named by its checkpoint, found, or trained now."""
+    folder = _folder()
     if "study" not in cfg:
         raise UserError("task=study: choose a study, such as experiment=interpolation.")
     compare = instantiate(cfg.study)  # first, because it checks its options
     wanted = {part: pretrained.model_configuration(cfg, part) for part in compare.parts}
     _resolve_paths(cfg)
     limits.check(plain(cfg))
-    if records.complete(folder, cfg, None, may_differ=False) is not None:
-        log.info("%s is complete: nothing to do.", folder)
+    if records.complete(folder, cfg) is not None:
         return
     device = plain_trainer(plain(cfg.trainer), folder, logger=False, enable_checkpointing=False).strategy.root_device
     data = _loaded(cfg)
@@ -227,11 +201,7 @@ def study(cfg: DictConfig) -> None:
 
 
 def claims(cfg: DictConfig) -> None:
-    """Judges the student report's claims by sweeps: a table on the screen and in claims.md.
-
-    Raises:
-        UserError: as `judge_sweeps`.
-    """
+    """Judges the student report's claims by sweeps: a table on the screen and in claims.md."""
     folders = [cfg.sweep] if isinstance(cfg.sweep, str) else list(cfg.sweep)
     print(judge_sweeps(folders, cfg.labels, lambda: _loaded(cfg)))
 
@@ -255,20 +225,18 @@ def _resolve_paths(cfg: DictConfig) -> None:
         cfg.data.dataset = own_images.fingerprint(Path(cfg.data.path))
 
 
-def _configuration_of(cfg: DictConfig, path: Path, content: Mapping[str, Any]) -> DictConfig:
+def _configuration_of(cfg: DictConfig, path: Path, content: dict[str, Any]) -> DictConfig:
     """A checkpoint's configuration with this command's paths and its `trainer` and `callbacks` overrides.
 
-    Raises:
-        UserError: an override sets an option that the checkpoint's callbacks do not have, or the run had its own
-            scorer and the command names none.
+    The command must name the run's own scorer and images, and may set only options that the run's callbacks have.
     """
     saved = dict(flat(content[trust.CONFIG]))  # plain values: references in a checkpoint must not be resolved
     for key, what in {"scorer": "its own scorer", "data.path": "images of your own"}.items():
         if saved.get(key) is not None and OmegaConf.select(cfg, key) is None:
             raise UserError(f"ckpt={path}: its run used {what}; name the path again, {key}=<path>.")
-    own = None if cfg.data.path is None else own_images.fingerprint(Path(cfg.data.path).expanduser())
-    if own is not None and saved.get("data.dataset") != own:
-        raise UserError(f"data.path={cfg.data.path}: not the images of the run of ckpt={path}.")
+    images = cfg.data.path
+    if images is not None and saved.get("data.dataset") != own_images.fingerprint(Path(images).expanduser()):
+        raise UserError(f"data.path={images}: not the images of the run of ckpt={path}.")
     places = {key: OmegaConf.select(cfg, key) for key in (*PLACES, "scorer")}
     config = trust.configuration(content, path, places)
     for key in (argument.partition("=")[0].lstrip("+~") for argument in HydraConfig.get().overrides.task):
@@ -283,9 +251,7 @@ def _configuration_of(cfg: DictConfig, path: Path, content: Mapping[str, Any]) -
     return config
 
 
-def _build(
-    cfg: DictConfig, folder: Path, kept: Kept | None
-) -> tuple[L.LightningDataModule, L.LightningModule, L.Trainer]:
+def _build(cfg: DictConfig, folder: Path, kept: Kept | None) -> Built:
     """Data, model and Trainer. A checkpoint's weights are checked before the model takes memory."""
     limits.check(plain(cfg), apart=PLACES)
     if kept is not None:

@@ -188,9 +188,7 @@ def test_wrong_folders(tmp_path):
 
 
 def test_own_images_are_trained_on_tested_and_named_again_to_continue(fit, tmp_path):
-    random = np.random.default_rng(0)
-    mine = tmp_path / "mine.npz"
-    np.savez(mine, images=random.integers(0, 256, (200, 20, 24), dtype=np.uint8), labels=np.arange(200) % 10)
+    mine = saved(tmp_path, **arrays(200))
     folder = tmp_path / "run"
     fit(folder, MAIN, "data=files", f"data.path={mine}")
     config = record(folder)["config"]
@@ -203,7 +201,7 @@ def test_own_images_are_trained_on_tested_and_named_again_to_continue(fit, tmp_p
         fit(folder, f"ckpt={last}", "trainer.max_epochs=3")
     with pytest.raises(UserError, match=f"data.path={mine}: no such folder or .npz file"):
         fit(folder, f"ckpt={last}", "trainer.max_epochs=3", f"data.path={mine}")
-    np.savez(tmp_path / "others.npz", images=np.zeros((200, 20, 24), dtype=np.uint8), labels=np.arange(200) % 10)
+    np.savez(tmp_path / "others.npz", images=np.zeros((200, 20, 20), dtype=np.uint8), labels=np.arange(200) % 10)
     with pytest.raises(UserError, match="data.path=.*others.npz: not the images of the run of ckpt="):
         fit(folder, f"ckpt={last}", "trainer.max_epochs=3", f"data.path={tmp_path / 'others.npz'}")
     fit(folder, f"ckpt={last}", "trainer.max_epochs=3", f"data.path={tmp_path / 'moved.npz'}")
@@ -216,23 +214,10 @@ def test_own_images_must_be_named(fit, tmp_path):
 
 
 def test_an_autoencoder_for_own_images_is_trained_on_them(fit, tmp_path):
-    random = np.random.default_rng(0)
-    np.savez(
-        tmp_path / "mine.npz", images=random.integers(0, 256, (300, 28, 28), dtype=np.uint8), labels=np.arange(300) % 10
-    )
-    quick = "pretrained.overrides=['trainer.max_epochs=1','trainer.limit_train_batches=2','data.batch_size=8']"
-    words = [
-        "experiment=gan_latent",
-        f"data.path={tmp_path / 'mine.npz'}",
-        quick,
-        f"pretrained.folder={tmp_path / 'pretrained'}",
-    ]
-    words += [
-        "data.batch_size=8",
-        "trainer.max_epochs=1",
-        "trainer.limit_train_batches=2",
-        "callbacks.draw.at_epochs=[1]",
-    ]
-    fit(tmp_path / "run", *words, tiny=False)
+    mine = saved(tmp_path, **arrays(300, 28))
+    quick = ["trainer.max_epochs=1", "trainer.limit_train_batches=2", "data.batch_size=8"]
+    autoencoder = [f"pretrained.overrides={quick}", f"pretrained.folder={tmp_path / 'pretrained'}"]
+    words = [f"data.path={mine}", "callbacks.draw.at_epochs=[1]", *quick, *autoencoder]
+    fit(tmp_path / "run", "experiment=gan_latent", *words, tiny=False)
     (folder,) = (tmp_path / "pretrained").iterdir()
-    assert record(folder)["config"]["data"]["path"] == str(tmp_path / "mine.npz")
+    assert record(folder)["config"]["data"]["path"] == str(mine)

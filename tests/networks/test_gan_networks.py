@@ -165,18 +165,11 @@ def test_discriminator_scores_each_image_alone():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: generator(label="words"), "label=words: choose one of onehot, embedding"),
-        (lambda: generator(concat="middle"), "concat=middle: choose one of before, after"),
-        (lambda: generator(last="relu"), "last=relu: choose one of sigmoid, conv_tanh"),
-        (lambda: generator(embedding_dim=0), "embedding_dim=0: must be at least 1"),
-        (lambda: generator(start="warm"), "start=warm: choose one of scratch, pretrained, pretrained_frozen"),
         (
             lambda: generator(start="pretrained_frozen"),
             "start=pretrained_frozen: a frozen decoder cannot learn to use a label vector",
         ),
-        (lambda: latent_generator(concat="after"), "concat=after: a generator of latents has no image"),
-        (lambda: LatentDiscriminator(8, 16, "swish", None), "activation=swish: choose one of relu, leaky_relu"),
-        (lambda: discriminator(activation="swish"), "activation=swish: choose one of relu, leaky_relu"),
+        (lambda: latent_generator(concat="after"), "concat=after: choose one of before"),
     ],
 )
 def test_wrong_options(make, message):
@@ -193,8 +186,6 @@ def test_patch_discriminator_averages_scores_of_patches():
     (gradient,) = torch.autograd.grad(patches[0, 0, 4, 4], pairs)
     rows, columns = gradient[0].abs().sum(dim=0).nonzero().T
     assert int(rows.max() - rows.min() + 1) == int(columns.max() - columns.min() + 1) == 20
-    with pytest.raises(UserError, match="model.discriminator.channels=0: must be at least 1"):
-        PatchDiscriminator(planes=1, channels=0)
 
 
 def test_minibatch_deviation_reveals_identical_images():
@@ -217,5 +208,3 @@ def test_stack_discriminator_compares_groups_on_request():
     assert count(grouped) == count(alone) + 1
     assert torch.allclose(alone(images)[0], alone(mixed)[0], atol=1e-6)
     assert (grouped(images)[0] - grouped(mixed)[0]).abs() > 1e-4
-    with pytest.raises(UserError, match="model.discriminator.group=0: must be at least 1"):
-        StackDiscriminator(planes=1, channels=2, group=0)

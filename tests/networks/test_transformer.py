@@ -16,7 +16,6 @@ from mnist_gen.networks.transformer import (
     NoPositions,
     Patches,
     RasterPositions,
-    Windows,
     sinusoidal,
 )
 
@@ -30,7 +29,7 @@ def test_windows_around_each_pixel():
     image = torch.arange(20.0).view(1, 1, 4, 5)
     windows = CentredWindows(3)
     tokens = windows(image)
-    assert windows.grid(4, 5) == (4, 5)
+    assert windows.grid(image) == (4, 5)
     assert tokens.shape == (1, 20, 9)
     assert torch.equal(tokens[0, :, 4], image.flatten())  # the centre of each window
     assert tokens[0, 0].tolist() == [0, 0, 0, 0, 0, 1, 0, 5, 6]  # zero outside
@@ -40,7 +39,7 @@ def test_windows_around_each_pixel():
 def test_patches_tile_the_image():
     image = torch.arange(24.0).view(1, 1, 4, 6)
     patches = Patches(2)
-    assert patches.grid(4, 6) == (2, 3)
+    assert patches.grid(image) == (2, 3)
     assert patches(image)[0, 1].tolist() == [2, 3, 8, 9]
     assert sorted(patches(image).flatten().tolist()) == list(range(24))
 
@@ -83,7 +82,8 @@ def test_without_positions_tokens_are_permuted_with_the_pixels():
 def test_images_of_any_size(tokens, positions):
     model = small(tokens, positions)
     for side in (28, 32):
-        assert model(torch.rand(1, 1, side, side)).shape == (1, math.prod(tokens.grid(side, side)), 8)
+        images = torch.rand(1, 1, side, side)
+        assert model(images).shape == (1, math.prod(tokens.grid(images)), 8)
 
 
 def test_scores_direct_attention():
@@ -109,11 +109,9 @@ def test_scores_direct_attention():
             lambda: CentredWindows(4),
             "model.network.tokens.size=4: must be odd, for a window with a pixel at its centre",
         ),
-        (lambda: Windows(0, 1, 0), "model.network.tokens.size=0: must be at least 1"),
-        (lambda: Windows(9, 1, 0).grid(8, 8), "model.network.tokens.size=9: too large for images of 8x8 pixels"),
         (
-            lambda: Patches(5).grid(28, 28),
-            "model.network.tokens.size=5: must divide the side of images of 28x28 pixels",
+            lambda: Patches(5).grid(torch.zeros(1, 1, 28, 28)),
+            "model.network.tokens.size=5: must divide the sides of 28x28 images",
         ),
         (lambda: Block(8, 3, 16), "model.network.heads=3: must be a divisor of model.network.dim=8"),
         (lambda: RasterPositions()((2, 2), 5), "model.network.dim=5: must be even"),

@@ -133,7 +133,7 @@ def test_a_resumed_run_removes_no_folder(best, fit, tmp_path):
 
 def test_places_cannot_be_given_by_position(best):
     path = altered(best, data___args_=["MNIST", "/x", "/x"])
-    with pytest.raises(UserError, match="its configuration has data._args_.0: only named options are allowed"):
+    with pytest.raises(UserError, match="its configuration has data._args_: only named options are allowed"):
         trust.configuration(checkpoint.read(path), path)
 
 

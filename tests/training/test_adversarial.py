@@ -45,12 +45,17 @@ def test_label_smoothing_moves_only_the_real_half():
     assert smooth.generator(REAL, FAKE) == adversarial.BCE().generator(REAL, FAKE)
 
 
-def test_squared_gradient_norm_of_a_known_score():
-    images = torch.randn(3, 1, 4, 4, requires_grad=True)
+def test_penalty_of_a_known_score():
+    real, fake = torch.randn(3, 1, 4, 4), torch.randn(3, 1, 4, 4)
     weight = torch.tensor(2.0, requires_grad=True)
-    scores = weight * images.square().sum(dim=(1, 2, 3))  # gradient 2 w x, squared norm 4 w^2 |x|^2
-    norms = adversarial.squared_gradient_norm(scores, images)
-    size = images.square().sum(dim=(1, 2, 3))
-    assert torch.allclose(norms, 16 * size)
-    norms.sum().backward()
-    assert torch.allclose(weight.grad, 16 * size.sum())  # d/dw 4 w^2 |x|^2 = 8 w |x|^2
+
+    def score(images):
+        return weight * images.square().sum(dim=(1, 2, 3))  # gradient 2 w x, squared norm 4 w^2 |x|^2
+
+    real_scores, fake_scores, penalty = adversarial.scores_and_penalty(score, real, fake, r1=2.0, r2=4.0)
+    assert torch.equal(real_scores, score(real))
+    assert torch.equal(fake_scores, score(fake))
+    size = (real.square().sum() + 2 * fake.square().sum()) / 3
+    assert penalty.item() == pytest.approx(16 * size.item())
+    penalty.backward()
+    assert torch.allclose(weight.grad, 16 * size)  # d/dw 4 w^2 |x|^2 = 8 w |x|^2

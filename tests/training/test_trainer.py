@@ -8,7 +8,7 @@ import torch
 
 from mnist_gen.errors import UserError
 from tests.autoencoder.conftest import TINY_RUN as FEW
-from tests.conftest import same_run, train_py
+from tests.conftest import kept, same_run, train_py
 
 GAN = ("experiment=cgan_embed20",)
 AUTOENCODER = ("experiment=autoencoder", *FEW, "trainer.max_epochs=2")
@@ -19,7 +19,7 @@ def record(folder: Path) -> dict:
 
 
 def steps(folder: Path) -> int:
-    return torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["global_step"]
+    return kept(folder)["global_step"]
 
 
 @pytest.fixture
@@ -103,9 +103,7 @@ def test_accumulated_gradients_are_never_half_saved(autoencoder):
         ("+trainer.min_epochs=-1", "trainer.min_epochs=-1: must be"),
         ("trainer.devices=1024", "trainer.devices=1024: there are .* processor cores; set fewer"),
         ("+trainer.val_check_interval=0.5", "use trainer.check_val_every_n_epoch"),
-        ("trainer.precision=16-mixed", "trainer.precision=16-mixed: choose one of 32-true, bf16-mixed"),
-        ("trainer.precision=64-true", "trainer.precision=64-true: choose one of"),
-        ("trainer.precision=transformer-engine", "trainer.precision=transformer-engine: choose one of"),
+        ("trainer.precision=16-mixed", "trainer.precision=16-mixed: must be one of 32-true, bf16-mixed"),
         ("trainer.strategy=fsdp", "trainer.strategy=fsdp: must be one of auto, ddp"),
         ("+trainer.profiler=slow", "trainer.profiler=slow: must be one of null, simple"),
         ("+trainer.logger=false", "trainer.logger=False: does not work .*; every run sets it"),
@@ -134,7 +132,5 @@ def test_options_that_take_one_network(fit, tmp_path, option):
 
 def test_a_model_that_validates_each_epoch(fit, tmp_path):
     words = ["experiment=transfer_linear_scratch", "data.watched=30", "trainer.check_val_every_n_epoch=2"]
-    with pytest.raises(
-        UserError, match="trainer.check_val_every_n_epoch: this model needs a validation after each epoch"
-    ):
+    with pytest.raises(UserError, match="trainer.check_val_every_n_epoch: this model needs a validation after each"):
         fit(tmp_path / "run", *words, tiny=False)

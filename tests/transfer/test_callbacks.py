@@ -48,18 +48,7 @@ def test_the_classification_report_has_every_digit():
 def test_the_table_shows_the_student_report_on_the_right():
     labels = torch.arange(10).repeat(3)
     text = table("test images", classification(labels, labels), published("linear_frozen")["test"]).splitlines()
-    assert text[0].split() == [
-        "test",
-        "images",
-        "precision",
-        "recall",
-        "f1",
-        "support",
-        "reported:",
-        "precision",
-        "recall",
-        "f1",
-    ]
+    assert " ".join(text[0].split()) == "test images precision recall f1 support reported: precision recall f1"
     assert len({len(line) for line in text}) == 1  # columns are aligned
     assert text[6].split() == ["5", "1.00", "1.00", "1.00", "3", "0.57", "0.29", "0.38"]
     assert text[11].split() == ["macro", "average", "1.00", "1.00", "1.00", "30", "0.70", "0.70", "0.69"]

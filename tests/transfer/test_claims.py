@@ -83,7 +83,7 @@ def test_hardest_and_easiest_digit():
 
 def write(folder, labels, dropout):
     folder.mkdir(parents=True)
-    model = {"arm": "frozen", "head": {"hidden": 64, "dropout": dropout}}
+    model = {"_target_": "mnist_gen.transfer.Transfer", "arm": "frozen", "head": {"hidden": 64, "dropout": dropout}}
     record = {"config": {"model": model, "data": {"labels": labels}}, "metrics": {}}
     (folder / "metrics.json").write_text(json.dumps(record))
     (folder / "draws.json").write_text(json.dumps(job("mlp", "frozen", [0.7, 0.8]).draws))

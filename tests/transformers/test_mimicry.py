@@ -5,8 +5,6 @@ from functools import partial
 
 import pytest
 import torch
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 
 from mnist_gen.errors import UserError
 from mnist_gen.evaluation.verdicts import DEPENDS, FAILS, HOLDS
@@ -17,11 +15,10 @@ from mnist_gen.transformers.claims import one_head, one_head_bound, order_and_po
 from mnist_gen.transformers.convolution_study import MimicConvolution
 from mnist_gen.transformers.dense_study import MimicDense
 from mnist_gen.transformers.mimicry import ConvolutionTeacher, DenseTeacher
-from tests.conftest import composed
 
 
 def convolutions(**options) -> MimicConvolution:
-    settings = {"images": 2, "seed": 0, "kernels": [3], "channels": 2, "alpha": 50, "alphas": [0.1, 20], "heads": None}
+    settings = {"images": 2, "seed": 0, "kernels": [3], "channels": 2, "alpha": 50, "alphas": [0.1, 20]}
     return MimicConvolution(**{**settings, **options})
 
 
@@ -81,23 +78,9 @@ def test_relative_errors():
     assert relative_error(torch.tensor([1.0, 3.0]), torch.tensor([2.0, 4.0])) == pytest.approx((1 / 10) ** 0.5)
 
 
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        ({"images": 0}, "study.images=0: must be at least 1"),
-        ({"kernels": [3, 4]}, r"study.kernels=\[3, 4\]: must be odd sides"),
-        ({"kernels": [3, "three"]}, r"study.kernels=\[3, 'three'\]: must be odd sides"),
-        ({"kernels": []}, r"study.kernels=\[\]: must be odd sides"),
-        ({"alpha": -1}, r"study.alpha=-1: must be above 0"),
-        ({"heads": 4}, "study.heads=4: a 3x3 kernel needs 9, one per offset"),
-        ({"channels": 0}, "study.channels=0: must be at least 1"),
-        ({"alphas": []}, r"study.alphas=\[\]: must be at least one number, all above 0"),
-        ({"alphas": [0.0, 1.0]}, r"study.alphas=\[0.0, 1.0\]: must be at least one number, all above 0"),
-    ],
-)
-def test_impossible_studies_are_refused(option, message):
-    with pytest.raises(UserError, match=message):
-        convolutions(**option)
+def test_even_kernels_are_refused():
+    with pytest.raises(UserError, match=r"study.kernels=\[3, 4\]: must be odd sides"):
+        convolutions(kernels=[3, 4])
 
 
 def test_study_leaves_its_tables(fit, tmp_path, monkeypatch):
@@ -121,14 +104,9 @@ def test_study_leaves_its_tables(fit, tmp_path, monkeypatch):
     assert MimicDense.name == "mimic_mlp"
 
 
-def test_too_few_heads_are_refused():
-    with pytest.raises(InstantiationException, match=r"study\.heads=9: a 5x5 kernel needs 25, one per offset\."):
-        instantiate(composed("experiment=mimic_conv", "study.heads=9").study)
-
-
-def transformer(pooled=True, **options) -> ReadTransformer:
+def transformer(pooled=True) -> ReadTransformer:
     small = {"tokens": CentredWindows(3), "positions": GridPositions(), "channels": 1, "dim": 8, "depth": 1, "heads": 2}
-    return ReadTransformer(3, pooled, **{**small, "hidden": 8, **options})
+    return ReadTransformer(3, pooled, **small, hidden=8)
 
 
 def mimicry(teacher, pooled) -> Mimicry:
@@ -157,22 +135,6 @@ def test_only_the_network_learns(teacher, pooled):
     loss.backward()
     assert all(weight.grad is not None for weight in model.network.read.parameters())
     assert all(weight.grad is None for weight in teacher.parameters())
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: ConvolutionTeacher(3, -1), "model.teacher.kernel=-1: must be at least 1"),
-        (lambda: ConvolutionTeacher(0, 3), "model.teacher.out=0: must be at least 1"),
-        (lambda: DenseTeacher(0, 8), "model.teacher.out=0: must be at least 1"),
-        (lambda: transformer(dim=0), "model.network.dim=0: must be at least 1"),
-        (lambda: transformer(depth=-1), "model.network.depth=-1: must be at least 1"),
-        (lambda: transformer(hidden=0), "model.network.hidden=0: must be at least 1"),
-    ],
-)
-def test_impossible_networks_are_refused(make, message):
-    with pytest.raises(UserError, match=message):
-        make()
 
 
 def test_other_output_shapes_are_refused():

@@ -59,8 +59,8 @@ def test_jobs_are_read(leave, tmp_path, strategy):
     leave(strategy, "loose", 3, 0.7)
     (job,) = read([str(tmp_path)])
     assert (job.strategy, job.pairing, job.rendering) == (strategy, "loose", "outline, width 1")
-    assert job.test["correspondence"] == 0.7
-    assert job.floor == {"fid": 0.5, "correspondence": 1.0, "retrieval": 1.0}
+    assert job.metrics["test/correspondence"] == 0.7
+    assert job.of_floor("fid") == 4
     assert "data.seed" not in job.setting
 
 

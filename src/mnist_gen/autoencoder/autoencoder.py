@@ -11,23 +11,14 @@ from torch.optim import Optimizer
 
 from mnist_gen.data.corrupted import CorruptedBatch
 from mnist_gen.data.mnist import CHUNK
-from mnist_gen.errors import check_at_least
 from mnist_gen.training.optimization import check_finite, with_schedule
 
 
 class Autoencoder(L.LightningModule):
     """Encoder and decoder, trained to restore images in [0, 1] by binary cross-entropy (Vincent et al. 2008).
 
-    Args:
-        latent_dim: length of a latent.
-        encoder: `encoder(latent_dim)` makes the network from images to latents (N, latent_dim).
-        decoder: `decoder(latent_dim)` makes the network from latents to pixel logits (N, 1, 32, 32).
-        optimizer: makes an optimizer from parameters.
-        warmup: batches over which the learning rate rises to its maximum.
-        decay_from: share of the run after which the learning rate falls linearly to 0; 1 disables the decay.
-
-    Raises:
-        UserError: `latent_dim` is below 1.
+    `encoder(latent_dim)` makes the network from images to latents (N, latent_dim), `decoder(latent_dim)` the network
+    from latents to pixel logits (N, 1, 32, 32). See `warm_up_and_decay` for `warmup` and `decay_from`.
     """
 
     validation_metrics = ("loss", "loss_clean")
@@ -42,7 +33,6 @@ class Autoencoder(L.LightningModule):
         decay_from: float,
     ) -> None:
         super().__init__()
-        check_at_least(1, "model", latent_dim=latent_dim)
         self.latent_dim = latent_dim
         self.encoder, self.decoder = encoder(latent_dim), decoder(latent_dim)
         self.to(memory_format=torch.channels_last)  # faster on a CPU
@@ -52,21 +42,19 @@ class Autoencoder(L.LightningModule):
         return with_schedule(self, self.optimizer(self.parameters()), self.warmup, self.decay_from)
 
     def training_step(self, batch: CorruptedBatch, batch_idx: int) -> Tensor:
-        """The loss of restoring corrupted images."""
         corrupted, clean, _ = batch
         loss = self._loss(corrupted, clean)
         check_finite(loss, self, self.global_step)
         return loss
 
     def validation_step(self, batch: CorruptedBatch, batch_idx: int) -> None:
-        """Logs `val/loss` on corrupted images and `val/loss_clean` on clean images."""
         self._evaluate("val", batch)
 
     def test_step(self, batch: CorruptedBatch, batch_idx: int) -> None:
-        """Logs `test/loss` and `test/loss_clean`."""
         self._evaluate("test", batch)
 
     def _evaluate(self, split: str, batch: CorruptedBatch) -> None:
+        """Logs `loss` on corrupted images and `loss_clean` on clean images."""
         corrupted, clean, _ = batch
         losses = {f"{split}/loss": self._loss(corrupted, clean), f"{split}/loss_clean": self._loss(clean, clean)}
         self.log_dict(losses, batch_size=len(clean), logger=False)

@@ -23,21 +23,18 @@ STEPS = torch.linspace(-3, 3, 9)  # standard deviations along a direction
 
 
 class DrawRestoration(Callback):
-    """Draws what the autoencoder restores from test images, in TensorBoard and in the run's `figures` folder.
-
-    Args:
-        seed: of the corruption.
-    """
+    """Draws test images, corrupted and restored, in TensorBoard and in the run's `figures` folder."""
 
     def __init__(self, seed: int) -> None:
-        self.seed = seed
+        self.seed = seed  # of the corruption
 
+    @torch.no_grad()
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Adds rows of original, corrupted and restored images to TensorBoard."""
         if writer := tensorboard(trainer):
             rows = self._rows(model_of(pl_module, Autoencoder), data_of(trainer, CorruptedImages))
             writer.add_image("restored", make_grid(rows, nrow=len(rows) // 3, padding=1), epochs_done(trainer))
 
+    @torch.no_grad()
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes the same rows, the main directions of the latent space, and the error against the noise."""
         if trainer.is_global_zero:
@@ -46,10 +43,11 @@ class DrawRestoration(Callback):
             names = ("original", "corrupted", "restored")
             rows = self._rows(model, data)
             plots.save(plots.grid(rows, len(rows) // 3, "Test images restored", names), folder / "restored.png")
-            self._draw_traversals(model, data, folder / "traversals.png")
-            self._draw_noise(model, data, folder / "noise.png")
+            images = to_images(data.test.images).to(model.device)
+            _draw_traversals(model, images, folder / "traversals.png")
+            with drawn_from(self.seed):
+                _draw_noise(model, images, folder / "noise.png")
 
-    @torch.no_grad()
     def _rows(self, model: Autoencoder, data: CorruptedImages) -> Tensor:
         """One test image of each digit: original, corrupted and restored, by default (30, 1, 32, 32)."""
         was_training = model.training
@@ -61,35 +59,9 @@ class DrawRestoration(Callback):
         model.train(was_training)
         return torch.cat([images, corrupted.clamp(0, 1), restored])
 
-    @torch.no_grad()
-    def _draw_traversals(self, model: Autoencoder, data: CorruptedImages, path: Path) -> None:
-        latents = model.encode(to_images(data.test.images).to(model.device))
-        directions = main_directions(latents, NUM_CLASSES)  # (10, latent_dim), fewer if latent_dim < 10
-        start = latents[:1].unsqueeze(0)
-        paths = start + STEPS.to(model.device).view(1, -1, 1) * directions.unsqueeze(1)  # (10, 9, latent_dim)
-        title = "One latent moved -3 to 3 standard deviations\nalong each of the main directions"
-        ranks = [str(rank + 1) for rank in range(len(directions))]
-        plots.save(plots.grid(model.decode(paths.flatten(0, 1)), len(STEPS), title, ranks), path)
-
-    @torch.no_grad()
-    def _draw_noise(self, model: Autoencoder, data: CorruptedImages, path: Path) -> None:
-        images = to_images(data.test.images).to(model.device)
-        errors: dict[str, list[float]] = {"noisy": [], "restored": []}
-        with drawn_from(self.seed):
-            for level in LEVELS:
-                inputs = noisy(images, level)
-                errors["noisy"].append(_rms_error(inputs, images))
-                errors["restored"].append(_rms_error(model(inputs), images))
-        title = "Error of test images with noise, before and after restoring"
-        plots.save(plots.curves(LEVELS, errors, title, "root mean squared error", "noise (standard deviation)"), path)
-
 
 class ProjectLatents(Callback):
-    """Writes latents of test images, with labels and images, for TensorBoard's projector.
-
-    Args:
-        count: number of test images.
-    """
+    """Writes latents of `count` test images, with labels and images, for TensorBoard's projector."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -97,10 +69,29 @@ class ProjectLatents(Callback):
     @torch.no_grad()
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if writer := tensorboard(trainer):
-            model, test = model_of(pl_module, Autoencoder), data_of(trainer, CorruptedImages).test
-            images = to_images(test.images[: self.count])
+            model, test = model_of(pl_module, Autoencoder), data_of(trainer, CorruptedImages).test.first(self.count)
+            images = to_images(test.images)
             latents = model.encode(images.to(model.device))
-            writer.add_embedding(latents, test.labels[: self.count].tolist(), images, tag="latents")
+            writer.add_embedding(latents, test.labels.tolist(), images, tag="latents")
+
+
+def _draw_traversals(model: Autoencoder, images: Tensor, path: Path) -> None:
+    latents = model.encode(images)
+    directions = main_directions(latents, NUM_CLASSES)  # (10, latent_dim), fewer if latent_dim < 10
+    paths = latents[0] + STEPS.to(model.device).view(1, -1, 1) * directions.unsqueeze(1)  # (10, 9, latent_dim)
+    title = "One latent moved -3 to 3 standard deviations\nalong each of the main directions"
+    ranks = [str(rank + 1) for rank in range(len(directions))]
+    plots.save(plots.grid(model.decode(paths.flatten(0, 1)), len(STEPS), title, ranks), path)
+
+
+def _draw_noise(model: Autoencoder, images: Tensor, path: Path) -> None:
+    errors: dict[str, list[float]] = {"noisy": [], "restored": []}
+    for level in LEVELS:
+        inputs = noisy(images, level)
+        errors["noisy"].append(_rms_error(inputs, images))
+        errors["restored"].append(_rms_error(model(inputs), images))
+    title = "Error of test images with noise, before and after restoring"
+    plots.save(plots.curves(LEVELS, errors, title, "root mean squared error", "noise (standard deviation)"), path)
 
 
 def main_directions(latents: Tensor, count: int) -> Tensor:

@@ -9,17 +9,7 @@ from mnist_gen.errors import UserError
 
 
 class LatentMixture:
-    """A mixture of Gaussians with full covariances, fitted by scikit-learn to an autoencoder's latents.
-
-    Args:
-        autoencoder: encodes the images and decodes drawn latents.
-        images: (N, 1, 32, 32) in [0, 1].
-        components: number of Gaussians.
-        seed: of the fit.
-
-    Raises:
-        UserError: `components` is below 1, or too large for the number of images.
-    """
+    """Gaussians with full covariances, fitted by scikit-learn to an autoencoder's latents of images (N, 1, 32, 32)."""
 
     def __init__(self, autoencoder: Autoencoder, images: Tensor, components: int, seed: int) -> None:
         if not 1 <= components <= len(images):

@@ -6,7 +6,6 @@ from torch import Tensor
 
 from mnist_gen.data.augment import drawn_from, noisy, random_affine
 from mnist_gen.data.mnist import Batch, ImageData
-from mnist_gen.errors import check_at_least
 
 CorruptedBatch = tuple[Tensor, Tensor, Tensor]  # corrupted images, clean images, labels
 
@@ -16,20 +15,15 @@ class CorruptedImages(ImageData):
 
     Args:
         noise: standard deviation of normal noise on each pixel.
-        affine: strength of `augment.random_affine`, applied before the noise; 0 disables it.
+        affine: strength of `augment.random_affine`, applied before the noise.
         options: of `ImageData`.
-
-    Raises:
-        UserError: `noise` or `affine` is negative.
     """
 
     def __init__(self, noise: float, affine: float, **options: Any) -> None:
         super().__init__(**options)
-        check_at_least(0, "data", noise=noise, affine=affine)
         self.noise, self.affine = noise, affine
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> CorruptedBatch:
-        """Scales and pads on the device, then corrupts."""
         images, labels = super().on_after_batch_transfer(batch, dataloader_idx)
         if self.trainer is not None and self.trainer.training:
             return self.corrupted(images), images, labels

@@ -7,26 +7,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mnist_gen.data import NUM_CLASSES
-from mnist_gen.data.mnist import Batch, ImageData, ImageSet, ResumableLoader, to_images
-from mnist_gen.errors import UserError, check_at_least
+from mnist_gen.data.mnist import ImageData, ImageSet, ResumableLoader
+from mnist_gen.errors import UserError
 
 LabelledBatch = tuple[Tensor, Tensor, Tensor, Tensor]  # images, labels (D, N), folds (D, N), positions in the draw (N,)
 
 
 def draw_labels(labels: Tensor, count: int, seed: int | None, balanced: bool) -> Tensor:
-    """Chooses the images whose labels are known; returns their positions (count,).
+    """Positions (count,) of the images whose labels are known, among all images with `labels` (N,).
 
-    Args:
-        labels: of all images, (N,).
-        count: number of known labels.
-        seed: of the draw; None for the first images.
-        balanced: whether to draw equally many of each digit; the first images ignore it.
-
-    Raises:
-        UserError: there are too few images, or `count` cannot be balanced.
+    Without a seed they are the first images. A balanced draw has equally many of each digit.
     """
-    if not NUM_CLASSES <= count <= len(labels):
-        raise UserError(f"data.labels={count}: must be from {NUM_CLASSES}, one per digit, to {len(labels)}.")
+    if count > len(labels):
+        raise UserError(f"data.labels={count}: there are {len(labels)} training images.")
     if seed is None:
         return torch.arange(count)
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
@@ -34,9 +27,7 @@ def draw_labels(labels: Tensor, count: int, seed: int | None, balanced: bool) ->
         return order[:count]
     per_digit, rest = divmod(count, NUM_CLASSES)
     if rest:
-        raise UserError(
-            f"data.labels={count}: balanced digits need a multiple of {NUM_CLASSES}, or data.balanced=false."
-        )
+        raise UserError(f"data.labels={count}: balancing needs a multiple of {NUM_CLASSES}, or data.balanced=false.")
     rarest = int(torch.bincount(labels).min())
     if per_digit > rarest:
         raise UserError(f"data.labels={count}: the rarest digit has {rarest} images; at most {rarest * NUM_CLASSES}.")
@@ -46,21 +37,16 @@ def draw_labels(labels: Tensor, count: int, seed: int | None, balanced: bool) ->
 def stratified_folds(labels: Tensor, count: int, held_out: int) -> Tensor:
     """The fold (N,) that holds each image out, or -1 for images that are never held out.
 
-    The images of each digit are dealt to the folds in turn. The only image of a digit is never held out, because the
-    remaining images could not teach that digit. Folds after the first `held_out` images are not held out either.
-
-    Args:
-        labels: of the images, (N,).
-        count: number of folds; 0 for none.
-        held_out: number of held-out images that suffices.
+    The images, sorted by digit, are dealt to `count` folds in turn, except the only image of a digit, because others
+    could not teach that digit. Folds after the first `held_out` images are not held out.
     """
-    folds, dealt = torch.full_like(labels, -1), 0
-    for digit in labels.unique():
-        of_digit = (labels == digit).nonzero().squeeze(1)
-        if len(of_digit) > 1 and count:
-            folds[of_digit] = (torch.arange(len(of_digit)) + dealt) % count
-            dealt += len(of_digit)
-    fold_size = -(-dealt // count) if count else 0
+    folds = torch.full_like(labels, -1)
+    if count == 0:
+        return folds
+    order = labels.argsort(stable=True)
+    dealt = order[labels.bincount()[labels[order]] > 1]
+    folds[dealt] = torch.arange(len(dealt)) % count
+    fold_size = -(-len(dealt) // count)
     folds[folds * fold_size >= held_out] = -1
     return folds
 
@@ -80,21 +66,15 @@ class LabelDraws(Dataset[LabelledBatch]):
 
 
 class FewLabels(ImageData):
-    """Several draws of a few labelled training images, to train one classifier per draw in parallel.
+    """Several draws of a few labelled training images, to train one classifier per draw in parallel; see `draw_labels`.
 
     Args:
-        labels: labelled images per draw.
         labels_seed: of the first draw; later draws count up from it. None for the first training images.
-        balanced: whether to draw equally many images of each digit.
-        draws: number of draws.
         folds: folds per draw for cross-validation; 0 for none.
         held_out: number of held-out labels that suffices for early stopping; later folds are not held out.
         watched: validation images to plot over the epochs; 0 for the test images.
         batch_size: labelled images per draw in a batch; None for a fifth of them.
         options: of `ImageData`.
-
-    Raises:
-        UserError: an argument is out of range, or the labels cannot be drawn.
     """
 
     def __init__(
@@ -110,41 +90,30 @@ class FewLabels(ImageData):
         **options: Any,
     ) -> None:
         super().__init__(batch_size=-(-labels // 5) if batch_size is None else batch_size, **options)
-        if draws < 1 or (draws > 1 and labels_seed is None):
+        if draws > 1 and labels_seed is None:
             raise UserError(f"data.draws={draws}: must be 1, or more with a data.labels_seed.")
-        if folds < 0 or folds == 1:
-            raise UserError(f"data.folds={folds}: must be at least 2, or 0 for none.")
-        check_at_least(1, "data", held_out=held_out)
-        check_at_least(0, "data", watched=watched)
-        self.labels, self.labels_seed, self.balanced = labels, labels_seed, balanced
+        if folds == 1:
+            raise UserError("data.folds=1: must be at least 2, or 0 for none.")
+        self.labels, self.balanced = labels, balanced
         self.folds, self.held_out, self.watched = folds, held_out, watched
         self.seeds = [None] if labels_seed is None else [labels_seed + draw for draw in range(draws)]
 
     def setup(self, stage: str | None = None) -> None:
-        """Loads the images and draws the labels."""
         super().setup(stage)
         labels, device = self.train.labels.cpu(), self.train.labels.device
         chosen = torch.stack([draw_labels(labels, self.labels, seed, self.balanced) for seed in self.seeds])  # (D, N)
         folds = torch.stack([stratified_folds(known, self.folds, self.held_out) for known in labels[chosen]])
         self.positions = chosen.to(device)
-        self.labelled = LabelDraws(
-            self.train.images[self.positions], self.train.labels[self.positions], folds.to(device)
-        )
+        drawn = self.train.subset(self.positions)
+        self.labelled = LabelDraws(drawn.images, drawn.labels, folds.to(device))
 
     def train_dataloader(self) -> ResumableLoader:
         """Batches with equally many labelled images of each draw."""
         return self.shuffled(self.labelled, drop_last=False)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> DataLoader[Any]:
         """The watched images."""
-        return self.in_order(self.val.subset(torch.arange(self.watched)) if self.watched else self.test)
-
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Scales and pads on the device; labelled images become (D, N, 1, 32, 32)."""
-        if len(batch) == 2:
-            return super().on_after_batch_transfer(batch, dataloader_idx)
-        images, labels, folds, positions = batch
-        return to_images(images.flatten(0, 1)).unflatten(0, labels.shape), labels, folds, positions
+        return self.in_order(self.val.first(self.watched) if self.watched else self.test)
 
 
 class PartlyLabelled(FewLabels):

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader
 
 from mnist_gen.data import NUM_CLASSES
 from mnist_gen.data.augment import drawn_from, random_affine
-from mnist_gen.data.mnist import ImageData, ImageSet, ResumableLoader, to_images
-from mnist_gen.errors import UserError, check_at_least, check_choice
+from mnist_gen.data.mnist import ImageData, ImageSet, ResumableLoader, TensorSet, to_images
+from mnist_gen.errors import UserError
 
 PairBatch = tuple[Tensor, Tensor, Tensor]  # images of A, images of B, labels of A
 Rendering = Callable[[Tensor], Tensor]
@@ -22,16 +22,10 @@ PAIRINGS = ("paired", "loose", "unpaired")
 
 
 def pair_images(labels: Tensor, pairing: str, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Positions (count,) of A's images, and of the images to render for B.
+    """Positions (count,) of A's images, and of the images to render for B, among all images with `labels` (N,).
 
-    Args:
-        labels: of all images, (N,).
-        pairing: `paired`, the same image; `loose`, another image of the same digit; `unpaired`, any image outside A.
-        count: number of pairs.
-        seed: of the choice. All pairings choose the same images for A.
-
-    Raises:
-        UserError: there are too few images.
+    `paired` chooses the same image for B, `loose` another image of the same digit, `unpaired` any image outside A.
+    The images of A depend on the seed only.
     """
     needed = 2 * count if pairing == "unpaired" else count
     if needed > len(labels):
@@ -49,37 +43,22 @@ def pair_images(labels: Tensor, pairing: str, count: int, seed: int) -> tuple[Te
     return a, b
 
 
-class PairSet(Dataset[PairBatch]):
-    """Images of A and B side by side, with A's labels. A DataLoader fetches each batch with one indexing."""
+class PairSet(TensorSet):
+    """Images of A and B side by side, with A's labels."""
 
     def __init__(self, a: ImageSet, b: ImageSet) -> None:
+        super().__init__(a.images, b.images, a.labels)
         self.a, self.b = a, b
-
-    def __len__(self) -> int:
-        return len(self.a)
-
-    def __getitem__(self, index: int) -> PairBatch:
-        return self.a.images[index], self.b.images[index], self.a.labels[index]
-
-    def __getitems__(self, indices: list[int]) -> PairBatch:
-        chosen = torch.tensor(indices, device=self.a.labels.device)
-        return self.a.images[chosen], self.b.images[chosen], self.a.labels[chosen]
 
 
 class RenderedImages(ImageData):
-    """Class B alone: an MNIST-like set in another rendering, to train the scorer of B.
-
-    Args:
-        rendering: see `renderings`.
-        options: of `ImageData`.
-    """
+    """Class B alone: an MNIST-like set in another rendering, to train the scorer of B; options as `ImageData`."""
 
     def __init__(self, rendering: Rendering, **options: Any) -> None:
         super().__init__(**options)
         self.rendering = rendering
 
     def setup(self, stage: str | None = None) -> None:
-        """Loads the three splits and renders them."""
         super().setup(stage)
         self.train, self.val, self.test = (render(part, self.rendering) for part in (self.train, self.val, self.test))
 
@@ -90,14 +69,10 @@ class ImagePairs(ImageData):
     Args:
         rendering: map from A to B, see `renderings`.
         pairing: of the training images, see `pair_images`.
-        pairs: number of distinct training pairs.
         epoch_pairs: pairs per epoch; a smaller set is repeated, a larger set passes once.
         deform: strength of `augment.random_affine` before the rendering of training images, so that a paired image
-            resembles its counterpart but does not match it exactly; 0 disables it.
+            resembles its counterpart but does not match it exactly.
         options: of `ImageData`.
-
-    Raises:
-        UserError: an argument is out of range, or there are too few images for the pairs or for one batch.
     """
 
     true_counterparts = True
@@ -106,20 +81,16 @@ class ImagePairs(ImageData):
         self, rendering: Rendering, pairing: str, pairs: int, epoch_pairs: int, deform: float, **options: Any
     ) -> None:
         super().__init__(**options)
-        check_choice("data.pairing", pairing, PAIRINGS)
         if pairs < self.batch_size:
             raise UserError(f"data.pairs={pairs}: must be at least data.batch_size={self.batch_size}.")
-        check_at_least(1, "data", epoch_pairs=epoch_pairs)
-        check_at_least(0, "data", deform=deform)
         self.rendering, self.pairing, self.deform = rendering, pairing, deform
         self.pairs, self.epoch_pairs = pairs, epoch_pairs
 
     def setup(self, stage: str | None = None) -> None:
-        """Loads, pairs and renders the images."""
         super().setup(stage)
         a, b = self.matched()
-        repeated = torch.arange(max(self.pairs, self.epoch_pairs), device=a.labels.device) % self.pairs
-        self.training = PairSet(a.subset(repeated), b.subset(repeated))
+        count = max(self.pairs, self.epoch_pairs)
+        self.training = PairSet(a.repeated(count), b.repeated(count))
 
     def matched(self) -> tuple[ImageSet, ImageSet]:
         """Training images of A, and for each its partner in B."""
@@ -131,11 +102,9 @@ class ImagePairs(ImageData):
     def train_dataloader(self) -> ResumableLoader:
         return self.shuffled(self.training, drop_last=True)
 
-    def val_dataloader(self) -> Any:
-        return self.in_order(self.counterparts(self.val))
-
-    def test_dataloader(self) -> Any:
-        return self.in_order(self.counterparts(self.test))
+    def in_order(self, images: ImageSet) -> DataLoader[Any]:
+        """A loader of images and their counterparts that does not shuffle."""
+        return super().in_order(self.counterparts(images))
 
     def counterparts(self, images: ImageSet) -> PairSet:
         """Pairs images of A with their true counterparts in B."""
@@ -143,24 +112,13 @@ class ImagePairs(ImageData):
 
     def known_of_b(self, count: int) -> ImageSet:
         """The first `count` training images of B."""
-        first = torch.arange(min(count, len(self.train)), device=self.train.labels.device)
-        return render(self.train.subset(first), self.rendering)
-
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> PairBatch:
-        """Scales and pads on the device."""
-        a, b, labels = batch
-        return to_images(a), to_images(b), labels
+        return render(self.train.first(count), self.rendering)
 
 
 class DatasetPairs(ImagePairs):
-    """Class A, and another data set as class B. Images have no true counterparts, so they cannot be paired.
+    """Class A, and another data set (a key of `mnist.DATASETS`) as class B, without true counterparts.
 
-    Args:
-        other: data set of B, a key of `mnist.DATASETS`.
-        options: of `ImagePairs`, without `rendering` and `deform`.
-
-    Raises:
-        UserError: `pairing` is `paired`, or as `ImagePairs`.
+    Options are those of `ImagePairs`, without `rendering` and `deform`; images cannot be paired.
     """
 
     true_counterparts = False
@@ -176,22 +134,20 @@ class DatasetPairs(ImagePairs):
         self.others.prepare_data()
 
     def setup(self, stage: str | None = None) -> None:
-        """Loads both data sets and matches their images."""
         self.others.setup(stage)
         super().setup(stage)
 
     def matched(self) -> tuple[ImageSet, ImageSet]:
         """Training images of A, and for each its partner in B: one of the same class if `loose`, else any."""
-        order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(self.seed))
-        if self.pairs > len(order):
-            raise UserError(f"data.pairs={self.pairs}: there are {len(order)} images.")
-        a = self.train.subset(order[: self.pairs].to(self.train.labels.device))
+        if self.pairs > len(self.train):
+            raise UserError(f"data.pairs={self.pairs}: there are {len(self.train)} images.")
+        a = self.train.drawn(self.pairs, torch.Generator().manual_seed(self.seed))
         mixed = self.others.train.drawn(len(self.others.train), torch.Generator().manual_seed(self.seed + 1))
-        return a, _of_classes(mixed, a.labels) if self.pairing == "loose" else mixed.subset(torch.arange(self.pairs))
+        b = _of_classes(mixed, a.labels) if self.pairing == "loose" else mixed.first(self.pairs)
+        return a, b.to(a.labels.device)
 
     def known_of_b(self, count: int) -> ImageSet:
-        """The first `count` training images of B."""
-        return self.others.train.subset(torch.arange(min(count, len(self.others.train))))
+        return self.others.train.first(count)
 
     def counterparts(self, images: ImageSet) -> PairSet:
         """Pairs images of A with images of the same class in B."""

@@ -45,7 +45,7 @@ class Classifier(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_start(self) -> None:
-        """Checks that a resumed run is as long as planned: a one-cycle schedule has a fixed length."""
+        """A one-cycle schedule has a fixed length, so that a resumed run must be as long as planned."""
         schedule, batches = self.lr_schedulers(), self.trainer.estimated_stepping_batches
         assert isinstance(schedule, OneCycleLR)
         if schedule.total_steps != batches:
@@ -55,18 +55,15 @@ class Classifier(L.LightningModule):
             )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Cross-entropy of an augmented batch."""
         images, labels = batch
         loss = F.cross_entropy(self.network(random_affine(images, self.augment)), labels)
         check_finite(loss, self, self.global_step)
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Logs `val/accuracy`."""
         self._evaluate("val", batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Logs `test/accuracy`."""
         self._evaluate("test", batch)
 
     def _evaluate(self, split: str, batch: Batch) -> None:

@@ -66,17 +66,17 @@ def fid(fake: Tensor, real: Tensor) -> float:
     return metric.compute().item()
 
 
-def density_and_coverage(fake: Tensor, real: Tensor, neighbours: int = NEIGHBOURS) -> Metrics:
+def density_and_coverage(fake: Tensor, real: Tensor) -> Metrics:
     """Density and coverage of generated features (N, D) (Naeem et al. 2020).
 
     Each real image has a ball that reaches its k-th nearest real neighbour. Density is the mean number of balls around
     a sample, divided by k. Coverage is the share of balls that contain a sample.
     """
     inside, covered = 0, 0
-    for within in _within_balls(fake, real, radii(real, neighbours)):
+    for within in _within_balls(fake, real, radii(real, NEIGHBOURS)):
         inside += int(within.sum())
         covered += int(within.any(dim=1).sum())
-    return {"density": inside / (neighbours * len(fake)), "coverage": covered / len(real)}
+    return {"density": inside / (NEIGHBOURS * len(fake)), "coverage": covered / len(real)}
 
 
 def balls_around(fake: Tensor, real: Tensor, radius: Tensor) -> Tensor:
@@ -84,16 +84,12 @@ def balls_around(fake: Tensor, real: Tensor, radius: Tensor) -> Tensor:
     return torch.stack([within.sum(dim=0) for within in _within_balls(fake, real, radius)]).sum(dim=0)
 
 
-def radii(real: Tensor, neighbours: int = NEIGHBOURS) -> Tensor:
-    """The distance (N,) of each real feature (N, D) to its k-th nearest neighbour.
-
-    Raises:
-        UserError: there are not more than k features.
-    """
+def radii(real: Tensor, neighbours: int) -> Tensor:
+    """The distance (N,) of each real feature (N, D) to its k-th nearest neighbour, itself not counted."""
     if len(real) <= neighbours:
         raise UserError(f"density and coverage with {neighbours} neighbours need more than {len(real)} real images.")
-    nearest = (torch.cdist(chunk, real).kthvalue(neighbours + 1, dim=1).values for chunk in real.split(CHUNK))
-    return torch.cat(list(nearest))  # + 1 for the feature itself
+    nearest = [torch.cdist(chunk, real).kthvalue(neighbours + 1, dim=1).values for chunk in real.split(CHUNK)]
+    return torch.cat(nearest)
 
 
 def _within_balls(fake: Tensor, real: Tensor, radius: Tensor) -> Iterator[Tensor]:
@@ -177,17 +173,11 @@ def cas(images: Tensor, labels: Tensor, test_images: Tensor, test_labels: Tensor
 
 
 def correspondence(digits: Tensor, labels: Tensor, outputs: Tensor, targets: Tensor) -> Metrics:
-    """How well translations (N, 1, 32, 32) correspond to their inputs.
+    """How well translations `outputs` (N, 1, 32, 32) correspond to their inputs and to the true counterparts `targets`.
 
-    Args:
-        digits: predicted for the translations, (N,), by a scorer of the target images.
-        labels: of the inputs, (N,).
-        outputs: translations.
-        targets: true counterparts, in the same order.
-
-    Returns:
-        The share of translations with the input's digit; mean absolute difference and SSIM (Wang et al. 2004) to the
-        counterpart; and the share of the first 1,000 that are nearest to their own counterpart.
+    That is the share of translations with the input's digit, by the scorer's `digits` (N,) and the inputs' `labels`
+    (N,); mean absolute difference and SSIM (Wang et al. 2004) to the counterpart; and the share of the first 1,000 that
+    are nearest to their own counterpart.
     """
     metric = StructuralSimilarityIndexMeasure(data_range=1.0).to(outputs.device)
     for chunk, counterparts in zip(outputs.split(CHUNK), targets.split(CHUNK), strict=True):

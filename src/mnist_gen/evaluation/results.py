@@ -1,7 +1,7 @@
 """How a run shows its metrics: a table on the screen, and a row in TensorBoard's HPARAMS."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +33,13 @@ def show(folder: Path, metrics: Mapping[str, float]) -> None:
     for name, value in about_all_digits(metrics).items():
         floor = metrics.get(f"floor/{name}")
         print(f"{name:<18}{value:>10.4f}" + ("" if floor is None else f"{floor:>13.4f}"))
-    for warning in _collapse(metrics):
-        log.warning(warning)
-    left = [name for name in ("figures", layout.METRICS, str(layout.BEST)) if (folder / name).exists()]
-    print(f"\n{folder}\n  {'  '.join(left)}\n  tensorboard --logdir {folder.parent}")
-
-
-def _collapse(metrics: Mapping[str, float]) -> Iterator[str]:
     coverage = metrics.get("test/coverage", 1.0)
     if coverage < COLLAPSED:
-        yield f"The samples are a few pictures: coverage {coverage:.3f}. Look at figures/grid.png."
+        log.warning("The samples are a few pictures: coverage %.3f. Look at figures/grid.png.", coverage)
     if metrics.get("test/worst_diversity", 1.0) < SAME_PICTURE:
-        yield "All samples of a digit are one picture: see worst_diversity, and figures/grid.png."
+        log.warning("All samples of a digit are one picture: see worst_diversity, and figures/grid.png.")
+    left = [name for name in ("figures", layout.METRICS, str(layout.BEST)) if (folder / name).exists()]
+    print(f"\n{folder}\n  {'  '.join(left)}\n  tensorboard --logdir {folder.parent}")
 
 
 def log_hparams(trainer: L.Trainer, cfg: DictConfig, metrics: Mapping[str, float]) -> None:
@@ -53,10 +48,10 @@ def log_hparams(trainer: L.Trainer, cfg: DictConfig, metrics: Mapping[str, float
     The experiment summary, which lists all keys, is left out: TensorBoard would apply the list of one run to all of
     them. Without it TensorBoard shows every key of every run.
     """
-    settings = {"seed": cfg.seed, "epochs": cfg.trainer.max_epochs} | _settings("data", cfg) | _settings("model", cfg)
     results = {f"test/{name}": value for name, value in about_all_digits(metrics).items()}
     if not results:
         return
+    settings = {"seed": cfg.seed, "epochs": cfg.trainer.max_epochs} | _settings("data", cfg) | _settings("model", cfg)
     assert isinstance(trainer.logger, Events)
     trainer.logger.log_metrics(results)
     _, start, end = hparams(settings, results)

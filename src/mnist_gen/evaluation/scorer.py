@@ -24,11 +24,7 @@ PACKAGED_SCORER = "259b93bb00b32a8aa0b775e4ae8bd46b3ed0dece672b1a55d0ccd39103144
 
 
 def load_scorer(path: str | None, dataset: str) -> Scorer:
-    """The scorer at `path`, or the packaged one, frozen.
-
-    Raises:
-        UserError: the file is missing, damaged, not a scorer, or was trained on another data set.
-    """
+    """The scorer at `path`, or the packaged one, frozen; refused if it was trained on another data set."""
     content = _scorer_file(path)
     if path is None and hashlib.sha256(content).hexdigest() != PACKAGED_SCORER:
         raise UserError("scorer: the file in the package is damaged; install mnist_gen again.")
@@ -70,17 +66,13 @@ def scorer_for(path: str | None, dataset: str) -> Scorer | None:
 
 
 class ExportScorer(Callback):
-    """Writes the tested classifier as `scorer.safetensors`, for `scorer=<path>`."""
+    """Writes the tested classifier as `scorer.safetensors`, for `scorer=<path>`, with its data set and accuracy."""
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Writes the weights, the data set and the test accuracy."""
         if not trainer.is_global_zero:
             return
-        about = {
-            "dataset": data_of(trainer, ImageData).dataset,
-            "test_accuracy": f"{float(trainer.callback_metrics['test/accuracy']):.4f}",
-        }
-        weights = {
-            name: weight.contiguous() for name, weight in model_of(pl_module, Classifier).network.state_dict().items()
-        }
-        files.write(run_folder(trainer) / "scorer.safetensors", save(weights, about))
+        accuracy = float(trainer.callback_metrics["test/accuracy"])
+        about = {"dataset": data_of(trainer, ImageData).dataset, "test_accuracy": f"{accuracy:.4f}"}
+        weights = model_of(pl_module, Classifier).network.state_dict()
+        content = save({name: weight.contiguous() for name, weight in weights.items()}, about)
+        files.write(run_folder(trainer) / "scorer.safetensors", content)

@@ -12,24 +12,12 @@ from mnist_gen.system import files
 
 
 class Study:
-    """Compares trained models: `study(folder, data, scorer, **models)` writes its files and returns metrics.
+    """Compares trained models: `study(folder, data, scorer, **models)` writes its files and returns metrics."""
 
-    Attributes:
-        parts: the parts of the configuration that name the models.
-    """
-
-    parts: Sequence[str] = ()
+    parts: Sequence[str] = ()  # of the configuration, which name the models
 
     def check(self, data: ImageData, models: Mapping[str, DictConfig]) -> None:
-        """Checks data and models before any model is trained.
-
-        Args:
-            data: the loaded data.
-            models: the models' configurations, by part.
-
-        Raises:
-            UserError: the study cannot compare them.
-        """
+        """Refuses data, or configurations of models by part, that it cannot compare, before any model is trained."""
 
     def publish(self, folder: Path, name: str, text: str, figures: Mapping[str, plots.Figure]) -> None:
         """Prints the text and writes it to `<name>.md`; writes the figures, and both to TensorBoard."""

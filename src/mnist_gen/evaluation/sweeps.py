@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
@@ -21,8 +21,11 @@ from mnist_gen.runs.naming import swept_and_fixed
 from mnist_gen.runs.tables import markdown
 from mnist_gen.system import files
 
+if TYPE_CHECKING:
+    from mnist_gen.evaluation.metrics import Metric
+
 SEEDS = ("seed", "data.labels_seed")
-OVER_SEEDS = " over seeds"  # behind a metric: its standard deviation
+DEVIATION = " deviation"  # behind a metric: its standard deviation, over seeds or over what the job itself averaged
 Row = dict[str, Any]  # of a job: the swept keys, its status and metrics, such as `test/fid`
 
 
@@ -30,12 +33,10 @@ class Summary(Callback):
     """Updates a sweep's summary after each job."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Reads the sweep's command."""
         swept, fixed = swept_and_fixed(config)
         self.swept, self.fixed = [o.key_or_group for o in swept], [o.key_or_group for o in fixed]
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Writes the summary of all jobs so far."""
         if config.hydra.mode and config.hydra.mode.name == "MULTIRUN":
             summarise(Path(config.hydra.sweep.dir), self.swept, self.fixed)
 
@@ -43,14 +44,12 @@ class Summary(Callback):
 def summarise(folder: Path, swept: Sequence[str], fixed: Sequence[str]) -> None:
     """Writes summary.csv (everything), summary.md and summary.png over the jobs in a sweep's folder.
 
-    If seeds are swept, the table shows means and standard deviations over the seeds. If other keys are swept too, the
-    chart shows them as well.
-
-    Args:
-        folder: the sweep's folder.
-        swept: the swept keys, by which jobs are compared.
-        fixed: the other keys on the command line; jobs of another sweep in the same folder are left out.
+    Jobs are compared by the `swept` keys. If seeds are swept, the table shows means and standard deviations over the
+    seeds; if other keys are swept too, the chart shows them as well. Jobs of another sweep, with other swept keys or
+    other keys on the command line than `fixed`, are left out.
     """
+    from mnist_gen.evaluation.metrics import METRICS  # here, because it imports torch
+
     found = {path.parents[1]: _settings(path) for path in folder.rglob(".hydra/overrides.yaml")}
     rows = [
         {key: chosen[key] for key in swept} | _results(job)
@@ -66,89 +65,61 @@ def summarise(folder: Path, swept: Sequence[str], fixed: Sequence[str]) -> None:
     files.write(folder / "summary.csv", table.getvalue())
     settings = [key for key in swept if key not in SEEDS]
     means = list(_over_seeds(rows, settings, metrics)) if len(settings) < len(swept) else []
-    files.write(folder / "summary.md", _text(rows, means, swept, settings))
-    if means and settings:
-        _draw(folder, means, settings, over_seeds=True)
-    elif swept:
-        _draw(folder, rows, swept, over_seeds=False)
+    deviations = {f"test/{m.name}": f"test/{m.deviation_of}{DEVIATION}" for m in METRICS.values() if m.deviation_of}
+    for row in rows:
+        row |= {deviations[key]: row[key] for key in deviations.keys() & row}
+    shown = [metric for metric in METRICS.values() if metric.summary and f"test/{metric.name}" in metrics]
+    files.write(folder / "summary.md", _text(rows, means, swept, settings, shown))
+    charted = [metric for metric in shown if metric.digit is None]
+    if charted and means and settings:
+        _draw(folder, f"{folder.name}: test metrics, mean and standard deviation over seeds", means, settings, charted)
+    elif charted and swept:
+        _draw(folder, f"{folder.name}: test metrics", rows, swept, charted)
 
 
-def _text(rows: Sequence[Row], means: Sequence[Row], swept: Sequence[str], settings: Sequence[str]) -> str:
+def _text(
+    rows: Sequence[Row], means: Sequence[Row], swept: Sequence[str], settings: Sequence[str], shown: "Sequence[Metric]"
+) -> str:
     """The tables: means over seeds or single jobs, metrics by digit, and errors."""
-    shown = _shown(rows)
-    tables = [_table(means, [*settings, "status", *shown])] if means else []
+    columns = ["status", *(f"test/{metric.name}" for metric in shown if metric.digit is None)]
+    tables = [_table(means, [*settings, *columns])] if means else []
     compared, keys = (means, settings) if means and settings else (rows, swept)
     if compared is rows:
-        tables.append(_table(rows, [*swept, "status", *shown]))
-    for family, names in _families(rows).items():
+        tables.append(_table(rows, [*swept, *columns]))
+    for family in dict.fromkeys(metric.family for metric in shown if metric.family is not None):
+        digits = {f"test/{metric.name}": str(metric.digit) for metric in shown if metric.family == family}
         title = family.replace("_", " ").capitalize()
-        tables.append(f"{title} by digit:\n\n" + _table(compared, [*keys, *names], names))
+        tables.append(f"{title} by digit:\n\n" + _table(compared, [*keys, *digits], digits))
     if failed := [row for row in rows if "error" in row]:
         tables.append("Failed jobs:\n\n" + _table(failed, [*swept, "error"]))
     minutes = sum(row.get("seconds", 0.0) for row in rows) / 60
     return "\n".join([*tables, f"Total time: {minutes:.0f} minutes.\n"])
 
 
-def _shown(rows: Sequence[Row]) -> list[str]:
-    """The measured test metrics that a summary shows, without those of single digits."""
-    from mnist_gen.evaluation.metrics import METRICS  # here, because it imports torch
-
-    names = (f"test/{metric.name}" for metric in METRICS.values() if metric.summary and metric.digit is None)
-    return [name for name in names if any(name in row for row in rows)]
-
-
-def _families(rows: Sequence[Row]) -> dict[str, dict[str, str]]:
-    """The measured test metrics of single digits that a summary shows: by family, names and digits."""
-    from mnist_gen.evaluation.metrics import METRICS
-
-    families: dict[str, dict[str, str]] = {}
-    for metric in METRICS.values():
-        if metric.summary and metric.family is not None and any(f"test/{metric.name}" in row for row in rows):
-            families.setdefault(metric.family, {})[f"test/{metric.name}"] = str(metric.digit)
-    return families
-
-
-def _draw(folder: Path, rows: Sequence[Row], swept: Sequence[str], over_seeds: bool) -> None:
+def _draw(folder: Path, title: str, rows: Sequence[Row], swept: Sequence[str], shown: "Sequence[Metric]") -> None:
     from mnist_gen import plots  # here, because it imports torch
-    from mnist_gen.evaluation.metrics import METRICS
 
-    shown = _shown(rows)
-    if not shown:
-        return
     charts = {}
-    for name in shown:
-        metric = METRICS[name.removeprefix("test/")]
-        floors = [row[f"floor/{metric.name}"] for row in rows if f"floor/{metric.name}" in row]
+    for metric in shown:
+        name, floor = f"test/{metric.name}", f"floor/{metric.name}"
+        values, deviations = [row.get(name) for row in rows], [row.get(name + DEVIATION) for row in rows]
+        floors = [row[floor] for row in rows if floor in row]
         label = metric.name.replace("_", " ") + (f" ({metric.better} is better)" if metric.better else "")
-        charts[label] = plots.Series(
-            [row.get(name) for row in rows], [_deviation(row, name) for row in rows], mean(floors) if floors else None
-        )
-    values = {key: [str(row[key]) for row in rows] for key in swept}
-    title = f"{folder.name}: test metrics" + (", mean and standard deviation over seeds" if over_seeds else "")
-    plots.save(plots.sweep(values, charts, title), folder / "summary.png")
-
-
-def _deviation(row: Row, name: str) -> float | None:
-    """The standard deviation of a metric: over seeds, or else over what the job itself averaged."""
-    from mnist_gen.evaluation.metrics import METRICS
-
-    keys = [f"{name}{OVER_SEEDS}", *(f"test/{m.name}" for m in METRICS.values() if f"test/{m.deviation_of}" == name)]
-    return next((row[key] for key in keys if key in row), None)
+        charts[label] = plots.Series(values, deviations, mean(floors) if floors else None)
+    settings = {key: [str(row[key]) for row in rows] for key in swept}
+    plots.save(plots.sweep(settings, charts, title), folder / "summary.png")
 
 
 def _over_seeds(rows: Sequence[Row], swept: Sequence[str], metrics: Sequence[str]) -> Iterator[Row]:
     """One row for all seeds of a setting: each metric's mean and standard deviation."""
-    from mnist_gen.evaluation.metrics import METRICS
-
-    of_jobs = {f"test/{metric.name}" for metric in METRICS.values() if metric.deviation_of}  # not over seeds
     for setting, group in groupby(rows, key=lambda row: [row[key] for key in swept]):
         jobs = list(group)
         complete = sum(job["status"] == "complete" for job in jobs)
         row: Row = {**dict(zip(swept, setting, strict=True)), "status": f"{complete} of {len(jobs)} seeds"}
-        for name in (name for name in metrics if name not in of_jobs):
+        for name in metrics:
             values = [job[name] for job in jobs if name in job]
             row |= {name: mean(values)} if values else {}
-            row |= {f"{name}{OVER_SEEDS}": stdev(values)} if len(values) > 1 else {}
+            row |= {f"{name}{DEVIATION}": stdev(values)} if len(values) > 1 else {}
         yield row
 
 
@@ -181,8 +152,10 @@ def _order(value: Any) -> tuple[float, str]:
 
 
 def _table(rows: Sequence[Row], columns: Sequence[str], names: Mapping[str, str] | None = None) -> str:
+    """A table with a row per job and a column per key, under its name if it has one."""
+
     def cell(row: Row, column: str) -> str:
-        value, deviation = row.get(column, ""), _deviation(row, column)
+        value, deviation = row.get(column, ""), row.get(column + DEVIATION)
         if not isinstance(value, float):
             return str(value)
         return f"{value:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")

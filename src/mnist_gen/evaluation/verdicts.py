@@ -6,16 +6,16 @@ A claimed difference holds or fails if 0 lies outside its 95 % confidence interv
 import logging
 import statistics
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from scipy.stats import t, ttest_ind
 
 from mnist_gen.runs import layout, tables
-
-Job = TypeVar("Job")
+from mnist_gen.runs.config import shaping
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +23,9 @@ HOLDS, FAILS, NOISE, DEPENDS = "holds", "fails", "noise", "depends"
 CONFIDENCE = 0.95
 SMALL = 0.05  # smaller differences are written with four decimals
 EQUAL = 1e-9  # standard errors below this are rounding errors
+SEEDS = ("seed", "data.seed")
+
+Difference = tuple[str, str]  # the verdict on it, and its size in words
 
 
 @dataclass(frozen=True)
@@ -34,28 +37,49 @@ class Verdict:
     evidence: str
 
 
-def jobs_in(folders: Sequence[str], parse: Callable[[dict[str, Any], Path], Job | None]) -> list[Job]:
-    """The complete runs in some folders, parsed. Foreign files are ignored with a warning.
+@dataclass(frozen=True)
+class Job:
+    """A complete run in a sweep."""
 
-    Args:
-        folders: searched to any depth.
-        parse: makes a job of a run's metrics.json and folder; None for a run of another kind.
-    """
-    found = []
-    for path in sorted(path for folder in folders for path in Path(folder).rglob(layout.METRICS)):
-        record = layout.read_record(path.parent)
-        try:
-            job = parse(record, path.parent) if record is not None else None
-        except (KeyError, TypeError, ValueError, AttributeError):
-            log.warning("%s is ignored: no run wrote it.", path)
-            continue
-        found += [] if job is None else [job]
-    return found
+    folder: Path
+    config: dict[str, Any]
+    metrics: dict[str, float]
+
+    @cached_property
+    def setting(self) -> dict[str, str]:
+        """The keys and values of the configuration that shape training, without the seed."""
+        shapes = shaping(self.config, ("data", "model", "trainer"))
+        return {key: str(value) for key, value in shapes.items() if key not in SEEDS}
+
+    @property
+    def seed(self) -> int:
+        return int(self.config["seed"])
+
+
+J = TypeVar("J")
+
+
+def jobs_in(folders: Sequence[str], model: str, parse: Callable[[Job], J]) -> list[J]:
+    """The complete runs of a model class in some folders, parsed. Foreign files are ignored with a warning."""
+    return [job for folder in folders for path in _records_in(folder) for job in _parsed(path, model, parse)]
+
+
+def _records_in(folder: str) -> list[Path]:
+    return sorted(Path(folder).rglob(layout.METRICS))
+
+
+def _parsed(path: Path, model: str, parse: Callable[[Job], J]) -> Iterator[J]:
+    record = layout.read_record(path.parent)
+    try:
+        if record is not None and record["config"].get("model", {}).get("_target_") == model:
+            yield parse(Job(path.parent, record["config"], record["metrics"]))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        log.warning("%s is ignored: no run wrote it.", path)
 
 
 def paired_difference(
     left: Sequence[float], right: Sequence[float], scale: float = 100, unit: str = "points", of: str = "draws"
-) -> tuple[str, str]:
+) -> Difference:
     """Whether the left values are larger, by a paired t-test.
 
     Args:
@@ -80,18 +104,8 @@ def paired_difference(
 
 def unpaired_difference(
     left: Sequence[float], right: Sequence[float], scale: float = 100, unit: str = "points"
-) -> tuple[str, str]:
-    """Whether the left values are larger, by Welch's t-test of unpaired values.
-
-    Args:
-        left: values of one setting.
-        right: values of the other setting.
-        scale: the factor of the difference in the text.
-        unit: of the scaled difference.
-
-    Returns:
-        The verdict, and a text with the difference of the means and its standard error.
-    """
+) -> Difference:
+    """As `paired_difference`, by Welch's t-test of unpaired values."""
     mean = statistics.mean(left) - statistics.mean(right)
     error = sum(statistics.variance(values) / len(values) for values in (left, right)) ** 0.5
     with warnings.catch_warnings():
@@ -101,10 +115,15 @@ def unpaired_difference(
     return _verdict(mean, margin), f"{_signed(mean, scale, error)} {unit}"
 
 
-def joint_verdict(verdicts: Iterable[str]) -> str:
-    """The common verdict of several comparisons; "depends" if they disagree."""
-    found = set(verdicts)
-    return found.pop() if len(found) == 1 else DEPENDS
+def joint(claim: str, differences: Sequence[Difference]) -> Verdict:
+    """The common verdict of several comparisons; it depends if they disagree."""
+    verdicts = {verdict for verdict, _ in differences}
+    return Verdict(claim, verdicts.pop() if len(verdicts) == 1 else DEPENDS, "; ".join(text for _, text in differences))
+
+
+def all_or_none(each: Sequence[bool]) -> str:
+    """Holds if all hold, fails if none does, and depends otherwise."""
+    return HOLDS if all(each) else DEPENDS if any(each) else FAILS
 
 
 def _verdict(mean: float, margin: float) -> str:

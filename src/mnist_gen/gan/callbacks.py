@@ -14,7 +14,7 @@ from torchvision.utils import make_grid
 from mnist_gen import plots
 from mnist_gen.data import IMAGE_SIZE, NUM_CLASSES
 from mnist_gen.data.mnist import ImageData
-from mnist_gen.errors import UserError, check_at_least
+from mnist_gen.errors import UserError
 from mnist_gen.evaluation import fidelity
 from mnist_gen.evaluation.scorer import scorer_for
 from mnist_gen.gan.gan import GAN
@@ -36,9 +36,6 @@ class DrawSamples(Callback):
             20, 50, ... and the last epoch.
         digit: the digit in figures of a single digit.
         seed: of the latents.
-
-    Raises:
-        UserError: an epoch or digit is invalid.
     """
 
     def __init__(self, at_epochs: Sequence[int | str] | None, digit: int, seed: int) -> None:
@@ -47,34 +44,24 @@ class DrawSamples(Callback):
         for epoch in at_epochs or ():
             if not re.fullmatch(r"[1-9]\d*|([1-9]\d?|100)%", str(epoch)):
                 raise UserError(f"at_epochs={epoch}: must be an epoch, 20, or a share of the run, 20%.")
-        if digit not in range(NUM_CLASSES):
-            raise UserError(f"digit={digit}: choose 0 to {NUM_CLASSES - 1}.")
         self.at_epochs, self.digit, self.seed = at_epochs, digit, seed
         self.drawn: dict[str, dict[int, Tensor]] = {"grids": {}, "digits": {}}  # epoch -> uint8 (N, 1, 32, 32)
 
     def check(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        """Checks the chosen epochs before training, see `training.trainer.Checked`.
-
-        Raises:
-            UserError: the run ends before one of them.
-        """
+        """Checks before training that the run reaches the chosen epochs."""
         last = trainer.max_epochs or 0
-        late = [epoch for epoch in self._chosen(last) or () if epoch > last]
-        if late:
+        if late := [epoch for epoch in self._chosen(last) if epoch > last]:
             raise UserError(f"callbacks.draw.at_epochs={late}: the run ends at epoch {last}.")
 
-    def _chosen(self, last: int) -> list[int] | None:
+    def _chosen(self, last: int) -> list[int]:
         """`at_epochs` as epoch numbers."""
-        if self.at_epochs is None:
-            return None
-        shares = [str(epoch).partition("%") for epoch in self.at_epochs]
+        shares = [str(epoch).partition("%") for epoch in self.at_epochs or ()]
         return [max(1, round(int(number) * last / 100)) if sign else int(number) for number, sign, _ in shares]
 
     def is_chosen(self, epoch: int, last: int) -> bool:
         """Whether to draw after an epoch of a run with `last` epochs."""
-        chosen = self._chosen(last)
-        if chosen is not None:
-            return epoch in chosen
+        if self.at_epochs is not None:
+            return epoch in self._chosen(last)
         return epoch == last or str(epoch).rstrip("0") in ("1", "2", "5")
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -82,46 +69,41 @@ class DrawSamples(Callback):
         epoch, model = epochs_done(trainer), model_of(pl_module, GAN)
         if not self.is_chosen(epoch, trainer.max_epochs or 0) or not trainer.is_global_zero:
             return
-        folder, grid = run_folder(trainer) / "figures", self._grid(model)
-        plots.save(self._plot_grid(model, grid, f"epoch {epoch}"), folder / f"grid_epoch_{epoch:03}.png")
-        self._remember("grids", epoch, grid)
-        plots.save(self._plot_epochs("grids", COLUMNS, "Fixed latents over the epochs"), folder / "epochs.png")
+        folder, (grid, figure) = run_folder(trainer) / "figures", self._grid(model, f"epoch {epoch}")
+        plots.save(figure, folder / f"grid_epoch_{epoch:03}.png")
+        title = "Fixed latents over the epochs"
+        plots.save(self._plot_epochs("grids", epoch, grid, COLUMNS, title), folder / "epochs.png")
         if model.conditional:
-            self._remember("digits", epoch, model.sample(self.digit, SAMPLES, self.seed))
+            digits = model.sample(self.digit, SAMPLES, self.seed)
             title = f"The same {SAMPLES} latents as {self.digit} over the epochs"
-            plots.save(self._plot_epochs("digits", 5, title), folder / f"digit_{self.digit}_epochs.png")
+            plots.save(self._plot_epochs("digits", epoch, digits, 5, title), folder / f"digit_{self.digit}_epochs.png")
         if writer := tensorboard(trainer):
             writer.add_image("samples", make_grid(grid, nrow=COLUMNS, padding=1), epoch)
 
-    def _remember(self, kind: str, epoch: int, images: Tensor) -> None:
+    def _plot_epochs(self, kind: str, epoch: int, images: Tensor, columns: int, title: str) -> plots.Figure:
+        """Adds this epoch's images to those drawn before, and plots all of them."""
         self.drawn[kind][epoch] = (images * 255).byte().cpu()
-
-    def _plot_epochs(self, kind: str, columns: int, title: str) -> plots.Figure:
         grids = {f"epoch {epoch}": images / 255 for epoch, images in self.drawn[kind].items()}
         return plots.side_by_side(grids, columns, title)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draws the grid and, if conditional, samples of one digit."""
         if not trainer.is_global_zero:
             return
         folder, model = run_folder(trainer) / "figures", model_of(pl_module, GAN)
-        plots.save(self._plot_grid(model, self._grid(model), "tested checkpoint"), folder / "grid.png")
+        plots.save(self._grid(model, "tested checkpoint")[1], folder / "grid.png")
         if model.conditional:
             images, title = model.sample(self.digit, SAMPLES, self.seed), f"{SAMPLES} samples of {self.digit}"
             plots.save(plots.grid(images, 5, title), folder / f"digit_{self.digit}.png")
 
-    def _grid(self, model: GAN) -> Tensor:
+    def _grid(self, model: GAN, when: str) -> tuple[Tensor, plots.Figure]:
         """Samples (100, 1, 32, 32): each row shows a digit from the same ten latents; without labels, 100 latents."""
         latents = model.latents(NUM_CLASSES * COLUMNS, torch.Generator().manual_seed(self.seed))
         if not model.conditional:
-            return model.generate(latents)
+            images = model.generate(latents)
+            return images, plots.grid(images, COLUMNS, f"Samples, {when}")
         labels = torch.arange(NUM_CLASSES, device=model.device).repeat_interleave(COLUMNS)
-        return model.generate(latents[:COLUMNS].repeat(NUM_CLASSES, 1), labels)
-
-    def _plot_grid(self, model: GAN, images: Tensor, when: str) -> plots.Figure:
-        if not model.conditional:
-            return plots.grid(images, COLUMNS, f"Samples, {when}")
-        return plots.grid(images, COLUMNS, f"A row is a digit, a column a latent; {when}", "0123456789")
+        images = model.generate(latents[:COLUMNS].repeat(NUM_CLASSES, 1), labels)
+        return images, plots.grid(images, COLUMNS, f"A row is a digit, a column a latent; {when}", "0123456789")
 
     def state_dict(self) -> dict[str, Any]:
         return self.drawn
@@ -138,23 +120,14 @@ class DrawConfusion(Callback):
     """Draws what the scorer reads in a conditional GAN's samples, against the requested digits.
 
     Writes digits.png, the digits 0 to 9 from one latent with the scorer's reading under each, and requested.png, a
-    confusion matrix. Draws nothing for unconditional GANs or without a scorer for the data set.
-
-    Args:
-        scorer: path of a scorer; None for the packaged one.
-        samples: number of samples in the confusion matrix.
-        seed: of the latents.
-
-    Raises:
-        UserError: `samples` is below 1.
+    confusion matrix. Draws nothing for unconditional GANs or without a scorer for the data set. Without a path, the
+    scorer is the packaged one.
     """
 
     def __init__(self, scorer: str | None, samples: int, seed: int) -> None:
-        check_at_least(1, "callbacks.confusion", samples=samples)
         self.path, self.samples, self.seed = scorer, samples, seed
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draws both figures."""
         model, data = model_of(pl_module, GAN), data_of(trainer, ImageData)
         scorer = scorer_for(self.path, data.dataset)
         if scorer is None or not model.conditional or not trainer.is_global_zero:
@@ -162,10 +135,11 @@ class DrawConfusion(Callback):
         scorer, folder = scorer.to(model.device), run_folder(trainer) / "figures"
         latent = model.latents(1, torch.Generator().manual_seed(self.seed))
         images = model.generate(latent.repeat(NUM_CLASSES, 1), torch.arange(NUM_CLASSES, device=model.device))
-        captions = [f"read as {digit}" for digit in fidelity.features_and_digits(scorer, images)[1].tolist()]
-        plots.save(plots.captioned(images, captions, "Digits 0 to 9 from one latent"), folder / "digits.png")
-        _, read = fidelity.features_and_digits(scorer, model.sample(count=self.samples, seed=self.seed))
+        read = [str(digit) for digit in fidelity.features_and_digits(scorer, images)[1].tolist()]
+        title = "Digits 0 to 9 from one latent,\nand what the scorer reads"
+        plots.save(plots.grid(images, NUM_CLASSES, title, column_labels=read), folder / "digits.png")
+        _, digits = fidelity.features_and_digits(scorer, model.sample(count=self.samples, seed=self.seed))
         requested = torch.arange(self.samples) % NUM_CLASSES
-        counts = confusion_matrix(requested.tolist(), read.tolist(), labels=range(NUM_CLASSES))
+        counts = confusion_matrix(requested.tolist(), digits.tolist(), labels=range(NUM_CLASSES))
         title = f"{self.samples:,} samples: requested and read digits,\nin % of the requested digit"
         plots.save(plots.confusion(counts, title, "requested digit"), folder / "requested.png")

@@ -7,7 +7,7 @@ import torch
 
 from mnist_gen import plots
 from mnist_gen.data import NUM_CLASSES
-from mnist_gen.gan.claims import Job, common_values, pairs, rank_correlations
+from mnist_gen.gan.claims import ACTIVATION, CONCAT, LABEL, LAST, GANJob, common_values, pairs, rank_correlations
 from mnist_gen.gan.gan import GAN
 from mnist_gen.runs import checkpoint, layout
 
@@ -17,7 +17,7 @@ SAMPLES = 25  # of one digit
 DIGITS = (0, 1)  # the digits that the student report shows
 
 
-def pictures(jobs: Sequence[Job]) -> dict[str, plots.Figure]:
+def pictures(jobs: Sequence[GANJob]) -> dict[str, plots.Figure]:
     """Figures by file name: one for each metric, and some for each adversarial loss."""
     figures = {
         f"losses_and_{name.lower().replace(' ', '_')}": _losses(jobs, key) for key, name in METRICS.items() if jobs
@@ -25,7 +25,7 @@ def pictures(jobs: Sequence[Job]) -> dict[str, plots.Figure]:
     for loss in sorted({job.loss for job in jobs}):
         conditional = [job for job in jobs if job.loss == loss and job.conditional]
         unconditional = [job for job in jobs if job.loss == loss and not job.conditional]
-        if pair := min(pairs(conditional, "concat", "before", "after"), key=_distance_from_report, default=None):
+        if pair := min(pairs(conditional, CONCAT, "before", "after"), key=_distance_from_report, default=None):
             figures[f"before_and_after_{loss.lower()}"] = _before_and_after(*pair)
         if conditional:
             figures[f"digits_{loss.lower()}"] = _digits(loss, conditional)
@@ -34,7 +34,7 @@ def pictures(jobs: Sequence[Job]) -> dict[str, plots.Figure]:
     return figures
 
 
-def _losses(jobs: Sequence[Job], metric: str) -> plots.Figure:
+def _losses(jobs: Sequence[GANJob], metric: str) -> plots.Figure:
     """Scatter plots of each network's loss against a metric, for each adversarial loss."""
     charts = {}
     for recipe in sorted({job.loss for job in jobs}):
@@ -52,49 +52,57 @@ def _losses(jobs: Sequence[Job], metric: str) -> plots.Figure:
     return plots.scatter(charts, title, "loss", name, logarithmic=name == "FID", columns=len(LOSSES))
 
 
-def _distance_from_report(pair: tuple[Job, Job]) -> tuple[bool, bool, int]:
+def _distance_from_report(pair: tuple[GANJob, GANJob]) -> tuple[bool, bool, int]:
     """Sorts pairs: first the label and activation of the student report's figure, then the lowest seed."""
     job, _ = pair
-    return job.label != "embedding 20", job.activation != "relu", job.seed
+    return job.setting[LABEL] != "embedding 20", job.setting[ACTIVATION] != "relu", job.seed
 
 
-def _digits(loss: str, jobs: Sequence[Job]) -> plots.Figure:
+def _digits(loss: str, jobs: Sequence[GANJob]) -> plots.Figure:
     """The digits 0 to 9 from one latent, one row per setting."""
-    rows = _first_seeds(jobs, lambda job: f"{job.label}, {job.concat}, {job.activation}")
-    labels = torch.arange(NUM_CLASSES)
+    rows = _first_seeds(jobs, lambda job: ", ".join(job.setting[key] for key in (LABEL, CONCAT, ACTIVATION)))
     images = []
-    for job in rows.values():
-        gan = _model(job)
+    for gan in map(_model, rows.values()):
         latent = gan.latents(1, torch.Generator().manual_seed(0))
-        images.append(gan.generate(latent.repeat(NUM_CLASSES, 1), labels))
+        images.append(gan.generate(latent.repeat(NUM_CLASSES, 1), torch.arange(NUM_CLASSES)))
     title = f"{loss}: digits 0 to 9 from one latent"
     return plots.grid(torch.cat(images), NUM_CLASSES, title, list(rows), "0123456789")
 
 
-def _samples(loss: str, jobs: Sequence[Job]) -> plots.Figure:
+def _samples(loss: str, jobs: Sequence[GANJob]) -> plots.Figure:
     """Samples of unconditional GANs, one row per setting."""
-    rows = _first_seeds(jobs, lambda job: f"{job.label}: {job.generator}".removeprefix("no labels: "))
+    rows = _first_seeds(jobs, lambda job: f"{job.setting[LABEL]}: {_generator(job)}".removeprefix("no labels: "))
     images = [_model(job).sample(count=NUM_CLASSES) for job in rows.values()]
     return plots.grid(torch.cat(images), NUM_CLASSES, f"{loss}: samples of unconditional GANs", list(rows))
 
 
-def _first_seeds(jobs: Sequence[Job], name: Callable[[Job], str]) -> dict[str, Job]:
+def _generator(job: GANJob) -> str:
+    """`latents` for a latent-space GAN, else the decoder's class, its start and its last layers."""
+    decoder = job.setting.get("model.generator.decoder._target_")
+    if decoder is None:
+        return "latents"
+    names = (decoder.rpartition(".")[2], job.setting.get("model.generator.start"), job.setting.get(LAST))
+    return ", ".join(filter(None, names))
+
+
+def _first_seeds(jobs: Sequence[GANJob], name: Callable[[GANJob], str]) -> dict[str, GANJob]:
     """For each name the job with the lowest seed."""
-    rows: dict[str, Job] = {}
+    rows: dict[str, GANJob] = {}
     for job in sorted(jobs, key=lambda job: job.seed):
         rows.setdefault(name(job), job)
     return rows
 
 
-def _before_and_after(before: Job, after: Job) -> plots.Figure:
+def _before_and_after(before: GANJob, after: GANJob) -> plots.Figure:
     """Samples from equal latents, with the label joining before and after the decoder."""
     models = {"before": _model(before), "after": _model(after)}
     grids = {f"{digit}, {name}": gan.sample(digit, SAMPLES) for digit in DIGITS for name, gan in models.items()}
-    title = f"{before.loss}, {before.label}, {before.activation}: the label joins before or after the decoder"
+    setting = f"{before.setting[LABEL]}, {before.setting[ACTIVATION]}"
+    title = f"{before.loss}, {setting}: the label joins before or after the decoder"
     return plots.side_by_side(grids, 5, title)
 
 
-def _model(job: Job) -> GAN:
+def _model(job: GANJob) -> GAN:
     model = checkpoint.load(layout.checkpoint_of(job.folder))
     assert isinstance(model, GAN)
     return model

@@ -8,7 +8,7 @@ from sklearn.cluster import MiniBatchKMeans, SpectralClustering
 from torch import Tensor, nn
 
 from mnist_gen.data.mnist import CHUNK
-from mnist_gen.errors import UserError, check_at_least
+from mnist_gen.errors import UserError
 from mnist_gen.gan.protocols import HasStatistics, SpaceProtocol
 from mnist_gen.networks.encoders import STATISTICS
 
@@ -20,20 +20,12 @@ MINIMAL_AFFINITY = 1e-6  # between any two landmarks, so that the graph is conne
 class Clusters(nn.Module):
     """Images (N, 1, 32, 32) in [0, 1] -> cluster numbers (N,).
 
-    k-means finds many landmarks. Two landmarks are as close as the number of images to which they are the two nearest
-    (Martinetz & Schulten 1994). Spectral clustering of this graph groups the landmarks, so a cluster can have any
-    shape: ten clusters of a good autoencoder's latents are nearly the ten digits.
+    k-means in a space finds many landmarks. The affinity of two landmarks is the number of images to which they are the
+    two nearest (Martinetz & Schulten 1994). Spectral clustering of this graph joins landmarks, so a cluster can
+    have any shape: ten clusters of a good autoencoder's latents are nearly the ten digits.
 
-    Cluster numbers can replace labels: the GAN need not discover the kinds of images itself and cannot drop any (Sage
-    et al. 2018, who also cluster latents; Liu et al. 2020).
-
-    Args:
-        count: number of clusters.
-        landmarks: number of landmarks, at most as many as training images.
-        space: in which distances are measured.
-
-    Raises:
-        UserError: there are fewer than two clusters, or fewer landmarks than clusters.
+    Cluster numbers replace labels: the GAN need not discover the clusters itself and cannot drop one (Sage et al. 2018,
+    who also cluster latents; Liu et al. 2020).
     """
 
     landmarks: Tensor
@@ -42,7 +34,6 @@ class Clusters(nn.Module):
 
     def __init__(self, count: int, landmarks: int, space: SpaceProtocol) -> None:
         super().__init__()
-        check_at_least(2, "clusters", count=count)
         if landmarks < count:
             raise UserError(f"clusters.landmarks={landmarks}: must be at least clusters.count={count}.")
         self.count, self.space = count, space
@@ -52,30 +43,24 @@ class Clusters(nn.Module):
 
     @property
     def found(self) -> bool:
-        """Whether `fit` has run."""
         return bool(self.landmarks.any())
 
     @torch.no_grad()
     def fit(self, images: Tensor) -> None:
-        """Finds the clusters of images (N, 1, 32, 32) in [0, 1].
-
-        Raises:
-            UserError: there are fewer images than landmarks.
-        """
+        """Finds the clusters of images (N, 1, 32, 32) in [0, 1], at least as many as landmarks."""
         count = len(self.landmarks)
         if len(images) < count:
             raise UserError(f"clusters.landmarks={count}: more than the {len(images)} training images.")
         if isinstance(self.space, HasStatistics):
             self.space.fit(images[:STATISTICS])
         points = torch.cat([self._points(chunk) for chunk in images.split(CHUNK)])
-        log.info("Clustering %s images into %d groups.", f"{len(images):,}", self.count)
+        log.info("Clustering %s images into %d clusters.", f"{len(images):,}", self.count)
         points = points.cpu().double()  # in double precision the order of parallel sums does not matter
         seed = torch.initial_seed() % 2**32
         kmeans = MiniBatchKMeans(count, batch_size=4096, n_init=1, random_state=seed)
         landmarks = torch.from_numpy(kmeans.fit(points.numpy()).cluster_centers_)
-        nearest = torch.cat(  # (N, 2)
-            [torch.cdist(chunk, landmarks).topk(2, largest=False).indices for chunk in points.split(CHUNK)]
-        )
+        distances = (torch.cdist(chunk, landmarks) for chunk in points.split(CHUNK))
+        nearest = torch.cat([chunk.topk(2, largest=False).indices for chunk in distances])  # (N, 2)
         spectral = SpectralClustering(self.count, affinity="precomputed", random_state=seed)
         groups = torch.from_numpy(spectral.fit_predict(_affinities(nearest, count).numpy())).long()
         self.landmarks.copy_(landmarks)
@@ -94,7 +79,7 @@ class Clusters(nn.Module):
 
 
 def _affinities(nearest: Tensor, count: int) -> Tensor:
-    """How often two landmarks are the two nearest to an image: (N, 2) -> (count, count)."""
+    """Affinities (count, count) of landmarks, from the numbers (N, 2) of each image's two nearest."""
     common = torch.full((count, count), MINIMAL_AFFINITY, dtype=torch.double)
     one, other = nearest.T
     return common.index_put_((one, other), common.new_ones(len(nearest)), accumulate=True) + common.T

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.data import NUM_CLASSES
 from mnist_gen.data.mnist import CHUNK, Batch, ImageData, to_images
-from mnist_gen.errors import UserError, check_at_least
+from mnist_gen.errors import UserError
 from mnist_gen.gan.clusters import Clusters
 from mnist_gen.gan.protocols import GeneratorProtocol, HasStatistics, SpaceProtocol, StartsPretrained
 from mnist_gen.networks.encoders import STATISTICS
@@ -28,30 +28,8 @@ from mnist_gen.training.trainer import data_of
 class GAN(L.LightningModule):
     """Trains a generator and a discriminator in turn. Samples come from an exponential average of the generator.
 
-    Args:
-        latent_dim: length of a latent.
-        label: `onehot`, `embedding`, or None for an unconditional GAN.
-        embedding_dim: length of a label's embedding.
-        concat: where the label joins the generator, `before` or `after`, see `protocols`.
-        space: of the game: `spaces.PixelSpace`, or `spaces.LatentSpace` of a pretrained autoencoder.
-        generator: builds a network that follows `GeneratorProtocol`, given `latent_dim`, `label_vectors` and `concat`.
-        discriminator: builds a network from images or latents of the space, and labels, to scores, given
-            `label_vectors` of its own.
-        loss: adversarial loss, see `training.adversarial`.
-        generator_optimizer: builds an optimizer, given parameters.
-        discriminator_optimizer: likewise.
-        r1: weight of the penalty on the squared gradient norm at real images (Mescheder et al. 2018).
-        r2: weight of the penalty at generated images.
-        mismatch: weight of the loss that scores real images with their labels above real images with wrong labels, on
-            a quarter of each batch (Reed et al. 2016). Without it the discriminator learns style long before digits.
-        warmup: batches over which the learning rates rise.
-        decay_from: share of the run after which the learning rates fall linearly to 0; 1 keeps them constant.
-        ema_decay: of the averaged generator. It ramps up to this value, so that early averages forget the start.
-        clusters: replaces digits as labels. Training uses the cluster of each real image and sampling draws clusters
-            at random, so the GAN is unconditional.
-
-    Raises:
-        UserError: an argument is out of range, clusters lack label vectors, or the networks do not fit the space.
+    With clusters, the label of a real image is the number of its cluster, and samples get random cluster numbers. Such
+    a GAN is unconditional.
     """
 
     averaged: GeneratorProtocol
@@ -59,26 +37,25 @@ class GAN(L.LightningModule):
     def __init__(
         self,
         latent_dim: int,
-        label: str | None,
-        embedding_dim: int,
-        concat: str,
-        space: SpaceProtocol,
-        generator: Callable[..., Any],
-        discriminator: Callable[..., nn.Module],
+        label: str | None,  # `onehot`, `embedding`, or None for an unconditional GAN
+        embedding_dim: int,  # length of a learned label vector
+        concat: str,  # where the label joins the generator: `before` or `after`, see `protocols`
+        space: SpaceProtocol,  # of the game: images, or latents of a pretrained autoencoder
+        generator: Callable[..., Any],  # makes a `GeneratorProtocol` from `latent_dim`, `label_vectors` and `concat`
+        discriminator: Callable[..., nn.Module],  # makes a network from `label_vectors` that scores images or latents
         loss: Loss,
         generator_optimizer: Callable[..., Optimizer],
         discriminator_optimizer: Callable[..., Optimizer],
-        r1: float,
-        r2: float,
-        mismatch: float,
-        warmup: int,
-        decay_from: float,
-        ema_decay: float,
-        clusters: Clusters | None = None,
+        r1: float,  # weight of the squared gradient norm at real images (Mescheder et al. 2018)
+        r2: float,  # likewise at generated images
+        mismatch: float,  # weight of the loss on real images with wrong labels, see `_mismatch`
+        warmup: int,  # batches over which the learning rates rise
+        decay_from: float,  # share of the run after which the rates fall linearly to 0; 1 keeps them constant
+        ema_decay: float,  # of the averaged generator; smaller at first, so that the average forgets the start
+        clusters: Clusters | None = None,  # replace the digits as labels
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        check_at_least(1, "model", latent_dim=latent_dim)
         if label is None and clusters is not None:
             raise UserError("clusters are labels: choose model.label=embedding or onehot, or model/clusters=null.")
         self.latent_dim, self.space, self.clusters = latent_dim, space, clusters
@@ -90,8 +67,7 @@ class GAN(L.LightningModule):
         self._check_networks(labelled=label is not None)
         self.to(memory_format=torch.channels_last)  # 10 % faster on a CPU
         self.averaged = copy.deepcopy(self.generator).requires_grad_(False).eval()
-        self.loss, self.r1, self.r2 = loss, r1, r2
-        self.mismatch = mismatch
+        self.loss, self.r1, self.r2, self.mismatch = loss, r1, r2, mismatch
         self.generator_optimizer, self.discriminator_optimizer = generator_optimizer, discriminator_optimizer
         self.warmup, self.decay_from, self.ema_decay = warmup, decay_from, ema_decay
         self._needs_statistics = False
@@ -110,11 +86,9 @@ class GAN(L.LightningModule):
 
     @property
     def starts_from(self) -> str | None:
-        """The config section of the autoencoder that a part starts from; None if no part does."""
         return "pretrained" if self._pretrained_parts() else None
 
     def start_from(self, autoencoder: Autoencoder) -> None:
-        """Copies a pretrained autoencoder's weights into the parts that start from it."""
         for part in self._pretrained_parts():
             part.start_from(autoencoder.encoder, autoencoder.decoder)
         self._needs_statistics = True
@@ -135,11 +109,8 @@ class GAN(L.LightningModule):
         self._needs_statistics = False
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
-        """Two optimizers, each with warm-up and linear decay counted in batches."""
-        optimizers = [
-            self.generator_optimizer(self.generator.parameters()),
-            self.discriminator_optimizer(self.discriminator.parameters()),
-        ]
+        generator = self.generator_optimizer(self.generator.parameters())
+        optimizers = [generator, self.discriminator_optimizer(self.discriminator.parameters())]
         batches = self.trainer.estimated_stepping_batches
         return optimizers, [warm_up_and_decay(o, batches, self.warmup, self.decay_from) for o in optimizers]
 
@@ -148,7 +119,9 @@ class GAN(L.LightningModule):
         images, digits = batch
         with torch.no_grad():
             real = self.space.enter(images)
-            labels = self._labels(images, digits)
+            labels = digits if self.conditional else None
+            if self.clusters is not None:
+                labels = self.clusters(images)
         generator_optimizer, discriminator_optimizer = cast(list[Optimizer], self.optimizers())
         step = self.global_step // 2
 
@@ -156,7 +129,7 @@ class GAN(L.LightningModule):
         fake = self.generator(self._latents(len(real)), labels).detach()
         repeated = None if labels is None else labels.repeat(2)
         real_scores, fake_scores, penalty = scores_and_penalty(
-            lambda points: self.discriminator(points, repeated), real, fake, self.r1, self.r2
+            lambda both: self.discriminator(both, repeated), real, fake, self.r1, self.r2
         )
         loss_d = self.loss.discriminator(real_scores, fake_scores)
         mismatch = self._mismatch(real, labels, real_scores)
@@ -168,23 +141,19 @@ class GAN(L.LightningModule):
             real_scores = self.discriminator(real, labels)
         loss_g = self.loss.generator(real_scores, self.discriminator(fake, labels))
         descend(self, generator_optimizer, loss_g, step, "generator's loss")
-        update_average(cast(nn.Module, self.averaged), self.generator, self.ema_decay, self.global_step // 2)
-
+        update_average(cast(nn.Module, self.averaged), self.generator, self.ema_decay, step + 1)
         for scheduler in cast(list[LambdaLR], self.lr_schedulers()):
             scheduler.step()
         return {"loss_d": loss_d.detach(), "loss_g": loss_g.detach(), "penalty": penalty.detach()}
-
-    def _labels(self, images: Tensor, digits: Tensor) -> Tensor | None:
-        """The networks' labels (N,) for real images (N, 1, 32, 32) of digits (N,)."""
-        if self.clusters is not None:
-            return self.clusters(images)
-        return digits if self.conditional else None
 
     def _latents(self, count: int) -> Tensor:
         return torch.randn(count, self.latent_dim, device=self.device)
 
     def _mismatch(self, real: Tensor, labels: Tensor | None, real_scores: Tensor) -> Tensor:
-        """The weighted mismatch loss on the first quarter of the batch."""
+        """The weighted loss of telling right labels of real images from wrong ones (Reed et al. 2016).
+
+        Without it the discriminator learns style long before digits. A quarter of the batch is enough.
+        """
         if self.mismatch == 0 or labels is None:
             return torch.zeros((), device=self.device)
         few = -(-len(real) // 4)
@@ -194,14 +163,10 @@ class GAN(L.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Empty: Lightning needs it to run the loop in which `evaluation.MeasureSamples` measures."""
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Empty, see `validation_step`."""
+    test_step = validation_step
 
     def latents(self, count: int, random: torch.Generator) -> Tensor:
-        """Random inputs for `generate`: normal latents (count, latent_dim), on the model's device.
-
-        With clusters, the label vector of a random cluster follows each latent.
-        """
+        """Random inputs for `generate`: normal latents (count, latent_dim), with clusters also label vectors."""
         latents = torch.randn(count, self.latent_dim, generator=random).to(self.device)
         if self.clusters is None or self.averaged.label_vectors is None:
             return latents
@@ -210,12 +175,7 @@ class GAN(L.LightningModule):
 
     @torch.no_grad()
     def generate(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Generates images (N, 1, 32, 32) in [0, 1] with the averaged generator.
-
-        Args:
-            latents: as from `latents`.
-            labels: digits (N,); None for an unconditional GAN.
-        """
+        """Generates images (N, 1, 32, 32) in [0, 1] from `latents`, and of digits (N,) if the GAN is conditional."""
         vectors: Tensor | None = None
         if self.clusters is not None:
             latents, vectors = latents.tensor_split([self.latent_dim], dim=1)
@@ -227,15 +187,10 @@ class GAN(L.LightningModule):
     def sample(self, digit: int | None = None, count: int = 25, seed: int = 0) -> Tensor:
         """Samples images (count, 1, 32, 32) in [0, 1]; equal seeds give equal images.
 
-        Args:
-            digit: to show in all images; None for the digits 0 to 9 in turn, or any digits if unconditional.
-            count: number of images.
-            seed: of the latents.
-
-        Raises:
-            UserError: `count` is below 1, there is no such digit, or the GAN is unconditional and takes no digit.
+        Without a digit, a conditional GAN shows the digits 0 to 9 in turn, and an unconditional GAN any digits.
         """
-        check_at_least(1, count=count)
+        if count < 1:
+            raise UserError(f"count={count}: must be at least 1.")
         if digit is not None and not self.conditional:
             raise UserError(f"digit={digit}: this GAN was trained without labels and cannot be asked for a digit.")
         if digit is not None and digit not in range(NUM_CLASSES):

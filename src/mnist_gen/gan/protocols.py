@@ -13,15 +13,9 @@ from torch import Tensor, nn
 
 
 class GeneratorProtocol(Protocol):
-    """A generator: any `nn.Module` with these members, made from `latent_dim`, `label_vectors` and `concat`.
+    """A generator: any `nn.Module` with these members, made from `latent_dim`, `label_vectors` and `concat`."""
 
-    It may also follow `StartsPretrained`.
-
-    Attributes:
-        label_vectors: maps labels (N,) to vectors (N, embedding_dim); None for a generator without labels.
-    """
-
-    label_vectors: nn.Embedding | None
+    label_vectors: nn.Embedding | None  # labels (N,) -> (N, embedding_dim); None for a generator without labels
 
     def __call__(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Maps latents (N, latent_dim) and labels (N,) to images or latents (N, *space.shape) of the GAN's space."""
@@ -31,19 +25,15 @@ class GeneratorProtocol(Protocol):
 
 
 class SpaceProtocol(Protocol):
-    """The space of an adversarial game: any `nn.Module` with these members.
+    """The space of an adversarial game: any `nn.Module` with these members."""
 
-    The discriminator scores images or latents (N, *shape) in the space. A space may also follow `StartsPretrained`
-    and `HasStatistics`.
-    """
-
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  # of an image or latent that the discriminator scores
 
     def enter(self, images: Tensor) -> Tensor:
         """Maps images (N, 1, 32, 32) in [0, 1] into the space."""
 
     def leave(self, points: Tensor) -> Tensor:
-        """Maps points of the space back to images in [0, 1]."""
+        """Maps images or latents of the space back to images in [0, 1]."""
 
 
 @runtime_checkable

@@ -15,22 +15,14 @@ class PixelSpace(nn.Module):
     shape = (1, IMAGE_SIZE, IMAGE_SIZE)
 
     def enter(self, images: Tensor) -> Tensor:
-        """Maps [0, 1] to [-1, 1]."""
         return to_signed(images)
 
     def leave(self, points: Tensor) -> Tensor:
-        """Maps [-1, 1] to [0, 1]."""
         return to_unit(points)
 
 
 class LatentSpace(nn.Module):
-    """A pretrained autoencoder's latents (N, latent_dim), standardised over training images. The autoencoder is fixed.
-
-    Args:
-        latent_dim: length of a latent.
-        encoder: builds the network from images to latents, given `latent_dim`.
-        decoder: builds the network from latents to pixel logits, given `latent_dim`.
-    """
+    """Latents (N, latent_dim) of a fixed, pretrained autoencoder, standardised over training images."""
 
     starts_pretrained = True
 
@@ -43,23 +35,15 @@ class LatentSpace(nn.Module):
         self.decoder = decoder(latent_dim)
         self.requires_grad_(False).eval()
 
-    def train(self, mode: bool = True) -> "LatentSpace":
-        """Stays in evaluation mode, so that batch statistics stay pretrained."""
-        return super().train(False)
-
     def start_from(self, encoder: nn.Module, decoder: nn.Module) -> None:
-        """Copies the weights of an autoencoder's networks."""
         self.encoder.network.load_state_dict(encoder.state_dict())
         self.decoder.load_state_dict(decoder.state_dict())
 
     def fit(self, images: Tensor) -> None:
-        """Computes the mean and standard deviation of the images' latents."""
         self.encoder.fit(self.encoder.latents(images))
 
     def enter(self, images: Tensor) -> Tensor:
-        """Encodes and standardises images."""
         return self.encoder(images)
 
     def leave(self, points: Tensor) -> Tensor:
-        """Decodes standardised latents."""
         return self.decoder(points * self.encoder.deviation + self.encoder.mean).sigmoid()

@@ -1,7 +1,8 @@
-"""Measures the images on many paths between digits, with the scorer and against real images."""
+"""Metrics of images on many paths between digits, and of the latents and images of a model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from sklearn.linear_model import LogisticRegression
@@ -9,48 +10,35 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from mnist_gen.data import NUM_CLASSES
-from mnist_gen.data.mnist import ImageSet, to_images
 from mnist_gen.evaluation import fidelity
-from mnist_gen.interpolation.paths import Interpolator, LabelledLatents
 
 PARTS = 5  # of the paths; the spread of their FIDs tells a difference from noise
 LEGIBLE = 0.9  # an image is legible from this probability of a digit
-REAL = "real images"
 SHORTEST = 1e-6  # shorter lengths are not divided by
 
 
+@dataclass(frozen=True)
 class Reference:
-    """Real images to compare with, and the real manifold: balls around features, each up to the k-th neighbour.
+    """Real images to compare with, and the real manifold: balls around features, each up to the k-th neighbour."""
 
-    Args:
-        training: raw training images (M, 28, 28).
-        features: the scorer's features (N, 128) of unseen images.
-        neighbours: k.
-    """
+    training: Tensor  # raw training images (M, 28, 28)
+    features: Tensor  # the scorer's, of unseen images, (N, 128)
+    neighbours: int  # k
 
-    def __init__(self, training: Tensor, features: Tensor, neighbours: int) -> None:
-        self.training, self.features, self.neighbours = training, features, neighbours
-        self.radii = fidelity.radii(features, neighbours)  # (N,)
+    @cached_property
+    def radii(self) -> Tensor:  # (N,)
+        return fidelity.radii(self.features, self.neighbours)
 
 
 @dataclass(frozen=True)
 class PathMetrics:
-    """Metrics of N paths in S steps.
+    """Metrics of N paths in S steps."""
 
-    Attributes:
-        by_image: metrics (S, N) of each image.
-        by_path: metrics (N,) of each path.
-        start_fid: FID of the first images.
-        midpoint_fid: FID of the midpoints.
-        midpoint_fids: FIDs of the midpoints of each fifth of the paths.
-    """
-
-    by_image: Mapping[str, Tensor]
-    by_path: Mapping[str, Tensor]
-    start_fid: float
+    by_image: Mapping[str, Tensor]  # (S, N) each
+    by_path: Mapping[str, Tensor]  # (N,) each
+    start_fid: float  # of the first images
     midpoint_fid: float
-    midpoint_fids: Sequence[float]
+    midpoint_fids: Sequence[float]  # of each fifth of the paths
 
     def ends(self, name: str) -> Tensor:
         """A metric's mean (N,) over both ends of each path."""
@@ -64,6 +52,13 @@ class PathMetrics:
         """A metric's mean (N,) over each path without its ends."""
         return self.by_image[name][1:-1].mean(dim=0)
 
+    def means(self) -> fidelity.Metrics:
+        """Means over all paths, as metrics.json names them."""
+        values = {f"{name}_ends": self.ends(name) for name in self.by_image}
+        values |= {f"{name}_middle": self.midpoint(name) for name in self.by_image}
+        means = {name: value.mean().item() for name, value in {**values, **self.by_path}.items()}
+        return {"start_fid": self.start_fid, "midpoint_fid": self.midpoint_fid, **means}
+
 
 @torch.no_grad()
 def measure_paths(
@@ -76,18 +71,18 @@ def measure_paths(
     lies `inside` the real manifold (Kynkäänniemi et al. 2019); density. Each path: its length over the distance of
     its end images (`detour`), and its longest step over its mean step (`jump`; 1 is perfectly smooth).
     """
-    steps, count = paths.shape[:2]
-    images = paths.flatten(0, 1)  # (S N, 1, 32, 32)
+    steps, images = len(paths), paths.flatten(0, 1)  # (S N, 1, 32, 32)
     features, digits = fidelity.features_and_digits(scorer, images)
     probabilities = scorer.head(features).softmax(dim=1)
     confidence = probabilities.max(dim=1).values
-    balls = fidelity.balls_around(features, reference.features, reference.radii)
     sure = confidence >= LEGIBLE
+    other = (digits != first.to(digits.device).repeat(steps)) & (digits != second.to(digits.device).repeat(steps))
+    balls = fidelity.balls_around(features, reference.features, reference.radii)
     by_image = {
         "confidence": confidence,
         "entropy": -(probabilities * probabilities.clamp_min(1e-12).log()).sum(dim=1),
         "legible": sure.float(),
-        "third_digit": (sure & (digits != first.repeat(steps)) & (digits != second.repeat(steps))).float(),
+        "third_digit": (sure & other).float(),
         "sharpness": fidelity.sharpness(images),
         "nearest": fidelity.nearest_distance(images, reference.training),
         "inside": (balls > 0).float(),
@@ -98,10 +93,10 @@ def measure_paths(
         "detour": lengths.sum(dim=0) / (paths[-1] - paths[0]).flatten(1).norm(dim=1).clamp_min(SHORTEST),
         "jump": lengths.max(dim=0).values / lengths.mean(dim=0).clamp_min(SHORTEST),
     }
-    by_step = features.unflatten(0, (steps, count))  # (S, N, 128)
+    by_step = features.unflatten(0, (steps, -1))  # (S, N, 128)
     midpoint = by_step[steps // 2]
     return PathMetrics(
-        {name: values.unflatten(0, (steps, count)) for name, values in by_image.items()},
+        {name: values.unflatten(0, (steps, -1)) for name, values in by_image.items()},
         by_path,
         fidelity.fid(by_step[0], reference.features),
         fidelity.fid(midpoint, reference.features),
@@ -123,106 +118,8 @@ def separability(latents: Tensor, digits: Tensor, neighbours: int, seed: int) ->
     order = torch.randperm(len(latents), generator=torch.Generator().manual_seed(seed))
     inputs, targets = StandardScaler().fit_transform(latents.cpu()[order].numpy()), digits.cpu()[order].numpy()
     split = len(inputs) * 4 // 5
-    classifiers = {"knn": KNeighborsClassifier(neighbours), "linear": LogisticRegression(max_iter=1000)}
-    return {
-        name: torch.from_numpy(
-            classifier.fit(inputs[:split], targets[:split]).predict(inputs[split:]) == targets[split:]
-        )
-        for name, classifier in classifiers.items()
-    }
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The arguments of `Interpolation`."""
-
-    pairs: int
-    steps: int
-    digits: Sequence[tuple[int, int]]
-    neighbours: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class Measurements:
-    """Measurements of all interpolators and of their models.
-
-    Attributes:
-        paths: metrics by interpolator.
-        legible_midpoints: whether midpoints (N,) between two given digits are legible, by interpolator and digits.
-        floor: real-data floor: FID of as many training images as there are paths, sharpness of unseen images.
-        separability: hits (N,) of `separability`, by model and classifier.
-        novelty: pixel distances (N,) of legible images to the nearest training image, by model and for unseen images.
-        diversity: of the models' images, by digit, over that of real images.
-    """
-
-    paths: Mapping[str, PathMetrics]
-    legible_midpoints: Mapping[str, Mapping[tuple[int, int], Tensor]]
-    floor: Mapping[str, float]
-    separability: Mapping[str, Mapping[str, Tensor]]
-    novelty: Mapping[str, Tensor]
-    diversity: Mapping[str, float]
-
-
-@torch.no_grad()
-def measure(
-    interpolators: Mapping[str, Interpolator],
-    models: Mapping[str, LabelledLatents],
-    scorer: fidelity.Scorer,
-    unseen: ImageSet,
-    training: ImageSet,
-    settings: Settings,
-) -> Measurements:
-    """Measures every interpolator on the same pairs of digits, and compares the models' latents and images.
-
-    Args:
-        interpolators: by name.
-        models: latents by name of the model.
-        scorer: reads digits.
-        unseen: real images that no model has seen.
-        training: images that the models were trained on.
-        settings: the paths to measure.
-    """
-    random, device = torch.Generator().manual_seed(settings.seed), training.images.device
-    real = to_images(unseen.images)
-    reference = Reference(training.images, fidelity.features_and_digits(scorer, real)[0], settings.neighbours)
-    first = torch.randint(NUM_CLASSES, (settings.pairs,), generator=random)
-    second = (first + torch.randint(1, NUM_CLASSES, (settings.pairs,), generator=random)) % NUM_CLASSES
-    paths = {}
-    for name, interpolator in interpolators.items():
-        images = interpolator.interpolate(first, second, settings.steps, settings.seed)
-        paths[name] = measure_paths(scorer, images, first.to(device), second.to(device), reference)
-    features, _ = fidelity.features_and_digits(scorer, to_images(training.drawn(settings.pairs, random).images))
-    return Measurements(
-        paths,
-        {
-            name: {pair: _legible_midpoints(interpolator, scorer, pair, settings) for pair in settings.digits}
-            for name, interpolator in interpolators.items()
-        },
-        {"FID": fidelity.fid(features, reference.features), "sharpness": fidelity.sharpness(real).mean().item()},
-        {
-            name: separability(known.latents, known.digits, settings.neighbours, settings.seed)
-            for name, known in models.items()
-        },
-        _novelty(models, scorer, real, training, settings.pairs),
-        {
-            name: fidelity.diversity(known.images, known.digits, real, unseen.labels)["diversity"]
-            for name, known in models.items()
-        },
-    )
-
-
-def _legible_midpoints(
-    interpolator: Interpolator, scorer: fidelity.Scorer, pair: tuple[int, int], settings: Settings
-) -> Tensor:
-    first, second = (torch.full((settings.pairs,), digit) for digit in pair)
-    return legible(scorer, interpolator.interpolate(first, second, 3, settings.seed)[1])
-
-
-def _novelty(
-    models: Mapping[str, LabelledLatents], scorer: fidelity.Scorer, real: Tensor, training: ImageSet, count: int
-) -> dict[str, Tensor]:
-    """Illegible images are trivially novel, so they are excluded, and so is a model without legible images."""
-    images = {**{name: known.images for name, known in models.items()}, REAL: real}
-    read = {name: shown[:count][legible(scorer, shown[:count])] for name, shown in images.items()}
-    return {name: fidelity.nearest_distance(shown, training.images) for name, shown in read.items() if len(shown)}
+    hits = {}
+    for name, probe in {"knn": KNeighborsClassifier(neighbours), "linear": LogisticRegression(max_iter=1000)}.items():
+        probe.fit(inputs[:split], targets[:split])
+        hits[name] = torch.from_numpy(probe.predict(inputs[split:]) == targets[split:])
+    return hits

@@ -31,17 +31,11 @@ def spherical(start: Tensor, end: Tensor, shares: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Interpolator:
-    """Interpolates between digits in a model's latent space.
+    """Interpolates between digits in a model's latent space."""
 
-    Attributes:
-        choose: draws start and end latents (N, D) that show the given digits (N,) and (N,).
-        curve: `linear` or `spherical`.
-        decode: latents (N, D) -> images (N, 1, 32, 32) in [0, 1].
-    """
-
-    choose: ChooseEndpoints
-    curve: Curve
-    decode: Callable[[Tensor], Tensor]
+    choose: ChooseEndpoints  # draws start and end latents (N, D) that show the given digits (N,) and (N,)
+    curve: Curve  # `linear` or `spherical`
+    decode: Callable[[Tensor], Tensor]  # latents (N, D) -> images (N, 1, 32, 32) in [0, 1]
 
     @torch.no_grad()
     def interpolate(self, first: Tensor, second: Tensor, steps: int, seed: int) -> Tensor:
@@ -53,20 +47,21 @@ class Interpolator:
 
 def endpoints_among(latents: Tensor, digits: Tensor, source: str) -> ChooseEndpoints:
     """Chooses among latents (M, D) of known digits (M,); `source` names them in messages."""
-    order, counts = digits.cpu().argsort().to(latents.device), torch.bincount(digits.cpu(), minlength=NUM_CLASSES)
+    order, counts = digits.cpu().argsort(), torch.bincount(digits.cpu(), minlength=NUM_CLASSES)
     offsets = counts.cumsum(0) - counts  # of each digit in `order`
+    if not counts.all():
+        missing = counts.tolist().index(0)
+        raise UserError(f"{source} shows no {missing} in {len(digits)} images: choose another checkpoint.")
 
     def pick(wanted: Tensor, random: torch.Generator) -> Tensor:
-        if missing := sorted(set(wanted.tolist()) - set(counts.nonzero().flatten().tolist())):
-            raise UserError(f"{source} shows no {missing[0]} in {len(digits)} images: choose another checkpoint.")
         number = (torch.rand(len(wanted), generator=random) * counts[wanted]).long()
-        return latents[order[(offsets[wanted] + number).to(order.device)]]
+        return latents[order[offsets[wanted] + number].to(latents.device)]
 
     return lambda first, second, random: (pick(first, random), pick(second, random))
 
 
-def between_labels(model: GAN) -> tuple[ChooseEndpoints, Callable[[Tensor], Tensor]]:
-    """Endpoints and decoder for paths from label to label: each latent is kept and a label vector appended."""
+def between_labels(model: GAN) -> Interpolator:
+    """From label to label: each latent is kept, and a label vector appended."""
     generator, width = model.averaged, model.latent_dim
     assert generator.label_vectors is not None
     vectors = generator.label_vectors.weight  # (10, embedding_dim)
@@ -78,7 +73,7 @@ def between_labels(model: GAN) -> tuple[ChooseEndpoints, Callable[[Tensor], Tens
     def decode(latents: Tensor) -> Tensor:
         return model.space.leave(generator.from_vectors(latents[:, :width], latents[:, width:]))
 
-    return choose, decode
+    return Interpolator(choose, linear, decode)
 
 
 @dataclass(frozen=True)
@@ -111,7 +106,6 @@ def interpolators(
     center = encoded.latents.mean(dim=0)
     among_encoded = endpoints_among(encoded.latents - center, encoded.digits, "the data set")
     among_sampled = endpoints_among(sampled.latents, sampled.digits, "the GAN")
-    between, decode_labelled = between_labels(cgan)
 
     def decode(latents: Tensor) -> Tensor:
         return autoencoder.decode(latents + center)
@@ -121,5 +115,5 @@ def interpolators(
         "autoencoder, spherical": Interpolator(among_encoded, spherical, decode),
         "GAN, linear": Interpolator(among_sampled, linear, gan.generate),
         "GAN, spherical": Interpolator(among_sampled, spherical, gan.generate),
-        "cGAN, label to label": Interpolator(between, linear, decode_labelled),
+        "cGAN, label to label": between_labels(cgan),
     }

@@ -1,6 +1,6 @@
 """The student report's question: which space interpolates better, the autoencoder's or the GAN's, and why?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +11,27 @@ from torch import Tensor
 from mnist_gen import plots
 from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.data import NUM_CLASSES
-from mnist_gen.data.mnist import ImageData, to_images
-from mnist_gen.errors import UserError, check_at_least
+from mnist_gen.data.mnist import ImageData, ImageSet, to_images
+from mnist_gen.errors import UserError
 from mnist_gen.evaluation import fidelity
 from mnist_gen.evaluation.study import Study
 from mnist_gen.evaluation.verdicts import markdown as verdict_table
 from mnist_gen.gan import GAN
 from mnist_gen.interpolation import claims
-from mnist_gen.interpolation.measurements import PARTS, REAL, Measurements, Settings, measure
+from mnist_gen.interpolation.measurements import PathMetrics, Reference, legible, measure_paths, separability
 from mnist_gen.interpolation.paths import Interpolator, LabelledLatents, encoded_images, interpolators, sampled_latents
 from mnist_gen.runs.tables import markdown
 
-COLUMNS = {  # of the table, with their formats
-    "FID": "{:.2f}", "FID_of_starts": "{:.2f}", "confidence": "{:.2f}", "legible": "{:.1%}", "third_digit": "{:.1%}",
-    "entropy": "{:.2f}", "sharpness": "{:.2f}", "inside": "{:.1%}", "density": "{:.2f}", "nearest": "{:.2f}",
-    "detour": "{:.2f}", "jump": "{:.2f}",
+AXES = {  # of the charts, by metric of images
+    "confidence": "the scorer's confidence", "legible": "legible share",
+    "third_digit": "share that shows a third digit", "entropy": "the scorer's entropy in nats",
+    "sharpness": "sharpness", "inside": "share inside the real manifold", "density": "density",
+    "nearest": "distance to a training image",
 }  # fmt: skip
-AXES = {  # of the charts
-    "confidence": "the scorer's confidence", "entropy": "the scorer's entropy in nats", "legible": "legible share",
-    "third_digit": "share that shows a third digit", "sharpness": "sharpness",
-    "nearest": "distance to a training image", "inside": "share inside the real manifold", "density": "density",
-}  # fmt: skip
+COLUMNS = {"midpoint_fid": "FID", "start_fid": "FID of starts"}  # of the table, by metric
+COLUMNS |= {f"{name}_middle": name.replace("_", " ") for name in AXES} | {"detour": "detour", "jump": "jump"}
+SHARES = ("legible", "third_digit", "inside")  # metrics in per cent
+FLOOR, REAL = "floor", "real images"
 
 
 class Interpolation(Study):
@@ -39,140 +39,132 @@ class Interpolation(Study):
 
     The autoencoder interpolates between latents of validation images, the GAN between latents whose digits the scorer
     reads, and the conditional GAN between labels. Writes and prints answer.md, and leaves figures and TensorBoard
-    events.
-
-    Args:
-        pairs: random pairs of different digits, and paths for each pair in `digits`.
-        steps: images on a path, both ends included; odd.
-        digits: pairs of digits that are drawn.
-        neighbours: k of density, of the real manifold, and of the nearest-neighbour classifier.
-        seed: of all random choices.
-
-    Raises:
-        UserError: a number or a pair of digits is impossible.
+    events. conf/study/interpolation.yaml explains the options.
     """
 
     parts = ("autoencoder", "gan", "cgan")
 
     def __init__(self, pairs: int, steps: int, digits: Sequence[Sequence[int]], neighbours: int, seed: int) -> None:
-        check_at_least(2 * PARTS, "study", pairs=pairs)
-        if steps < 3 or steps % 2 == 0:
-            raise UserError(f"study.steps={steps}: must be odd and at least 3, so that a path has a midpoint.")
+        if steps % 2 == 0:
+            raise UserError(f"study.steps={steps}: must be odd, so that a path has a midpoint.")
         for pair in digits:
             if not _are_two_digits(pair):
                 raise UserError(
                     f"study.digits: {pair} must be two different digits from 0 to {NUM_CLASSES - 1}, "
                     "in a list of such pairs, [[1,0]]."
                 )
-        check_at_least(1, "study", neighbours=neighbours)
-        self.settings = Settings(pairs, steps, [(first, second) for first, second in digits], neighbours, seed)
+        self.pairs, self.steps, self.digits, self.neighbours, self.seed = pairs, steps, digits, neighbours, seed
 
     def check(self, data: ImageData, models: Mapping[str, DictConfig]) -> None:
         """As `Study.check`: needs more test images than neighbours, and a GAN without clusters."""
-        neighbours = self.settings.neighbours
-        if len(data.test) <= neighbours:
-            raise UserError(f"study.neighbours={neighbours}: must be less than the {len(data.test)} test images.")
+        if len(data.test) <= self.neighbours:
+            raise UserError(f"study.neighbours={self.neighbours}: must be less than the {len(data.test)} test images.")
         if models["gan"].get("clusters") is not None:
             raise UserError("gan: must be trained without clusters: choose one made by experiment=gan_plain.")
 
     def __call__(
         self, folder: Path, data: ImageData, scorer: fidelity.Scorer, autoencoder: Autoencoder, gan: GAN, cgan: GAN
     ) -> fidelity.Metrics:
-        """Measures the models, on the scorer's device.
-
-        Raises:
-            UserError: the GAN never shows some digit.
-        """
-        settings = self.settings
-        val, test, training = (images.to(autoencoder.device) for images in (data.val, data.test, data.train))
-        encoded, sampled = encoded_images(autoencoder, val), sampled_latents(gan, len(val), scorer, settings.seed)
+        """Measures the models, on the scorer's device."""
+        val, test, train = (images.to(autoencoder.device) for images in (data.val, data.test, data.train))
+        encoded, sampled = encoded_images(autoencoder, val), sampled_latents(gan, len(val), scorer, self.seed)
         found = interpolators(autoencoder, encoded, gan, sampled, cgan)
-        measured = measure(found, {"autoencoder": encoded, "GAN": sampled}, scorer, test, training, settings)
-        verdicts = claims.judge(measured)
-        tables = [_table(measured), _table_of_pairs(measured), verdict_table(verdicts)]
-        figures = _strips(found, settings) | {
-            "along": _along(measured, settings.steps),
-            "beside": _samples(to_images(val.images), encoded, sampled, cgan, settings.seed),
+        paths, values, metrics = self._measure(found, {"autoencoder": encoded, "GAN": sampled}, scorer, test, train)
+        verdicts = list(claims.judge(paths, values, metrics))
+        between = {f"legible_{first}_{second}": f"{first} to {second}" for first, second in self.digits}
+        tables = [
+            _table("midpoint", metrics, [*found, FLOOR], COLUMNS),
+            _table("legible midpoints", metrics, found, between),
+            verdict_table(verdicts),
+        ]
+        labelled = cgan.sample(count=NUM_CLASSES, seed=self.seed)
+        figures = {f"{first}_to_{second}": self._strips(found, first, second) for first, second in self.digits}
+        figures |= {"along": self._along(paths), "beside": _beside(to_images(val.images), encoded, sampled, labelled)}
+        self.publish(folder, "answer", "\n".join([f"{claims.answer(paths, metrics, verdicts)}\n", *tables]), figures)
+        return metrics
+
+    @torch.no_grad()
+    def _measure(
+        self,
+        found: Mapping[str, Interpolator],
+        models: Mapping[str, LabelledLatents],
+        scorer: fidelity.Scorer,
+        unseen: ImageSet,
+        training: ImageSet,
+    ) -> tuple[dict[str, PathMetrics], dict[str, Tensor], fidelity.Metrics]:
+        """Metrics of paths by interpolator; values (N,) by the metric that is their mean; and all metrics."""
+        random, real = torch.Generator().manual_seed(self.seed), to_images(unseen.images)
+        reference = Reference(training.images, fidelity.features_and_digits(scorer, real)[0], self.neighbours)
+        first = torch.randint(NUM_CLASSES, (self.pairs,), generator=random)
+        second = (first + torch.randint(1, NUM_CLASSES, (self.pairs,), generator=random)) % NUM_CLASSES
+        paths, values = dict[str, PathMetrics](), dict[str, Tensor]()
+        for name, interpolator in found.items():
+            images = interpolator.interpolate(first, second, self.steps, self.seed)
+            paths[name] = measure_paths(scorer, images, first, second, reference)
+            for a, b in self.digits:
+                start, end = torch.full((self.pairs,), a), torch.full((self.pairs,), b)
+                midpoints = interpolator.interpolate(start, end, 3, self.seed)[1]
+                values[f"{name}/legible_{a}_{b}"] = legible(scorer, midpoints).float()
+        floor, _ = fidelity.features_and_digits(scorer, to_images(training.drawn(self.pairs, random).images))
+        metrics = {f"{FLOOR}/midpoint_fid": fidelity.fid(floor, reference.features)}
+        metrics[f"{FLOOR}/sharpness_middle"] = fidelity.sharpness(real).mean().item()
+        for name, known in models.items():
+            hits = separability(known.latents, known.digits, self.neighbours, self.seed)
+            values |= {f"{name}/separability_{key}": right.float() for key, right in hits.items()}
+            diversity = fidelity.diversity(known.images, known.digits, real, unseen.labels)
+            metrics[f"{name}/diversity"] = diversity["diversity"]
+        for name, images in ({name: known.images for name, known in models.items()} | {REAL: real}).items():
+            shown = images[: self.pairs]
+            read = shown[legible(scorer, shown)]  # illegible images are trivially novel
+            if len(read) > 1:
+                values[f"{name}/novelty"] = fidelity.nearest_distance(read, training.images)
+        for name, measured in paths.items():
+            metrics |= {f"{name}/{metric}": value for metric, value in measured.means().items()}
+        return paths, values, metrics | {name: value.mean().item() for name, value in values.items()}
+
+    def _strips(self, found: Mapping[str, Interpolator], first: int, second: int) -> plots.Figure:
+        """Interpolations between two digits, a row per interpolator."""
+        start, end = torch.tensor([first]), torch.tensor([second])
+        rows = [interpolator.interpolate(start, end, self.steps, self.seed) for interpolator in found.values()]
+        title = f"From {first} to {second}, by the share of the path"
+        shares = [f"{step / (self.steps - 1):.0%}" for step in range(self.steps)]
+        return plots.grid(torch.cat(rows).flatten(0, 1), self.steps, title, list(found), shares)
+
+    def _along(self, paths: Mapping[str, PathMetrics]) -> plots.Figure:
+        """The mean of each metric at each step."""
+        panels = {
+            axis: {name: measured.by_image[metric].mean(dim=1).tolist() for name, measured in paths.items()}
+            for metric, axis in AXES.items()
         }
-        self.publish(folder, "answer", "\n".join([f"{claims.answer(measured, verdicts)}\n", *tables]), figures)
-        return _metrics(measured)
+        title = "From one digit to another: means over all pairs"
+        return plots.charts(torch.linspace(0, 1, self.steps).tolist(), panels, title, "share of the path")
 
 
 def _are_two_digits(pair: Any) -> bool:
-    are_digits = isinstance(pair, Sequence) and all(type(digit) is int and 0 <= digit < NUM_CLASSES for digit in pair)
-    return are_digits and len(pair) == 2 and pair[0] != pair[1]
+    if not isinstance(pair, Sequence) or [type(digit) for digit in pair] != [int, int]:
+        return False
+    return 0 <= min(pair) < max(pair) < NUM_CLASSES
 
 
-def _table(measured: Measurements) -> str:
-    """Metrics of the midpoints and of whole paths, a row per interpolator."""
-    rows = []
-    for name, paths in measured.paths.items():
-        metrics = {metric: paths.midpoint(metric).mean().item() for metric in paths.by_image}
-        metrics |= {metric: values.mean().item() for metric, values in paths.by_path.items()}
-        metrics |= {"FID": paths.midpoint_fid, "FID_of_starts": paths.start_fid}
-        rows.append([name, *(form.format(metrics[metric]) for metric, form in COLUMNS.items())])
-    floor = measured.floor
-    rows.append([REAL, *(form.format(floor[metric]) if metric in floor else "" for metric, form in COLUMNS.items())])
-    return markdown(("midpoint", *(metric.replace("_", " ") for metric in COLUMNS)), rows)
+def _table(head: str, metrics: fidelity.Metrics, names: Collection[str], columns: Mapping[str, str]) -> str:
+    """A row per interpolator, and a column per metric."""
+
+    def cell(name: str, metric: str) -> str:
+        value = metrics.get(f"{name}/{metric}")
+        if value is None:
+            return ""
+        return f"{value:.1%}" if metric.startswith(SHARES) else f"{value:.2f}"
+
+    rows = [[REAL if name == FLOOR else name, *(cell(name, metric) for metric in columns)] for name in names]
+    return markdown((head, *columns.values()), rows)
 
 
-def _table_of_pairs(measured: Measurements) -> str:
-    """The share of legible midpoints between two digits, a row per interpolator."""
-    rows = [
-        [name, *(f"{midpoints.float().mean().item():.1%}" for midpoints in by_pair.values())]
-        for name, by_pair in measured.legible_midpoints.items()
-    ]
-    pairs = next(iter(measured.legible_midpoints.values()))
-    return markdown(("legible midpoints", *(f"{first} to {second}" for first, second in pairs)), rows)
-
-
-def _metrics(measured: Measurements) -> fidelity.Metrics:
-    metrics: fidelity.Metrics = {"floor/midpoint_fid": measured.floor["FID"]}
-    for name, paths in measured.paths.items():
-        metrics |= {f"{name}/start_fid": paths.start_fid, f"{name}/midpoint_fid": paths.midpoint_fid}
-        for metric in paths.by_image:
-            metrics[f"{name}/{metric}_ends"] = paths.ends(metric).mean().item()
-            metrics[f"{name}/{metric}_middle"] = paths.midpoint(metric).mean().item()
-        metrics |= {f"{name}/{metric}": values.mean().item() for metric, values in paths.by_path.items()}
-    for name, by_classifier in measured.separability.items():
-        metrics |= {f"{name}/separability_{key}": hits.float().mean().item() for key, hits in by_classifier.items()}
-    for name, by_pair in measured.legible_midpoints.items():
-        metrics |= {f"{name}/legible_{a}_{b}": midpoints.float().mean().item() for (a, b), midpoints in by_pair.items()}
-    metrics |= {f"{name}/novelty": distances.mean().item() for name, distances in measured.novelty.items()}
-    return metrics | {f"{name}/diversity": ratio for name, ratio in measured.diversity.items()}
-
-
-def _strips(found: Mapping[str, Interpolator], settings: Settings) -> dict[str, plots.Figure]:
-    """Interpolations between each pair of digits, a row per interpolator."""
-    steps = settings.steps
-    shares = [f"{step / (steps - 1):.0%}" for step in range(steps)]
-    strips = {}
-    for digits in settings.digits:
-        first, second = (torch.tensor([digit]) for digit in digits)
-        rows = [way.interpolate(first, second, steps, settings.seed).flatten(0, 1) for way in found.values()]
-        title = f"From {digits[0]} to {digits[1]}, by the share of the path"
-        strips[f"{digits[0]}_to_{digits[1]}"] = plots.grid(torch.cat(rows), steps, title, list(found), shares)
-    return strips
-
-
-def _along(measured: Measurements, steps: int) -> plots.Figure:
-    """The mean of each metric at each step."""
-    panels = {
-        axis: {name: paths.by_image[metric].mean(dim=1).tolist() for name, paths in measured.paths.items()}
-        for metric, axis in AXES.items()
-    }
-    title = "From one digit to another: means over all pairs"
-    return plots.charts(torch.linspace(0, 1, steps).tolist(), panels, title, "share of the path")
-
-
-def _samples(
-    originals: Tensor, encoded: LabelledLatents, sampled: LabelledLatents, cgan: GAN, seed: int
-) -> plots.Figure:
+def _beside(originals: Tensor, encoded: LabelledLatents, sampled: LabelledLatents, labelled: Tensor) -> plots.Figure:
     """Real images, the autoencoder's reconstructions, and samples of both GANs, a column per digit."""
-    at = [int((encoded.digits == digit).nonzero()[0]) for digit in range(NUM_CLASSES)]
-    shown = [(sampled.digits == digit).nonzero().flatten() for digit in range(NUM_CLASSES)]
-    samples = torch.stack([sampled.images[found[0]] if len(found) else sampled.images[0] * 0 for found in shown])
-    rows = torch.cat([originals[at], encoded.images[at], samples, cgan.sample(count=NUM_CLASSES, seed=seed)])
+    of_each, generated = (
+        [known.digits.tolist().index(digit) for digit in range(NUM_CLASSES)] for known in (encoded, sampled)
+    )
+    rows = torch.cat([originals[of_each], encoded.images[of_each], sampled.images[generated], labelled])
     names = ("original", "restored", "GAN", "cGAN")
     title = "Unseen images, the autoencoder's reconstructions, and samples of the GANs"
     return plots.grid(rows, NUM_CLASSES, title, names, "0123456789")

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from mnist_gen.data import NUM_CLASSES
+from mnist_gen.networks.encoders import WideEncoder
 from mnist_gen.networks.layers import convolution
 
 
@@ -28,15 +29,8 @@ class Scorer(nn.Module):
         return self.head(self.features(images))
 
 
-class Probe(nn.Sequential):
+class Probe(WideEncoder):
     """The classifier that CAS trains: images -> logits (N, 10). Small, because every test trains one."""
 
     def __init__(self) -> None:
-        super().__init__(
-            nn.PixelUnshuffle(2),  # (N, 4, 16, 16)
-            *convolution(4, 16, 3),
-            *convolution(16, 32, 4, stride=2),  # (N, 32, 8, 8)
-            *convolution(32, 64, 4, stride=2),  # (N, 64, 4, 4)
-            nn.Flatten(),
-            nn.Linear(1024, NUM_CLASSES),
-        )
+        super().__init__(NUM_CLASSES, channels=16)

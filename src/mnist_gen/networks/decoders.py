@@ -26,8 +26,7 @@ class Decoder(nn.Sequential):
 class PixelShuffleDecoder(nn.Sequential):
     """The strong decoder: latents (N, latent_dim) -> pixel logits.
 
-    Each convolution runs at half its output's resolution, and `PixelShuffle` doubles it (Shi et al. 2016). On a CPU
-    this is several times faster than transposed convolutions that end in one channel.
+    On a CPU, `upsampling` is several times faster than transposed convolutions that end in one channel.
     """
 
     def __init__(self, latent_dim: int, channels: int) -> None:

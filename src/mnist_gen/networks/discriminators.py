@@ -1,17 +1,15 @@
 """Discriminators: images or latents, with or without labels -> scores (N,), positive for "real"."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from mnist_gen.errors import UserError, check_at_least, check_choice
+from mnist_gen.errors import UserError
 from mnist_gen.networks.label_vectors import LabelPlane
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "leaky_relu": lambda: nn.LeakyReLU(0.2),
-}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "leaky_relu": partial(nn.LeakyReLU, 0.2)}
 EPSILON = 1e-8  # added to variances: the gradient of a square root is infinite at 0
 DEVIATION_WEIGHT = 8  # our choice: one deviation counts from the start among a thousand features
 
@@ -20,20 +18,14 @@ class Discriminator(nn.Module):
     """Images (N, 1, 32, 32) in [-1, 1] and labels (N,) -> scores (N,).
 
     The label joins the image as a plane. There is no normalisation: it would couple the images of a batch and distort
-    the gradient penalties.
-
-    Args:
-        channels: width of the first convolution; it doubles twice.
-        activation: `relu` or `leaky_relu`.
-        label_vectors: labels -> vectors (N, embedding_dim); None: no labels.
-        projection: adds <features, label embedding> to the score (Miyato & Koyama 2018).
+    the gradient penalties. `projection` adds <features, label embedding> to the score (Miyato & Koyama 2018).
     """
 
     def __init__(self, channels: int, activation: str, label_vectors: nn.Embedding | None, projection: bool) -> None:
         super().__init__()
         self.label_vectors = label_vectors
         self.plane = None if label_vectors is None else LabelPlane(label_vectors.embedding_dim)
-        self.body = _convolutions(1 if self.plane is None else 2, channels, _activation(activation))
+        self.body = nn.Sequential(*_convolutions(1 if self.plane is None else 2, channels, activation), nn.Flatten())
         self.score = nn.Linear(channels * 64, 1)
         self.project: nn.Embedding | None = None
         if projection and label_vectors is not None:
@@ -45,26 +37,17 @@ class Discriminator(nn.Module):
             images = torch.cat([images, self.plane(self.label_vectors(labels))], dim=1)  # (N, 2, 32, 32)
         features = self.body(images)  # (N, 64 channels)
         scores = self.score(features).squeeze(1)
-        if self.project is not None:
-            scores = scores + (features * self.project(labels)).sum(dim=1)
-        return scores
+        return scores if self.project is None else scores + (features * self.project(labels)).sum(dim=1)
 
 
 class StackDiscriminator(nn.Sequential):
     """Stacks of images (N, planes, 32, 32) in [-1, 1] -> scores (N,).
 
-    Args:
-        planes: images in a stack.
-        channels: width of the first convolution; it doubles twice.
-        group: images compared by `MinibatchDeviation`; 1: none.
-
-    Raises:
-        UserError: `channels` or `group` is below 1.
+    A `group` above 1 compares so many images by `MinibatchDeviation`.
     """
 
     def __init__(self, planes: int, channels: int, group: int = 1) -> None:
-        check_at_least(1, "model.discriminator", channels=channels, group=group)
-        body = _convolutions(planes, channels, ACTIVATIONS["leaky_relu"])
+        body = nn.Sequential(*_convolutions(planes, channels, "leaky_relu"), nn.Flatten())
         deviation = [MinibatchDeviation(group)] if group > 1 else []
         super().__init__(body, *deviation, nn.Linear(channels * 64 + len(deviation), 1), nn.Flatten(0))
 
@@ -74,9 +57,6 @@ class MinibatchDeviation(nn.Module):
 
     It reveals a generator whose images vary too little. A group is `group` consecutive images, so real and generated
     images do not mix if the number of each is a multiple of `group`. Gradient penalties then depend on the whole group.
-
-    Raises:
-        UserError: the number of images is not a multiple of `group`.
     """
 
     def __init__(self, group: int) -> None:
@@ -96,23 +76,11 @@ class PatchDiscriminator(nn.Sequential):
     """Stacks of images (N, planes, 32, 32) -> mean scores (N,) of their 20 x 20 patches (Isola et al. 2017).
 
     It judges the sharpness of strokes, not the shape they form.
-
-    Args:
-        planes: images in a stack.
-        channels: width of the first convolution; the second has twice as many.
-
-    Raises:
-        UserError: `channels` is below 1.
     """
 
     def __init__(self, planes: int, channels: int) -> None:
-        check_at_least(1, "model.discriminator", channels=channels)
         super().__init__(
-            nn.PixelUnshuffle(2),  # (N, 4 planes, 16, 16)
-            nn.Conv2d(4 * planes, channels, 3, padding=1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(channels, channels * 2, 4, stride=2, padding=1),  # (N, 2 channels, 8, 8)
-            nn.LeakyReLU(0.2),
+            *_convolutions(planes, channels, "leaky_relu", halvings=1),  # (N, 2 channels, 8, 8)
             nn.Conv2d(channels * 2, 1, 3, padding=1),  # (N, 1, 8, 8)
             nn.AvgPool2d(8),
             nn.Flatten(0),
@@ -120,18 +88,11 @@ class PatchDiscriminator(nn.Sequential):
 
 
 class LatentDiscriminator(nn.Module):
-    """An autoencoder's latents (N, latent_dim) and labels (N,) -> scores (N,).
-
-    Args:
-        latent_dim: length of a latent.
-        hidden: width of the two hidden layers.
-        activation: `relu` or `leaky_relu`.
-        label_vectors: labels -> vectors, which join the latents; None: no labels.
-    """
+    """An autoencoder's latents (N, latent_dim) and labels (N,) -> scores (N,). Label vectors join the latents."""
 
     def __init__(self, latent_dim: int, hidden: int, activation: str, label_vectors: nn.Embedding | None) -> None:
         super().__init__()
-        activate = _activation(activation)
+        activate = ACTIVATIONS[activation]
         self.label_vectors = label_vectors
         width = latent_dim + (label_vectors.embedding_dim if label_vectors else 0)
         self.body = nn.Sequential(
@@ -144,20 +105,10 @@ class LatentDiscriminator(nn.Module):
         return self.body(latents).squeeze(1)
 
 
-def _activation(name: str) -> Callable[[], nn.Module]:
-    check_choice("activation", name, tuple(ACTIVATIONS))
-    return ACTIVATIONS[name]
-
-
-def _convolutions(planes: int, channels: int, activate: Callable[[], nn.Module]) -> nn.Sequential:
-    """Images (N, planes, 32, 32) -> features (N, 64 channels)."""
-    return nn.Sequential(
-        nn.PixelUnshuffle(2),  # (N, 4 planes, 16, 16)
-        nn.Conv2d(4 * planes, channels, 3, padding=1),
-        activate(),
-        nn.Conv2d(channels, channels * 2, 4, stride=2, padding=1),  # (N, 2 channels, 8, 8)
-        activate(),
-        nn.Conv2d(channels * 2, channels * 4, 4, stride=2, padding=1),  # (N, 4 channels, 4, 4)
-        activate(),
-        nn.Flatten(),
-    )
+def _convolutions(planes: int, channels: int, activation: str, halvings: int = 2) -> list[nn.Module]:
+    """Images (N, planes, 32, 32) -> features (N, 4 channels, 4, 4), or larger ones after fewer halvings of the size."""
+    activate = ACTIVATIONS[activation]
+    layers = [nn.PixelUnshuffle(2), nn.Conv2d(4 * planes, channels, 3, padding=1), activate()]  # (N, channels, 16, 16)
+    for width in [channels, channels * 2][:halvings]:
+        layers += [nn.Conv2d(width, width * 2, 4, stride=2, padding=1), activate()]
+    return layers

@@ -47,11 +47,6 @@ class StandardizedEncoder(nn.Module):
     Standardized latents have mean 0 and standard deviation 1. Whitening equalizes the variance of latent shifts under
     augmentation in all directions. This is the within-class covariance normalisation of Hatch et al. (2006) without
     labels: an image and its augmented copy stand for a class.
-
-    Args:
-        network: images -> latents.
-        latent_dim: length of a latent.
-        whiten: whether `fit` also whitens.
     """
 
     mean: Tensor

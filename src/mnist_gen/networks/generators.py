@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from mnist_gen.data.mnist import to_signed
 from mnist_gen.errors import UserError, check_choice
 from mnist_gen.networks.label_vectors import LabelPlane
+from mnist_gen.networks.layers import convolution
 
 
 class MappingNetwork(nn.Sequential):
@@ -29,35 +30,21 @@ class MappingNetwork(nn.Sequential):
 class Generator(nn.Module):
     """Latents (N, latent_dim) and labels (N,) -> images (N, 1, 32, 32) in [-1, 1].
 
-    Args:
-        decoder: builds a network from vectors of the given length to pixel logits (N, 1, 32, 32).
-        latent_dim: length of a latent.
-        label_vectors: labels -> vectors (N, embedding_dim); None: no labels.
-        concat: `before` appends the label vector to the decoder's input; `after` stacks a label plane on the decoder's
-            image and refines both with convolutions.
-        last: `sigmoid`, or `conv_tanh`: one more convolution of the logits, and tanh. Both start with the same image.
-        mapping: builds a network from latents of the given length to the decoder's input; None: no such network.
-        start: `scratch`; `pretrained`, the decoder starts with an autoencoder's weights, except those that meet a label
-            vector; `pretrained_frozen`, it also keeps them.
-
-    Raises:
-        UserError: unknown choice, or a label vector would enter a frozen decoder.
+    With `concat=before` the decoder also takes the label vector. With `concat=after` a label plane joins the decoder's
+    image, and convolutions refine both. `last=conv_tanh` adds a convolution of the logits; at first it changes nothing.
     """
 
     def __init__(
         self,
-        decoder: Callable[[int], nn.Module],
+        decoder: Callable[[int], nn.Module],  # makes a network from vectors of a length to pixel logits (N, 1, 32, 32)
         latent_dim: int,
-        label_vectors: nn.Embedding | None,
-        concat: str,
-        last: str,
-        mapping: Callable[[int], MappingNetwork] | None = None,
-        start: str = "scratch",
+        label_vectors: nn.Embedding | None,  # None: no labels
+        concat: str,  # before | after
+        last: str,  # sigmoid | conv_tanh
+        mapping: Callable[[int], MappingNetwork] | None = None,  # makes a network from latents to the decoder's input
+        start: str = "scratch",  # pretrained: with an autoencoder's decoder | pretrained_frozen: and keep its weights
     ) -> None:
         super().__init__()
-        check_choice("concat", concat, ("before", "after"))
-        check_choice("last", last, ("sigmoid", "conv_tanh"))
-        check_choice("start", start, ("scratch", "pretrained", "pretrained_frozen"))
         self.label_vectors, self.start = label_vectors, start
         self.plane: nn.Module | None = None
         if label_vectors is not None and concat == "after":
@@ -69,29 +56,21 @@ class Generator(nn.Module):
         self.mapping = None if mapping is None else mapping(latent_dim)
         width = latent_dim if self.mapping is None else self.mapping.out_dim
         self.decoder = decoder(width + appended)
-        self.decoder.requires_grad_(start != "pretrained_frozen")
+        if start == "pretrained_frozen":
+            self.decoder.requires_grad_(False).eval()  # also keeps its batch statistics
         self.last = _halving_convolution() if last == "conv_tanh" else None
-        self.train()  # puts a frozen decoder into evaluation mode
 
     @property
     def starts_pretrained(self) -> bool:
-        """Whether the decoder starts with an autoencoder's weights."""
         return self.start != "scratch"
 
     def start_from(self, encoder: nn.Module, decoder: nn.Module) -> None:
-        """Copies the weights of an autoencoder's decoder."""
+        """Copies the weights of an autoencoder's decoder, except for columns of the first layer that meet a label."""
         own, pretrained = self.decoder.state_dict(), decoder.state_dict()
         for name, weights in pretrained.items():
-            if self.label_vectors and weights.dim() == 2:  # the first layer, whose last columns meet the label vector
+            if weights.dim() == 2:
                 pretrained[name] = torch.cat([weights, own[name][:, weights.shape[1] :]], dim=1)
         self.decoder.load_state_dict(pretrained)
-
-    def train(self, mode: bool = True) -> "Generator":
-        """Sets the mode; a frozen decoder stays in evaluation mode and keeps its batch statistics."""
-        super().train(mode)
-        if self.start == "pretrained_frozen":
-            self.decoder.eval()
-        return self
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.from_vectors(latents, None if self.label_vectors is None else self.label_vectors(labels))
@@ -122,38 +101,21 @@ def _refinement() -> nn.Sequential:
     """An image and a label plane (N, 2, 32, 32) -> logits (N, 1, 32, 32), computed at half resolution."""
     return nn.Sequential(
         nn.PixelUnshuffle(2),  # (N, 8, 16, 16)
-        nn.Conv2d(8, 32, 3, padding=1),
-        nn.BatchNorm2d(32),
-        nn.ReLU(),
-        nn.Conv2d(32, 32, 3, padding=1),
-        nn.BatchNorm2d(32),
-        nn.ReLU(),
+        *convolution(8, 32, 3, bias=True),
+        *convolution(32, 32, 3, bias=True),
         nn.Conv2d(32, 4, 3, padding=1),
         nn.PixelShuffle(2),
     )
 
 
 class LatentGenerator(nn.Module):
-    """Latents (N, latent_dim) and labels (N,) -> an autoencoder's latents (N, out_dim).
-
-    Args:
-        mapping: builds a network from vectors of the given length to the autoencoder's latents.
-        latent_dim: length of a latent.
-        label_vectors: labels -> vectors, which join the latents; None: no labels.
-        concat: `before`; without an image there is nothing that a label plane could join.
-
-    Raises:
-        UserError: `concat` is not `before`.
-    """
+    """Latents (N, latent_dim) and labels (N,) -> an autoencoder's latents (N, out_dim). It has no image for a plane."""
 
     def __init__(
         self, mapping: Callable[[int], MappingNetwork], latent_dim: int, label_vectors: nn.Embedding | None, concat: str
     ) -> None:
         super().__init__()
-        if concat != "before":
-            raise UserError(
-                f"concat={concat}: a generator of latents has no image for a label plane; set concat=before."
-            )
+        check_choice("concat", concat, ("before",))
         self.label_vectors = label_vectors
         self.mapping = mapping(latent_dim + (label_vectors.embedding_dim if label_vectors else 0))
 
@@ -161,5 +123,4 @@ class LatentGenerator(nn.Module):
         return self.from_vectors(latents, None if self.label_vectors is None else self.label_vectors(labels))
 
     def from_vectors(self, latents: Tensor, vectors: Tensor | None) -> Tensor:
-        """As `forward`, from label vectors (N, embedding_dim) or interpolations between them."""
         return self.mapping(latents if vectors is None else torch.cat([latents, vectors], dim=1))

@@ -4,24 +4,12 @@ import torch
 from torch import nn
 
 from mnist_gen.data import IMAGE_SIZE
-from mnist_gen.errors import check_at_least, check_choice
 
 
 def label_vectors(label: str | None, embedding_dim: int, count: int) -> nn.Embedding | None:
-    """Builds the layer from labels (N,) to label vectors (N, embedding_dim), or None without labels.
-
-    Args:
-        label: `embedding`, learned vectors; `onehot`, fixed vectors of length `count`; None, no labels.
-        embedding_dim: length of a learned vector.
-        count: number of different labels.
-
-    Raises:
-        UserError: unknown choice, or `embedding_dim` is below 1.
-    """
+    """The layer from labels (N,) below `count` to fixed `onehot` vectors (N, count), or to a learned `embedding`."""
     if label is None:
         return None
-    check_choice("label", label, ("onehot", "embedding"))
-    check_at_least(1, embedding_dim=embedding_dim)
     return nn.Embedding.from_pretrained(torch.eye(count)) if label == "onehot" else nn.Embedding(count, embedding_dim)
 
 

@@ -9,10 +9,10 @@ Norm = Callable[[int], nn.Module]  # builds a normalisation from its number of c
 
 
 def convolution(
-    in_channels: int, out_channels: int, kernel: int, stride: int = 1, norm: Norm = nn.BatchNorm2d
+    channels: int, out_channels: int, kernel: int, stride: int = 1, norm: Norm = nn.BatchNorm2d, bias: bool = False
 ) -> list[nn.Module]:
     """Convolution, normalisation and ReLU."""
-    return [nn.Conv2d(in_channels, out_channels, kernel, stride, padding=1, bias=False), norm(out_channels), nn.ReLU()]
+    return [nn.Conv2d(channels, out_channels, kernel, stride, padding=1, bias=bias), norm(out_channels), nn.ReLU()]
 
 
 def upsampling(channels: int, out_channels: int, norm: Norm = nn.BatchNorm2d) -> list[nn.Module]:

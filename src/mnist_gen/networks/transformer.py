@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mnist_gen.errors import UserError, check_at_least
+from mnist_gen.errors import UserError
 
 Grid = tuple[int, int]  # rows and columns of tokens
 Positions = Callable[[Grid, int], Tensor]  # a grid of T tokens and `dim` -> encodings (T, dim)
@@ -15,33 +15,16 @@ BASE = 10_000  # of sinusoidal encodings
 
 
 class Windows(nn.Module):
-    """Images (N, C, H, W) -> one token per square window (N, T, C size^2), row by row.
-
-    Args:
-        size: side of a window in pixels.
-        stride: pixels from one window to the next.
-        padding: rings of zeros around the image.
-
-    Raises:
-        UserError: `size` or `stride` is below 1, or `padding` below 0.
-    """
+    """Images (N, C, H, W) with rings of zeros -> one token per square window (N, T, C size^2), row by row."""
 
     def __init__(self, size: int, stride: int, padding: int) -> None:
         super().__init__()
-        check_at_least(1, "model.network.tokens", size=size, stride=stride)
-        check_at_least(0, "model.network.tokens", padding=padding)
         self.size, self.stride, self.padding = size, stride, padding
 
-    def grid(self, height: int, width: int) -> Grid:
-        """Counts the rows and columns of tokens of an image.
-
-        Raises:
-            UserError: the windows do not fit.
-        """
-        room = [side + 2 * self.padding - self.size for side in (height, width)]
-        if min(room) < 0:
-            raise UserError(f"model.network.tokens.size={self.size}: too large for images of {height}x{width} pixels.")
-        return room[0] // self.stride + 1, room[1] // self.stride + 1
+    def grid(self, images: Tensor) -> Grid:
+        """Rows and columns of tokens."""
+        rows, columns = ((side + 2 * self.padding - self.size) // self.stride + 1 for side in images.shape[2:])
+        return rows, columns
 
     def forward(self, images: Tensor) -> Tensor:
         return F.unfold(images, self.size, padding=self.padding, stride=self.stride).transpose(1, 2)
@@ -62,13 +45,11 @@ class Patches(Windows):
     def __init__(self, size: int) -> None:
         super().__init__(size, stride=size, padding=0)
 
-    def grid(self, height: int, width: int) -> Grid:
-        """As `Windows.grid`; patches must tile the image."""
+    def grid(self, images: Tensor) -> Grid:
+        height, width = images.shape[2:]
         if height % self.size or width % self.size:
-            raise UserError(
-                f"model.network.tokens.size={self.size}: must divide the side of images of {height}x{width} pixels."
-            )
-        return super().grid(height, width)
+            raise UserError(f"model.network.tokens.size={self.size}: must divide the sides of {height}x{width} images.")
+        return super().grid(images)
 
 
 def sinusoidal(positions: Tensor, dim: int) -> Tensor:
@@ -102,29 +83,19 @@ class GridPositions:
 
     def __call__(self, grid: Grid, dim: int) -> Tensor:
         if dim % 4:
-            raise UserError(
-                f"model.network.dim={dim}: must be a multiple of 4, for sines and cosines of row and column."
-            )
-        rows, columns = torch.meshgrid(*(torch.arange(side, dtype=torch.float32) for side in grid), indexing="ij")
-        return torch.cat([sinusoidal(rows.flatten(), dim // 2), sinusoidal(columns.flatten(), dim // 2)], dim=1)
+            raise UserError(f"model.network.dim={dim}: must be a multiple of 4, for waves along rows and columns.")
+        rows, columns = torch.cartesian_prod(*(torch.arange(side, dtype=torch.float32) for side in grid)).T
+        return torch.cat([sinusoidal(rows, dim // 2), sinusoidal(columns, dim // 2)], dim=1)
 
 
 class Block(nn.Module):
     """Self-attention and a feed-forward part, each with a residual connection: tokens (N, T, dim) -> (N, T, dim).
 
-    Args:
-        dim: length of a token.
-        heads: attention heads, a divisor of `dim`.
-        hidden: width of the feed-forward part.
-        norm: whether layer normalisation precedes each part.
-
-    Raises:
-        UserError: `heads` is below 1 or does not divide `dim`.
+    `hidden` is the width of the feed-forward part. `norm` puts a layer normalisation before each part.
     """
 
     def __init__(self, dim: int, heads: int, hidden: int, norm: bool = True) -> None:
         super().__init__()
-        check_at_least(1, "model.network", heads=heads)
         if dim % heads:
             raise UserError(f"model.network.heads={heads}: must be a divisor of model.network.dim={dim}.")
         self.norm_attention: nn.Module = nn.LayerNorm(dim) if norm else nn.Identity()
@@ -151,25 +122,14 @@ class Embedding(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         if images.shape[1] != self.channels:
             raise UserError(f"model.network.channels={self.channels}: the images have {images.shape[1]}.")
-        positions = self.positions(self.tokens.grid(*images.shape[2:]), self.project.out_features)
+        positions = self.positions(self.tokens.grid(images), self.project.out_features)
         return self.project(self.tokens(images)) + positions.to(images)
 
 
 class ImageTransformer(nn.Module):
     """A BERT-like encoder (Devlin et al. 2019): images (N, channels, H, W) -> tokens (N, T, dim), for any H and W.
 
-    Args:
-        tokens: cuts an image into tokens.
-        positions: encodings added to the tokens.
-        channels: of the images.
-        dim: length of a token.
-        depth: number of blocks.
-        heads: attention heads of each block.
-        hidden: width of each feed-forward part.
-        norm: whether layer normalisation precedes each part and ends the encoder.
-
-    Raises:
-        UserError: a size is below 1, or `heads` does not divide `dim`.
+    It has `depth` blocks with the options `block`. `norm` also normalises the last tokens.
     """
 
     def __init__(
@@ -179,14 +139,12 @@ class ImageTransformer(nn.Module):
         channels: int,
         dim: int,
         depth: int,
-        heads: int,
-        hidden: int,
         norm: bool = True,
+        **block: int,
     ) -> None:
         super().__init__()
-        check_at_least(1, "model.network", dim=dim, depth=depth, hidden=hidden)
         self.embedding = Embedding(tokens, positions, channels, dim)
-        self.blocks = nn.ModuleList(Block(dim, heads, hidden, norm) for _ in range(depth))
+        self.blocks = nn.ModuleList(Block(dim, norm=norm, **block) for _ in range(depth))
         self.norm: nn.Module = nn.LayerNorm(dim) if norm else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -197,13 +155,7 @@ class ImageTransformer(nn.Module):
 
 
 class ReadTransformer(nn.Module):
-    """A transformer and a linear read-out of each token (N, T, out), or of their mean (N, out).
-
-    Args:
-        out: values read out.
-        pooled: whether to read out the mean of all tokens.
-        transformer: the options of `ImageTransformer`.
-    """
+    """An `ImageTransformer` and a linear read-out of each token (N, T, out), or of their mean (N, out) if `pooled`."""
 
     def __init__(self, out: int, pooled: bool, **transformer: Any) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_gen.data.mnist import to_signed, to_unit
-from mnist_gen.errors import UserError, check_at_least
+from mnist_gen.errors import UserError
 from mnist_gen.networks.decoders import PixelShuffleDecoder
 from mnist_gen.networks.encoders import WideEncoder
 from mnist_gen.networks.layers import Residual, convolution, upsampling
@@ -17,19 +17,10 @@ class UNet(nn.Module):
 
     Instance normalisation (Ulyanov et al. 2016): in a cycle the network also sees images of its target class, and batch
     statistics would mix both classes.
-
-    Args:
-        channels: width at half resolution; doubled at a quarter.
-        blocks: residual blocks at a quarter of the resolution.
-
-    Raises:
-        UserError: `channels` is below 1, or `blocks` below 0.
     """
 
     def __init__(self, channels: int, blocks: int) -> None:
         super().__init__()
-        check_at_least(1, "model.translator", channels=channels)
-        check_at_least(0, "model.translator", blocks=blocks)
         norm = partial(nn.InstanceNorm2d, affine=True)
         self.enter = nn.Sequential(nn.PixelUnshuffle(2), *convolution(4, channels, 3, norm=norm))
         self.inner = nn.Sequential(
@@ -50,24 +41,14 @@ class UNet(nn.Module):
 
 
 class EncoderDecoder(nn.Module):
-    """A translator through a bottleneck, without skip connections.
+    """A translator through a bottleneck (N, latent_dim), without skip connections.
 
     Isola et al. (2017) compare it with the U-Net. Batch normalisation suits translation in one direction better than a
     cycle.
-
-    Args:
-        latent_dim: length of the bottleneck's latent.
-        encoder_channels: width of the encoder at half resolution, see `WideEncoder`.
-        decoder_channels: width of the decoder at its lowest resolution, see `PixelShuffleDecoder`.
-
-    Raises:
-        UserError: a size is too small, or a training batch has one image.
     """
 
     def __init__(self, latent_dim: int, encoder_channels: int, decoder_channels: int) -> None:
         super().__init__()
-        check_at_least(1, "model.translator", latent_dim=latent_dim, encoder_channels=encoder_channels)
-        check_at_least(2, "model.translator", decoder_channels=decoder_channels)
         self.encoder = WideEncoder(latent_dim, encoder_channels)
         self.standardize = nn.BatchNorm1d(latent_dim, affine=False)  # mean 0 and deviation 1, like a GAN's latents
         self.decoder = PixelShuffleDecoder(latent_dim, decoder_channels)

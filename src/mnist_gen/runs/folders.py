@@ -8,20 +8,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mnist_gen.errors import UserError
+from mnist_gen.errors import Refused, UserError
 from mnist_gen.runs.layout import ERROR, LAST, PREVIOUS, quoted
-from mnist_gen.system.files import LOCK, NO_ROOM, OWNER, FolderLock, forget_waiting, is_first_process, write_now
+from mnist_gen.runs.limits import within
+from mnist_gen.system.files import LOCK, NO_ROOM, OWNER, FolderLock, forget_waiting, is_first_process, locked, write_now
 
-MACHINE_KEYS = (
-    "root",
-    "data.root",
-    "data.cache",
-    "data.path",
-    "scorer",
-)  # paths that a checkpoint's configuration does not set
+PATHS = ("root", "data.root", "data.cache", "data.path")  # this machine's, whatever a checkpoint says
+FREE_TO_GO_ON = ("trainer", *PATHS, "scorer")  # keys that may be set beside `ckpt`
 WORTHLESS = (".hydra", "train.log", LOCK, OWNER, "hparams.yaml")  # files of a command that has done nothing yet
-
-log = logging.getLogger(__name__)
+ELSEWHERE = "choose a folder that can be written, hydra.run.dir=<folder>."
 
 
 @dataclass
@@ -30,8 +25,7 @@ class Opened:
 
     folder: Path
     lock: FolderLock | None
-    made: Path | None  # the outermost folder that this command created for it
-    used: bool = False  # whether it holds more than `WORTHLESS` files
+    made: Path | None  # the outermost folder that this command created for it; None if the folder stays in any case
 
 
 _opened: Opened | None = None
@@ -45,51 +39,36 @@ def first_missing(folder: Path) -> Path | None:
 
 
 def open_folder(folder: Path, made: Path | None) -> None:
-    """Locks the folder of this command's run or sweep.
-
-    Args:
-        folder: where it writes.
-        made: the outermost folder that this command creates for it.
-
-    Raises:
-        UserError: another process writes there, or it cannot be written.
-    """
+    """Locks the folder of this command's run or sweep. `made` is the outermost folder that the command creates."""
     global _opened
     try:
         _opened = Opened(folder, FolderLock(folder) if is_first_process() else None, made)
+    except UserError as error:
+        raise Refused(str(error)) from None
     except OSError as error:
-        raise unwritable(folder, error) from None
-
-
-def unwritable(folder: Path, error: OSError) -> UserError:
-    """The error for a run's folder that cannot be written."""
-    return UserError(
-        f"{folder}: {error.strerror or error}: choose a folder that can be written, hydra.run.dir=<folder>."
-    )
+        raise Refused(f"{folder}: {error.strerror or error}: {ELSEWHERE}") from None
 
 
 def keep_folder() -> None:
     """Keeps the run's folder from now on, because the run has begun."""
     if _opened is not None:
-        _opened.used = True
+        _opened.made = None
 
 
 def close_folder() -> None:
     """Unlocks the folder, and removes it if this command created it and did nothing."""
     global _opened
     opened, _opened = _opened, None
-    if opened is None:
-        return
-    if opened.made is not None and not opened.used:
+    if opened is not None and opened.made is not None:
         with suppress(OSError):  # it holds other files
             _remove_worthless(opened.folder.absolute(), opened.made)
-    if opened.lock is not None:
+    if opened is not None and opened.lock is not None:
         opened.lock.release()
 
 
 def _remove_worthless(folder: Path, outermost: Path) -> None:
     """Removes the folder, and empty folders around it, if it holds only `WORTHLESS` files."""
-    found = list(folder.iterdir()) if folder.is_dir() else []
+    found = list(folder.iterdir())
     if not all(path.name in WORTHLESS or path.name.startswith("events.out.tfevents.") for path in found):
         return
     for path in found:
@@ -97,10 +76,9 @@ def _remove_worthless(folder: Path, outermost: Path) -> None:
             inner.unlink()
         path.rmdir() if path.is_dir() else path.unlink()
     for path in (folder, *folder.parents):
-        if path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
-        if path in (outermost, path.parent):
-            break
+        path.rmdir()
+        if path == outermost:
+            return
 
 
 @contextmanager
@@ -115,14 +93,12 @@ def job() -> Iterator[None]:
         yield
         return
     _job = Path(config.runtime.output_dir)
-    lock = FolderLock(_job) if is_first_process() else None
-    try:
-        (_job / ERROR).unlink(missing_ok=True)
-        yield
-    finally:
-        forget_waiting()
-        if lock is not None:
-            lock.release()
+    with locked(_job):
+        try:
+            (_job / ERROR).unlink(missing_ok=True)
+            yield
+        finally:
+            forget_waiting()
 
 
 def note_error(text: str) -> None:
@@ -142,27 +118,21 @@ def of_the_system(error: OSError, words: Sequence[str]) -> str:
     if error.errno in NO_ROOM:
         return f"{text}. Free some space. Go on: {command_that_goes_on(words)}"
     if _opened is not None and str(error.filename or "").startswith(str(_opened.folder)):
-        return f"{text}: choose a folder that can be written, hydra.run.dir=<folder>."
+        return f"{text}: {ELSEWHERE}"
     return f"{text}."
 
 
 def command_that_goes_on(words: Sequence[str]) -> str:
-    """The command that continues after a signal or a full disk.
+    """The command with the arguments `words`, changed so that it continues after a signal or a full disk.
 
     A single run with a checkpoint continues by `ckpt=<folder>`. Any other command is repeated: a sweep skips complete
     jobs, and finished pretrained models are found.
-
-    Args:
-        words: the command's arguments.
     """
     folder = _opened.folder if _opened is not None else None
     multirun = {"-m", "--multirun"} & {*words}
     if folder is not None and not multirun and any((folder / name).exists() for name in (LAST, PREVIOUS)):
-        free = MACHINE_KEYS if not any(word.startswith("ckpt=") for word in words) else ("trainer", *MACHINE_KEYS)
-        kept = [word for word in words if any(f"{_key(word)}.".startswith(f"{key}.") for key in free)]
+        goes_on = any(word.startswith("ckpt=") for word in words)
+        free = FREE_TO_GO_ON if goes_on else FREE_TO_GO_ON[1:]  # the checkpoint has the first command's trainer
+        kept = [word for word in words if within(word.lstrip("+").partition("=")[0], free)]
         words = [f"ckpt={quoted(str(folder.absolute()))}", *kept]
     return f"python {shlex.join([sys.argv[0], *words])}"
-
-
-def _key(word: str) -> str:
-    return word.lstrip("+").partition("=")[0]

@@ -17,28 +17,20 @@ log = logging.getLogger(__name__)
 
 def read_record(folder: Path) -> dict[str, Any] | None:
     """metrics.json of a complete run, or None. A foreign or broken file is ignored with a warning."""
-    path = folder / METRICS
-    if not path.exists():
+    if not (folder / METRICS).exists():
         return None
-    record = read_json(path)
-    if _is_record(record):
-        return {"seconds": {}, **record}
-    log.warning("%s is ignored: no run wrote it.", path)
+    record = read_json(folder / METRICS)
+    if isinstance(record, dict):
+        record = {"seconds": {}, **record}
+        config, metrics, seconds = (record.get(part) for part in ("config", "metrics", "seconds"))
+        if isinstance(config, dict) and config and _holds_numbers(metrics) and _holds_numbers(seconds):
+            return record
+    log.warning("%s is ignored: no run wrote it.", folder / METRICS)
     return None
 
 
-def _is_record(record: Any) -> bool:
-    """Whether it has all required parts, with the right types."""
-    if not isinstance(record, dict) or not {"config", "metrics"} <= record.keys():
-        return False
-    if not isinstance(record["config"], dict) or not record["config"]:
-        return False
-    parts = (record["metrics"], record.get("seconds", {}))
-    return all(isinstance(part, dict) and all(map(_is_number, part.values())) for part in parts)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _holds_numbers(part: Any) -> bool:
+    return isinstance(part, dict) and all(type(value) in (int, float) for value in part.values())
 
 
 def read_part(record: Path, name: str, kind: type) -> Any:
@@ -56,22 +48,14 @@ def checkpoint_of(folder: Path) -> Path:
 
 
 def find_checkpoint(root: Path, task: str, named: str, experiment: str | None) -> Path:
-    """The file that `ckpt=<file or run's folder>` or `ckpt=last` means.
+    """The file that `ckpt=<file or run's folder>` means, or `ckpt=last`: the newest run, of the experiment if given.
 
-    Args:
-        root: the project's folder.
-        task: `fit` continues from the last checkpoint; the other tasks use the best one.
-        named: the value of `ckpt`.
-        experiment: restricts `last` to runs of this experiment; None for all.
-
-    Raises:
-        UserError: there is no such checkpoint.
+    `fit` continues from the last checkpoint; the other tasks use the best one.
     """
+    folder = Path(named)
     if named == "last":
-        folder = _newest(root, experiment, unfinished=task == "fit")
+        folder = _newest(root / "outputs", experiment, unfinished=task == "fit")
         print(f"ckpt=last: {folder}")
-    else:
-        folder = Path(named)
     if not folder.is_dir():
         if folder.is_file() or (folder.name == LAST.name and folder.with_name(PREVIOUS.name).is_file()):
             return folder
@@ -82,19 +66,15 @@ def find_checkpoint(root: Path, task: str, named: str, experiment: str | None) -
     return path
 
 
-def _newest(root: Path, experiment: str | None, unfinished: bool) -> Path:
+def _newest(outputs: Path, experiment: str | None, unfinished: bool) -> Path:
     """The run with the newest checkpoint, without sweeps and pretrained models."""
-    found: dict[Path, float] = {}
-    for path in (root / "outputs").glob(f"{experiment or '**'}/*/{CHECKPOINTS}/*.ckpt"):
-        folder = path.parents[1]
-        kind = folder.relative_to(root / "outputs").parts[0]
-        if kind in ("sweeps", "pretrained") or (unfinished and read_record(folder) is not None):
-            continue
-        found[folder] = max(found.get(folder, 0.0), path.stat().st_mtime)
-    if not found:
-        what = f"{'unfinished ' * unfinished}run{f' of experiment={experiment}' if experiment else ''}"
-        raise UserError(f"ckpt=last: there is no {what} in {root / 'outputs'}.")
-    return max(found, key=found.__getitem__)
+    paths = sorted(outputs.glob(f"{experiment or '**'}/*/{CHECKPOINTS}/*.ckpt"), key=lambda path: -path.stat().st_mtime)
+    for folder in dict.fromkeys(path.parents[1] for path in paths):
+        kind = folder.relative_to(outputs).parts[0]
+        if kind not in ("sweeps", "pretrained") and not (unfinished and read_record(folder) is not None):
+            return folder
+    what = f"{'unfinished ' * unfinished}run{f' of experiment={experiment}' if experiment else ''}"
+    raise UserError(f"ckpt=last: there is no {what} in {outputs}.")
 
 
 def quoted(path: str) -> str:

@@ -3,154 +3,142 @@
 Conditions on several keys or on the data are checked where they are used. Imports no torch.
 """
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
 from mnist_gen.errors import UserError
-from mnist_gen.runs.ranges import Choice, Group, Listed, Range, Share, Text, is_finite
+from mnist_gen.runs.ranges import GROUP, NULL, TEXT, Allowed, choice, is_number, listed, number, whole
 
-SEED = Range(0, 2**32 - 1)
-COUNT = Range(1, 10**6)
-SIZE = Range(1, 4096)
-WEIGHT = Range(0, 10**6, whole=False)
-POSITIVE = Range(0, 10**6, whole=False, open="low")
-SHARE = Range(0, 1, whole=False)
-DECAY = Range(0, 1, whole=False, open="high")
-IMAGES = Range(1, 55_000)
-TEXT = Text()
+SEED = whole(0, 2**32 - 1)
+COUNT = whole(1, 10**6)
+SIZE = whole(1, 4096)
+IMAGES = whole(1, 55_000)
+POSITIVE = number(0, 10**6, "(]")
+DECAY = number(0, 1, "[)")
 
 KEYS = (  # ranges, and the keys that they apply to; the first pattern that matches a key decides
     (SEED, "seed *.seed"),
     (TEXT, "*.experiment *.folder root data.root data.cache data.dataset data.other out callbacks.best.monitor"),
-    (Text(null=True), "*.ckpt *.scorer ckpt scorer data.path callbacks.metrics.reported"),
-    (Listed(TEXT), "*.overrides callbacks.progress.shown"),
-    (Listed(TEXT, least=1), "callbacks.curves.together"),
-    (Listed(TEXT, least=1, null=True, alone=True), "sweep"),
-    (Range(0, 9), "callbacks.draw.digit"),
-    (Range(0, 9, null=True), "digit"),
-    (Range(1, 100_000), "count"),
-    (Range(10, 55_000), "labels data.labels"),
+    (TEXT | NULL, "*.ckpt *.scorer ckpt scorer data.path callbacks.metrics.reported"),
+    (listed(TEXT), "*.overrides callbacks.progress.shown"),
+    (listed(TEXT, least=1), "callbacks.curves.together"),
+    (TEXT | listed(TEXT, least=1) | NULL, "sweep"),
+    (whole(0, 9), "callbacks.draw.digit"),
+    (whole(0, 9) | NULL, "digit"),
+    (whole(1, 100_000), "count"),
+    (whole(10, 55_000), "labels data.labels"),
     (COUNT, "data.held_out data.epoch_pairs model.patience model.every callbacks.last.every_epochs"),
-    (COUNT, "callbacks.confusion.samples study.samples study.latents study.neighbours"),
-    (Range(10, 10**6), "study.pairs"),
+    (COUNT, "callbacks.confusion.samples study.latents study.neighbours"),
     (COUNT, "trainer.max_epochs trainer.check_val_every_n_epoch trainer.log_every_n_steps"),
     # data
     (IMAGES, "data.pairs"),
-    (replace(IMAGES, null=True), "data.train_images data.batch_size"),
-    (Range(1, 10_000), "data.eval_batch_size callbacks.project.count study.images trainer.accumulate_grad_batches"),
-    (replace(SEED, null=True), "data.labels_seed"),
-    (Range(1, 1000), "data.draws model.draws model.views model.neighbours"),
-    (Range(0, 1000), "data.folds model.folds"),
-    (Range(0, 5000), "data.watched"),
-    (Range(0, 100, whole=False), "data.noise data.affine data.deform model.augment model.noise model.encoder_rate"),
-    (Range(1, 15), "data.rendering.width"),
-    (Range(0, 1000, whole=False, open="low"), "data.rendering.period"),
-    (Range(-360, 360, whole=False), "data.rendering.degrees"),
-    (Range(-10, 10, whole=False), "data.rendering.shear"),
-    (Range(1, 32), "data.rendering.block model.network.tokens.size model.side"),
-    (Range(2, 256), "data.rendering.shades"),
-    (Choice(("paired", "loose", "unpaired")), "data.pairing"),
+    (IMAGES | NULL, "data.train_images data.batch_size"),
+    (whole(1, 10_000), "data.eval_batch_size callbacks.project.count study.images trainer.accumulate_grad_batches"),
+    (SEED | NULL, "data.labels_seed"),
+    (whole(1, 1000), "data.draws model.draws model.views model.neighbours"),
+    (whole(0, 1000), "data.folds model.folds"),
+    (whole(0, 5000), "data.watched"),
+    (number(0, 100), "data.noise data.affine data.deform model.augment model.noise model.encoder_rate"),
+    (whole(1, 15), "data.rendering.width"),
+    (number(0, 1000, "(]"), "data.rendering.period"),
+    (number(-360, 360), "data.rendering.degrees"),
+    (number(-10, 10), "data.rendering.shear"),
+    (whole(1, 32), "data.rendering.block model.network.tokens.size model.side"),
+    (whole(2, 256), "data.rendering.shades"),
+    (choice("paired", "loose", "unpaired"), "data.pairing"),
     # model
-    (Group(), "model.clusters model.encoder model.decoder model.generator.decoder *.space.encoder *.space.decoder"),
-    (Group(), "pretrained.model.encoder pretrained.model.decoder autoencoder.model.encoder autoencoder.model.decoder"),
-    (Choice((None, "onehot", "embedding")), "model.label"),
-    (Choice(("before", "after")), "model.concat"),
-    (Choice(("scratch", "pretrained", "pretrained_frozen")), "model.generator.start"),
-    (Choice(("sigmoid", "conv_tanh")), "model.generator.last"),
-    (Choice(("relu", "leaky_relu")), "model.discriminator.activation"),
-    (Choice(("nothing", "outputs", "pairs")), "model.strategy.sees"),
-    (Choice(("frozen", "finetune", "scratch")), "model.arm"),
-    (Choice(("raw", "standardized", "whitened")), "model.latents"),
-    (replace(SIZE, null=True), "pretrained.model.latent_dim autoencoder.model.latent_dim"),
-    (Range(2, 1000), "model.clusters.count"),
-    (Range(2, 55_000), "model.clusters.landmarks"),
-    (Range(2, 1024), "model.generator.decoder.channels model.decoder.channels model.translator.decoder_channels"),
-    (Range(1, 1024), "*.channels *.encoder_channels *.decoder_channels *.out model.discriminator.group"),
+    (
+        GROUP | NULL,
+        "model.clusters *model.encoder *model.decoder model.generator.decoder *.space.encoder *.space.decoder",
+    ),
+    (choice(None, "onehot", "embedding"), "model.label"),
+    (choice("before", "after"), "model.concat"),
+    (choice("scratch", "pretrained", "pretrained_frozen"), "model.generator.start"),
+    (choice("sigmoid", "conv_tanh"), "model.generator.last"),
+    (choice("relu", "leaky_relu"), "model.discriminator.activation"),
+    (choice("nothing", "outputs", "pairs"), "model.strategy.sees"),
+    (choice("frozen", "finetune", "scratch"), "model.arm"),
+    (choice("raw", "standardized", "whitened"), "model.latents"),
+    (SIZE | NULL, "pretrained.model.latent_dim autoencoder.model.latent_dim"),
+    (whole(2, 1000), "model.clusters.count"),
+    (whole(2, 55_000), "model.clusters.landmarks"),
+    (whole(2, 1024), "model.generator.decoder.channels model.decoder.channels model.translator.decoder_channels"),
+    (whole(1, 1024), "*.channels *.encoder_channels *.decoder_channels *.out model.discriminator.group"),
     (SIZE, "*.latent_dim *.out_dim *.embedding_dim *.hidden *.dim"),
-    (Range(0, 64), "model.translator.blocks"),
-    (Range(1, 64), "model.network.depth model.network.heads"),
-    (Range(1, 31), "model.teacher.kernel"),
-    (Range(0, 10, whole=False), "optimizer.lr *.weight_decay"),  # a schedule may reach 0
-    (Range(0, 10, whole=False, open="low"), "*.lr"),
+    (whole(0, 64), "model.translator.blocks"),
+    (whole(1, 64), "model.network.depth model.network.heads"),
+    (whole(1, 31), "model.teacher.kernel"),
+    (number(0, 10), "optimizer.lr *.weight_decay"),  # a schedule may reach 0
+    (number(0, 10, "(]"), "*.lr"),
     (DECAY, "*.dropout model.ema_decay"),
-    (Listed(DECAY, 2, 2), "*.betas"),
-    (SHARE, "optimizer.eps model.mismatch model.decay_from data.rendering.depth"),
-    (Range(0, 1, whole=False, open="low"), "model.loss.real_target"),
-    (Range(0, 1, whole=False, open="low, high"), "model.alpha"),
-    (WEIGHT, "model.r1 model.r2 model.strategy.l1 model.strategy.cycle model.strategy.identity"),
-    (Range(0, 10**6), "model.warmup trainer.num_sanity_val_steps"),
+    (listed(DECAY, 2, 2), "*.betas"),
+    (number(0, 1), "optimizer.eps model.mismatch model.decay_from data.rendering.depth"),
+    (number(0, 1, "(]"), "model.loss.real_target"),
+    (number(0, 1, "()"), "model.alpha"),
+    (number(0, 10**6), "model.r1 model.r2 model.strategy.l1 model.strategy.cycle model.strategy.identity"),
+    (whole(0, 10**6), "model.warmup trainer.num_sanity_val_steps"),
     # callbacks
-    (replace(POSITIVE, null=True), "callbacks.last.every_seconds trainer.gradient_clip_val"),
-    (Range(0, 3600, whole=False), "callbacks.progress.every_seconds"),
-    (Choice(("min", "max")), "callbacks.best.mode"),
-    (Range(6, 10**6), "callbacks.metrics.val_samples callbacks.metrics.test_samples"),
+    (POSITIVE | NULL, "callbacks.last.every_seconds trainer.gradient_clip_val"),
+    (number(0, 3600), "callbacks.progress.every_seconds"),
+    (choice("min", "max"), "callbacks.best.mode"),
+    (whole(6, 10**6), "callbacks.metrics.val_samples callbacks.metrics.test_samples"),
     # study
-    (Listed(COUNT, least=1), "study.components"),
-    (Range(3, 1001), "study.steps"),
-    (Listed(Range(1, 31), least=1), "study.kernels"),
-    (Range(1, 1024, null=True), "study.heads"),
+    (listed(COUNT, least=1), "study.components"),
+    (whole(6, 10**6), "study.samples"),  # density looks at five neighbours
+    (whole(10, 10**6), "study.pairs"),
+    (whole(3, 1001), "study.steps"),
+    (listed(listed(whole(0, 9), 2, 2)), "study.digits"),
+    (listed(whole(1, 31), least=1), "study.kernels"),
     (POSITIVE, "study.alpha"),
-    (Listed(POSITIVE, least=1), "study.alphas"),
+    (listed(POSITIVE, least=1), "study.alphas"),
     # trainer
-    (Range(0, 10**9, null=True), "trainer.min_epochs trainer.min_steps"),
-    (Share(1, 10**6, null=True), "trainer.limit_train_batches trainer.limit_val_batches trainer.limit_test_batches"),
-    (Choice(("norm", "value", None)), "trainer.gradient_clip_algorithm"),
-    (Range(-1, 10**9), "trainer.max_steps"),
-    (Choice((True, False, "warn", None)), "trainer.deterministic"),
-    (Choice((True, False)), "trainer.detect_anomaly"),
-    (Choice((None, "simple", "advanced", "pytorch")), "trainer.profiler"),
-    (Choice(("auto", "ddp")), "trainer.strategy"),
-    (Choice(("32-true", "bf16-mixed")), "trainer.precision"),
-    (Range(1, 1024, words=("auto",)), "trainer.devices"),
+    (whole(0, 10**9) | NULL, "trainer.min_epochs trainer.min_steps"),
+    (whole(1, 10**6) | number(0, 1, "(]") | NULL, "trainer.limit_*_batches"),
+    (choice("norm", "value", None), "trainer.gradient_clip_algorithm"),
+    (whole(-1, 10**9), "trainer.max_steps"),
+    (choice(True, False, "warn", None), "trainer.deterministic"),
+    (choice(True, False), "trainer.detect_anomaly"),
+    (choice(None, "simple", "advanced", "pytorch"), "trainer.profiler"),
+    (choice("auto", "ddp"), "trainer.strategy"),
+    (choice("32-true", "bf16-mixed"), "trainer.precision"),
+    (whole(1, 1024) | choice("auto"), "trainer.devices"),
 )
-RANGES: Mapping[str, Any] = {pattern: allowed for allowed, patterns in KEYS for pattern in patterns.split()}
+RANGES: dict[str, Allowed] = {pattern: allowed for allowed, patterns in KEYS for pattern in patterns.split()}
 
 
-def range_of(key: str) -> Any:
+def range_of(key: str) -> Allowed | None:
     """The range of a key; None if it has none."""
     return next((allowed for pattern, allowed in RANGES.items() if fnmatchcase(key, pattern)), None)
 
 
 def check_value(key: str, value: Any) -> None:
-    """Checks one value.
-
-    Raises:
-        UserError: it is outside the key's range, or not finite.
-    """
-    allowed = range_of(key)
-    if isinstance(value, str) and "${" in value:  # the referenced key is checked
+    """Checks that one value lies in its key's range and is finite. Of a reference, the key referred to is checked."""
+    if isinstance(value, str) and "${" in value:
         return
+    allowed, text = range_of(key), "null" if value is None else str(value)
+    shown = text if len(text) <= 60 else f"{text[:57]}..."
     if allowed is not None and not allowed.allows(value):
-        raise UserError(f"{key}={_shown(value)}: must be {allowed}.")
-    if isinstance(value, int | float) and not is_finite(value):
-        raise UserError(f"{key}={_shown(value)}: must be a finite number.")
+        raise UserError(f"{key}={shown}: must be {allowed.text}.")
+    if isinstance(value, int | float) and not isinstance(value, bool) and not is_number(value):
+        raise UserError(f"{key}={shown}: must be a finite number.")
 
 
-def check(config: Mapping[str, Any], apart: Collection[str] = ()) -> None:
-    """Checks every value of a configuration.
-
-    Args:
-        config: nested dicts.
-        apart: dotted keys to skip.
-
-    Raises:
-        UserError: as `check_value`, for the first wrong value.
-    """
-    for key, value in _values(config):
-        if key not in apart:
-            check_value(key, value)
+def check(config: Any, apart: Collection[str] = (), key: str = "") -> None:
+    """Checks every value of a configuration, or of its part `key`, except the dotted keys in `apart`."""
+    for inner, value in walk(config, key, into=dict):
+        if inner not in apart:
+            check_value(inner, value)
 
 
-def _values(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values of nested dicts, and the dicts themselves."""
-    if prefix:
-        yield prefix, config
-    for key, value in config.items() if isinstance(config, Mapping) else ():
-        yield from _values(value, f"{prefix}.{key}" if prefix else str(key))
+def walk(value: Any, key: str = "", into: Any = dict | list | tuple) -> Iterator[tuple[str, Any]]:
+    """Each value in nested containers, and these containers too, with its dotted key."""
+    yield key, value
+    if isinstance(value, into):
+        for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from walk(inner, f"{key}.{name}" if key else str(name), into)
 
 
-def _shown(value: Any) -> str:
-    text = "null" if value is None else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def within(key: str, parts: Collection[str]) -> bool:
+    """Whether a dotted key is one of some parts of a configuration, or lies inside one."""
+    return any(f"{key}.".startswith(f"{part}.") for part in parts)

@@ -3,7 +3,6 @@
 import copy
 import hashlib
 import re
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from hydra.core.override_parser.types import Override
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from mnist_gen.errors import Refused, UserError
 from mnist_gen.runs import folders
 
 WITH_A_FOLDER = ("fit", "test", "study")  # tasks
@@ -31,13 +29,14 @@ class Folders(Callback):
         if config.task == "fit" and config.ckpt is not None:
             folder, made = Path(config.ckpt).absolute().parents[1], None
             config.hydra.output_subdir = None  # keeps the run's own .hydra
-        elif _is_set(config, "hydra.run.dir"):
+        else:
             folder = Path(config.hydra.run.dir)
             made = folders.first_missing(folder)
-        else:
-            folder, made = _make(Path(config.hydra.run.dir))
+            if not _is_set(config, "hydra.run.dir"):
+                folder = _make(folder)
+                made = made or folder.absolute()
         config.hydra.run.dir = str(folder)
-        _open(folder, made)
+        folders.open_folder(folder, made)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Names the sweep after its experiments and fixed overrides, and each job after the swept ones.
@@ -55,7 +54,7 @@ class Folders(Callback):
             folder = Path(config.root).resolve() / "outputs" / "sweeps" / _plain_name(name)
             config.hydra.sweep.dir = str(folder)
             config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{folder}'")
-        _open(Path(config.hydra.sweep.dir), made=None)
+        folders.open_folder(Path(config.hydra.sweep.dir), made=None)
 
 
 def swept_and_fixed(config: DictConfig) -> tuple[list[Override], list[Override]]:
@@ -66,34 +65,21 @@ def swept_and_fixed(config: DictConfig) -> tuple[list[Override], list[Override]]
     return swept, [o for o in overrides if not o.is_sweep_override()]
 
 
-def _open(folder: Path, made: Path | None) -> None:
-    try:
-        folders.open_folder(folder, made)
-    except UserError as error:
-        raise Refused(str(error)) from None
-
-
 def _is_set(config: DictConfig, key: str) -> bool:
     """Whether the command line sets one of Hydra's own keys."""
     return any(str(word).lstrip("+").startswith(f"{key}=") for word in config.hydra.overrides.hydra)
 
 
-def _make(folder: Path) -> tuple[Path, Path | None]:
-    """Makes the folder, and returns it with the outermost folder that was missing.
-
-    Two runs may start in the same second: the second one gets a number behind its name.
-    """
-    for number in count(1):
-        own = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
-        missing = folders.first_missing(own)
-        try:
-            own.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError:
-            break  # locking it raises the error
-        return own, missing
-    return folder, None
+def _make(folder: Path, number: int = 1) -> Path:
+    """Makes the folder. Two runs may start in the same second: the second one gets a number behind its name."""
+    own = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+    try:
+        own.mkdir(parents=True)
+    except FileExistsError:
+        return _make(folder, number + 1)
+    except OSError:
+        pass  # locking it raises the error
+    return own
 
 
 def _plain_name(name: str) -> str:

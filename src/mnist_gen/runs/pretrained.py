@@ -44,11 +44,7 @@ class Starter(Protocol):
 
 
 def complete(cfg: DictConfig) -> DictConfig:
-    """Fills in the networks of the autoencoder that the model refers to, and checks the target scorer.
-
-    Raises:
-        UserError: as `model_configuration`, or the model refers to an autoencoder and none is chosen.
-    """
+    """Fills in the networks of the autoencoder that the model refers to, and checks the target scorer."""
     if cfg.get("pretrained") is not None:
         model = plain(model_configuration(cfg, "pretrained"))
         cfg.pretrained.model.update({part: value for part, value in model.items() if part in cfg.pretrained.model})
@@ -62,11 +58,12 @@ def complete(cfg: DictConfig) -> DictConfig:
 def _check_target_scorer(cfg: DictConfig) -> None:
     """Checks that the classifier was trained on the images into which this run translates."""
     whole, source = _configuration(cfg, "target_scorer")
-    reads, needed = (_shown(plain(some.data)) for some in (whole, cfg))
-    if reads != needed or whole.model.network._target_ != TARGET_SCORER:
+    network, data = whole.model.network._target_, [_shown(plain(some.data)) for some in (whole, cfg)]
+    if data[0] != data[1] or network != TARGET_SCORER:
+        reads, needed = (", ".join(f"{key}={value}" for key, value in flat(some)) for some in data)
         raise UserError(
-            f"target_scorer.{source} is a {whole.model.network._target_} for {_words(reads)}; these translations need "
-            f"a {TARGET_SCORER} for {_words(needed)}: see experiment=scorer_rendered, or experiment=scorer."
+            f"target_scorer.{source} is a {network} for {reads}; these translations need a {TARGET_SCORER} for "
+            f"{needed}: see experiment=scorer_rendered, or experiment=scorer."
         )
 
 
@@ -75,16 +72,8 @@ def _shown(data: dict[str, Any]) -> dict[str, Any]:
     return {"dataset": data.get("other") or data["dataset"], "rendering": data.get("rendering")}
 
 
-def _words(data: dict[str, Any]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in flat(data))
-
-
 def model_configuration(cfg: DictConfig, part: str) -> DictConfig:
-    """The configuration of the model that a part of the configuration names.
-
-    Raises:
-        UserError: its checkpoint cannot be used, or it is of another kind.
-    """
+    """The configuration of the model that a part of the configuration names."""
     return _configuration(cfg, part)[0].model
 
 
@@ -103,12 +92,14 @@ def _configuration(cfg: DictConfig, part: str) -> tuple[DictConfig, str]:
 
 
 def _kind(model: DictConfig | None) -> str:
+    """A model in words, as in `KINDS`."""
     if model is None:
         return "no model"
     name = model._target_.rpartition(".")[2]
-    digits = model.get("label") is not None and model.get("clusters") is None  # not clusters
-    labels = "" if name != "GAN" else " with labels" if digits else " without labels"
-    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}{labels}"
+    if name == "GAN":
+        has_digits = model.get("label") is not None and model.get("clusters") is None
+        return "a GAN with labels" if has_digits else "a GAN without labels"
+    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
 
 
 def own_run(cfg: DictConfig, part: str) -> tuple[DictConfig, Path]:

@@ -1,135 +1,77 @@
 """Sets of allowed values: numbers in a range, text, lists, choices. Imports no torch."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import le, lt
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Range:
-    """Numbers from `low` to `high`.
-
-    Args:
-        low: the lowest number.
-        high: the highest number.
-        whole: whether only whole numbers are allowed.
-        open: the bounds that are excluded: `low`, `high`, both with a comma, or none.
-        null: whether null is allowed too.
-        words: texts that are allowed too.
-    """
-
-    low: float
-    high: float
-    whole: bool = True
-    open: str = ""
-    null: bool = False
-    words: tuple[str, ...] = ()
-
-    def allows(self, value: Any) -> bool:
-        """Whether a value is allowed."""
-        if value is None or isinstance(value, bool):
-            return value is None and self.null
-        if isinstance(value, str):
-            return value in self.words
-        if not isinstance(value, int if self.whole else int | float) or not is_finite(value):
-            return False
-        above = value > self.low if "low" in self.open else value >= self.low
-        return above and (value < self.high if "high" in self.open else value <= self.high)
-
-    def __str__(self) -> str:
-        kind = "a whole number" if self.whole else "a number"
-        start = f"above {self.low:g} and" if "low" in self.open else f"from {self.low:.10g}"
-        end = f"below {self.high:g}" if "high" in self.open else f"{'up ' * ('low' in self.open)}to {self.high:.10g}"
-        others = "".join(f", or {word}" for word in (*self.words, *(["null"] if self.null else [])))
-        return f"{kind} {start} {end}{others}"
+INTERVALS = {  # a round bracket excludes the bound
+    "[]": "from {} to {}",
+    "[)": "from {} below {}",
+    "(]": "above {} and up to {}",
+    "()": "above {} and below {}",
+}
 
 
 @dataclass(frozen=True)
-class Share(Range):
-    """A whole number of batches, or a share of them above 0 and up to 1."""
+class Allowed:
+    """A set of values: the text that describes it in messages, and the test of a value. `|` unites two."""
 
-    def allows(self, value: Any) -> bool:
-        if isinstance(value, float):
-            return 0 < value <= 1
-        return super().allows(value)
+    text: str
+    allows: Callable[[Any], bool]
 
-    def __str__(self) -> str:
-        return f"a whole number from {self.low:g}, a share above 0.0 and up to 1.0{', or null' * self.null}"
+    def __or__(self, other: "Allowed") -> "Allowed":
+        return Allowed(f"{self.text}, or {other.text}", lambda value: self.allows(value) or other.allows(value))
 
 
-@dataclass(frozen=True)
-class Text:
-    """Any text that is not empty."""
-
-    null: bool = False
-
-    def allows(self, value: Any) -> bool:
-        """Whether a value is allowed."""
-        return (value is None and self.null) or (isinstance(value, str) and value != "")
-
-    def __str__(self) -> str:
-        return "text" + ", or null" * self.null
-
-
-@dataclass(frozen=True)
-class Group:
-    """A group of keys."""
-
-    def allows(self, value: Any) -> bool:
-        """Whether a value is allowed."""
-        return value is None or isinstance(value, Mapping)
-
-    def __str__(self) -> str:
-        return "a group of keys, or null"
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A list.
-
-    Args:
-        each: the range of its values.
-        least: the smallest length.
-        most: the largest length.
-        null: whether null is allowed too.
-        alone: whether a single value may stand for a list of one.
-    """
-
-    each: Any
-    least: int = 0
-    most: int = 1000
-    null: bool = False
-    alone: bool = False
-
-    def allows(self, value: Any) -> bool:
-        """Whether a value is allowed."""
-        if isinstance(value, list):
-            return self.least <= len(value) <= self.most and all(map(self.each.allows, value))
-        return (value is None and self.null) or (self.alone and self.each.allows(value))
-
-    def __str__(self) -> str:
-        size = f"{self.least}" if self.least == self.most else f"at least {self.least}" if self.least else "any number"
-        return f"a list of {size}, each {self.each}" + ", or null" * self.null
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One of several values."""
-
-    values: tuple[Any, ...]
-
-    def allows(self, value: Any) -> bool:
-        """Whether a value is allowed, including its type."""
-        return any(value == known and type(value) is type(known) for known in self.values)
-
-    def __str__(self) -> str:
-        return f"one of {', '.join('null' if value is None else str(value).lower() for value in self.values)}"
-
-
-def is_finite(value: float) -> bool:
-    """Whether a number of any size is neither infinite nor NaN."""
+def is_number(value: Any, kind: Any = int | float) -> bool:
+    """Whether a value is a finite number that a float can hold."""
     try:
-        return math.isfinite(value)
+        return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:  # a whole number larger than any float
         return False
+
+
+def whole(low: int, high: int) -> Allowed:
+    """Whole numbers from `low` to `high`."""
+    return Allowed(f"a whole number from {low} to {high}", lambda value: is_number(value, int) and low <= value <= high)
+
+
+def number(low: int, high: int, bounds: str = "[]") -> Allowed:
+    """Numbers of an interval; `bounds` are its brackets, as in (0, 1]."""
+    above, below = (le if bracket in "[]" else lt for bracket in bounds)
+    return Allowed(
+        f"a number {INTERVALS[bounds].format(low, high)}",
+        lambda value: is_number(value) and above(low, value) and below(value, high),
+    )
+
+
+def choice(*values: Any) -> Allowed:
+    """One of some values, of the same type."""
+    text = ", ".join("null" if value is None else str(value).lower() for value in values)
+    return Allowed(
+        f"one of {text}" if len(values) > 1 else text,
+        lambda value: any(type(value) is type(known) and value == known for known in values),
+    )
+
+
+def listed(each: Allowed, least: int = 0, most: int = 1000) -> Allowed:
+    """Lists of `least` to `most` values."""
+    size = f"at least {least}" if least else "any number"
+    return Allowed(
+        f"a list of {least if least == most else size}, each {each.text}",
+        lambda value: isinstance(value, list) and least <= len(value) <= most and all(map(each.allows, value)),
+    )
+
+
+NULL = choice(None)
+TEXT = Allowed("text", lambda value: isinstance(value, str) and value != "")
+GROUP = Allowed("a group of keys", lambda value: isinstance(value, Mapping))
+SAME_TYPE: Mapping[type, Allowed] = {  # values that may replace a default of some type
+    bool: Allowed("true or false", lambda value: isinstance(value, bool)),
+    int: Allowed("a whole number", lambda value: is_number(value, int)),
+    float: Allowed("a finite number", is_number),
+    list: Allowed("a list", lambda value: isinstance(value, list)),
+    dict: GROUP,
+}

@@ -1,8 +1,10 @@
 """metrics.json: what a complete run leaves."""
 
 import json
+import logging
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -18,20 +20,16 @@ from mnist_gen.runs import layout, trust
 from mnist_gen.runs.config import differing, plain
 from mnist_gen.system import files
 
+log = logging.getLogger(__name__)
+
 
 def complete(
-    folder: Path, cfg: DictConfig, content: Mapping[str, Any] | None, may_differ: bool
+    folder: Path, cfg: DictConfig, content: Mapping[str, Any] | None = None, may_differ: bool = False
 ) -> dict[str, Any] | None:
     """metrics.json of the run in a folder, if that run is complete and has the same configuration.
 
-    Args:
-        folder: the run's folder.
-        cfg: the configuration.
-        content: of the run's last checkpoint, if there is one.
-        may_differ: whether a run with another configuration is allowed.
-
-    Raises:
-        UserError: the run in the folder has another configuration, and it may not differ.
+    Refuses a run with another configuration, unless it may differ. The configuration of an incomplete run stands in
+    `content`, its last checkpoint's.
     """
     record = layout.read_record(folder)
     if record is None and (may_differ or content is None):
@@ -40,25 +38,22 @@ def complete(
     keys = differing(there, plain(cfg))
     if keys and not may_differ:
         raise UserError(f"{folder} holds a run with another {', '.join(keys)}; move it away to run this one.")
-    return None if keys else record
+    if keys or record is None:
+        return None
+    log.info("%s is complete: nothing to do.", folder)
+    return record
 
 
 def write(folder: Path, cfg: DictConfig, results: dict[str, Any]) -> None:
-    """Writes metrics.json last and atomically: its presence marks a complete run.
-
-    Args:
-        folder: the run's folder.
-        cfg: its configuration.
-        results: its metrics, seconds and conditions.
-    """
+    """Writes metrics.json last and atomically: its presence marks a complete run."""
     here = Path(__file__).parent
     commit = subprocess.run(["git", "-C", here, "describe", "--always", "--dirty"], capture_output=True, text=True)
+    versions = {name: version(name) for name in ("torch", "torchvision", "lightning")}
     record = results | {
         "seed": cfg.seed,
         "commit": commit.stdout.strip() or None,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {name: version(name) for name in ("torch", "torchvision", "lightning")}
-        | {"python": platform.python_version()},
+        "versions": versions | {"python": platform.python_version()},
         "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -71,6 +66,5 @@ def write(folder: Path, cfg: DictConfig, results: dict[str, Any]) -> None:
 def processor() -> str:
     """The processor's model name."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
+    named = re.search(r"^model name\s*: *(.+)$", info.read_text() if info.exists() else "", re.MULTILINE)
+    return named[1].strip() if named else platform.processor() or platform.machine()

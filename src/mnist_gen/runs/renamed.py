@@ -1,5 +1,7 @@
 """Keys and choices that had another name in an older version."""
 
+from mnist_gen.runs.limits import within
+
 RENAMED = {
     "callbacks.judge": "callbacks.metrics",
     "callbacks.recognition": "callbacks.metrics",
@@ -17,14 +19,11 @@ RENAMED = {
     "nowhere": "none",
     "gan_codes": "gan_latent",
 }
-RENAMED_FOLDERS = {"report/": "student_report/"}  # of experiments
 
 
 def present_name(word: str) -> str:
     """The present name of a key or choice; the word itself if it was not renamed."""
-    for folder, new in RENAMED_FOLDERS.items():
-        if word.startswith(folder):
-            return new + word.removeprefix(folder)
-    known = [old for old in RENAMED if f"{word}.".startswith(f"{old}.")]
-    old = max(known, key=len, default="")
+    if word.startswith("report/"):  # a folder of experiments
+        return f"student_{word}"
+    old = max((old for old in RENAMED if within(word, [old])), key=len, default="")
     return RENAMED.get(old, "") + word.removeprefix(old)

@@ -32,14 +32,11 @@ class Events(TensorBoardLogger):
 
     def attempt(self, action: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Calls a method of the writer. The first failure logs a warning, and later calls do nothing."""
-        if self.full:
-            return None
         try:
-            return action(*arguments, **options)
+            return None if self.full else action(*arguments, **options)
         except OSError as error:
             self.full = True
             log.warning("%s: TensorBoard's events end here (%s).", self.log_dir, error.strerror or error)
-            return None
 
     def log_metrics(self, *arguments: Any, **options: Any) -> None:
         self.attempt(super().log_metrics, *arguments, **options)
@@ -60,7 +57,5 @@ class Writer:
 
 def tensorboard(trainer: L.Trainer) -> Any:
     """The run's SummaryWriter; None in processes that do not log."""
-    for logger in trainer.loggers:
-        if isinstance(logger, Events) and trainer.is_global_zero:
-            return Writer(logger)
-    return None
+    events = [logger for logger in trainer.loggers if isinstance(logger, Events)]
+    return Writer(events[0]) if events and trainer.is_global_zero else None

@@ -1,13 +1,12 @@
-"""Atomic file writes, and locks that keep other processes out of a folder.
-
-Imports no torch: Hydra needs this module before each job.
-"""
+"""Atomic file writes, and locks that keep other processes out of a folder. Imports no torch."""
 
 import errno
 import json
 import logging
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +27,10 @@ _pending: dict[Path, tuple[bytes | str, Path | None]] = {}  # contents that did 
 
 
 def write(path: Path, content: bytes | str, keep: Path | None = None) -> None:
-    """Writes a file atomically: to a temporary file, flushed to the disk, then renamed.
+    """Writes a file atomically: to a temporary file, flushed to the disk, then renamed. The folder is created.
 
     If the disk is full, the content stays in memory, with one warning. Each later call retries it, and `settle` raises
-    an error if it still does not fit.
-
-    Args:
-        path: the file; its folder is created.
-        content: bytes or text.
-        keep: where to move the previous version of the file.
-
-    Raises:
-        OSError: the file cannot be written for any other reason.
+    an error if it still does not fit. The file's previous version moves to `keep`.
     """
     already_full = bool(_pending)
     _pending[path] = (content, keep)
@@ -53,11 +44,7 @@ def write(path: Path, content: bytes | str, keep: Path | None = None) -> None:
 
 
 def settle() -> None:
-    """Writes all files that are waiting in memory.
-
-    Raises:
-        OSError: one of them still cannot be written.
-    """
+    """Writes all files that are waiting in memory. Raises the OSError if one of them still cannot be written."""
     for path, (content, keep) in list(_pending.items()):
         try:
             write_now(path, content, keep)
@@ -74,11 +61,7 @@ def forget_waiting() -> None:
 
 
 def write_now(path: Path, content: bytes | str, keep: Path | None = None) -> None:
-    """Like `write`, but a full disk is an error too.
-
-    Raises:
-        OSError: the file cannot be written; no partial file remains.
-    """
+    """Like `write`, but a full disk raises an OSError too. No partial file remains."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}{PART}")
     try:
@@ -90,22 +73,16 @@ def write_now(path: Path, content: bytes | str, keep: Path | None = None) -> Non
             if keep is not None and path.is_file():
                 path.replace(keep)
             part.replace(path)
-            _sync_folder(path.parent)
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)  # makes the renames survive a power cut
+            finally:
+                os.close(folder)
     except BaseException as error:
         part.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(path)  # errors of a full disk have no file name
         raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes renames survive a power cut; only POSIX can open folders."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def is_first_process() -> bool:
@@ -116,12 +93,8 @@ def is_first_process() -> bool:
 class FolderLock:
     """Keeps other processes out of a folder until `release`, or until this process ends.
 
-    Args:
-        folder: created if missing. Temporary files of killed processes are removed from it.
-        wait: whether to wait for another process instead of raising an error.
-
-    Raises:
-        UserError: another process is writing there.
+    If another process is writing there, it raises a UserError or waits. It creates the folder, and removes temporary
+    files of killed processes from it.
     """
 
     def __init__(self, folder: Path, wait: bool = False) -> None:
@@ -136,20 +109,29 @@ class FolderLock:
             log.info("Waiting for %s, which is writing to %s.", self._who(), folder)
             self._lock.acquire()
         self.owner.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
-        for part in [part for inner in WRITTEN for part in (folder / inner).glob(f".*{PART}")]:
-            if part.is_file():
-                part.unlink(missing_ok=True)
+        for part in [part for inner in WRITTEN for part in (folder / inner).glob(f".*{PART}") if part.is_file()]:
+            part.unlink(missing_ok=True)
 
     def _who(self) -> str:
         owner = read_json(self.owner)
-        if not isinstance(owner, dict) or not {"pid", "host"} <= owner.keys():
-            return "another process"
-        return f"process {owner['pid']} on {owner['host']}"
+        known = isinstance(owner, dict) and {"pid", "host"} <= owner.keys()
+        return f"process {owner['pid']} on {owner['host']}" if known else "another process"
 
     def release(self) -> None:
         """Unlocks the folder."""
         self.owner.unlink(missing_ok=True)
         self._lock.release()
+
+
+@contextmanager
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Inside, the run's first process holds a `FolderLock`."""
+    lock = FolderLock(folder, wait) if is_first_process() else None
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def read_json(path: Path) -> Any:

@@ -1,8 +1,7 @@
 """Ctrl-C, SIGTERM and SIGHUP: the command stops at a safe place, within five seconds.
 
-A signal raises `Interrupted` at once, or as soon as the current training batch or file write is finished.
-If the main thread does not respond in time, another thread ends the process. File writes are atomic, so no file is
-left incomplete in that case either.
+A signal raises `Interrupted` at once, or as soon as the current training batch or file write is finished. If the main
+thread does not respond in time, another thread ends the process; file writes are atomic, so no file is left incomplete.
 """
 
 import os
@@ -28,10 +27,7 @@ _farewell: Callable[[], None] | None = None
 def listen(farewell: Callable[[], None]) -> None:
     """Installs the signal handlers. The exit status is the shells' convention: 130, 143 or 129.
 
-    A signal that is already ignored (`nohup`, a shell's background job) stays ignored.
-
-    Args:
-        farewell: called last, before the process ends.
+    A signal that is already ignored (`nohup`, a shell's background job) stays ignored. `farewell` is called last.
     """
     global _farewell
     _farewell = farewell

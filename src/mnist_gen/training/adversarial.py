@@ -6,6 +6,7 @@ the student report. A GAN also passes real images with wrong labels as fake ones
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -50,38 +51,33 @@ class Hinge:
         return -fake.mean()
 
 
+@dataclass(frozen=True)
 class BCE:
-    """Binary cross-entropy with target values, as in the student report.
+    """Binary cross-entropy with targets, as in the student report. With `real_target=1` it equals `NonSaturating`.
 
-    With `real_target=1` it equals `NonSaturating`; a smaller target is one-sided label smoothing (Salimans et al.
-    2016).
+    A smaller target is one-sided label smoothing (Salimans et al. 2016).
     """
 
-    def __init__(self, real_target: float = 1.0) -> None:
-        self.real_target = real_target
+    real_target: float = 1.0
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        return (self._against(real, self.real_target) + self._against(fake, 0.0)) / 2
+        return (_cross_entropy(real, self.real_target) + _cross_entropy(fake, 0.0)) / 2
 
     def generator(self, real: Tensor, fake: Tensor) -> Tensor:
-        return self._against(fake, 1.0)
+        return _cross_entropy(fake, 1.0)
 
-    @staticmethod
-    def _against(scores: Tensor, target: float) -> Tensor:
-        return F.binary_cross_entropy_with_logits(scores, torch.full_like(scores, target))
+
+def _cross_entropy(scores: Tensor, target: float) -> Tensor:
+    return F.binary_cross_entropy_with_logits(scores, torch.full_like(scores, target))
 
 
 def scores_and_penalty(
     discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, r1: float, r2: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores (N,) of real and of fake images or latents, computed in one pass, and the scalar R1 + R2 penalty.
+    """Scores (N,) of real and of fake images or latents (N, ...), and the scalar R1 + R2 penalty.
 
-    Args:
-        discriminator: scores a batch of 2N: the real ones, then the fake ones.
-        real: images or latents (N, ...).
-        fake: as many.
-        r1: weight of half the squared gradient norm at real ones (Mescheder et al. 2018).
-        r2: the same at fake ones.
+    `discriminator` scores all 2N in one pass. `r1` weighs half the squared gradient norm at real ones, `r2` at fake
+    ones (Mescheder et al. 2018).
     """
     penalised = r1 > 0 or r2 > 0
     points = torch.cat([real, fake]).requires_grad_(penalised)
@@ -89,11 +85,6 @@ def scores_and_penalty(
     real_scores, fake_scores = scores.chunk(2)
     if not penalised:
         return real_scores, fake_scores, scores.new_zeros(())
-    at_real, at_fake = squared_gradient_norm(scores, points).chunk(2)
-    return real_scores, fake_scores, r1 / 2 * at_real.mean() + r2 / 2 * at_fake.mean()
-
-
-def squared_gradient_norm(scores: Tensor, points: Tensor) -> Tensor:
-    """|d score / d point|^2 of each image or latent, (N,), differentiable (Mescheder et al. 2018)."""
     (gradient,) = torch.autograd.grad(scores.sum(), points, create_graph=True)
-    return gradient.flatten(1).square().sum(dim=1)
+    at_real, at_fake = gradient.flatten(1).square().sum(dim=1).chunk(2)  # squared norms (N,)
+    return real_scores, fake_scores, r1 / 2 * at_real.mean() + r2 / 2 * at_fake.mean()

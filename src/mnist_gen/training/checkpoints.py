@@ -1,7 +1,4 @@
-"""Writes a run's checkpoints: the best one, the last one, and the one before it.
-
-`runs.checkpoint` lists what a checkpoint contains and who writes it.
-"""
+"""Writes a run's best and last checkpoints, and the one before it. `runs.checkpoint` lists what they contain."""
 
 import io
 import math
@@ -26,8 +23,7 @@ from mnist_gen.runs.trust import CONFIG
 from mnist_gen.system import files, signals
 
 BEFORE_VALIDATION = {"ready": 1, "started": 1, "processed": 0, "completed": 0}  # in the first validation batch
-FUSED = ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "sum")  # state of Adam, AdamW and Adagrad
-VALIDATION = "epoch_loop.val_loop.batch_progress"  # where Lightning counts validation batches
+FUSED = {"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "sum"}  # state of Adam, AdamW and Adagrad
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -54,27 +50,16 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 class BestCheckpoint(Checkpoint):
-    """Keeps the checkpoint with the best validation metric as `checkpoints/best.ckpt`.
-
-    Args:
-        monitor: the metric, such as `val/fid`.
-        mode: `min` if lower values are better, or `max`.
-    """
+    """Keeps the checkpoint with the lowest (mode `min`) or highest (`max`) validation metric as `best.ckpt`."""
 
     def __init__(self, monitor: str, mode: str) -> None:
-        check_choice("callbacks.best.mode", mode, ("min", "max"))
-        self.monitor, self.mode = monitor, mode
+        self.monitor = monitor
+        self.worst = math.inf if mode == "min" else -math.inf
         self.score: float | None = None
         self._path = Path()
 
     def check(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        """Checks that some part of the run measures the metric at validation.
-
-        Models and callbacks may say what they measure in `validation_metrics`.
-
-        Raises:
-            UserError: none does.
-        """
+        """Checks that the model's or a callback's `validation_metrics` name the metric, if there are any."""
         callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         of_callbacks = (getattr(callback, "validation_metrics", lambda _: ())(model) for callback in callbacks)
         named = chain(getattr(model, "validation_metrics", ()), *of_callbacks)
@@ -82,34 +67,28 @@ class BestCheckpoint(Checkpoint):
             check_choice("callbacks.best.monitor", self.monitor, measured)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Sets the file's path."""
         self._path = run_folder(trainer) / layout.BEST
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Saves if the metric is better. Without a scorer nothing is measured, and the last checkpoint is tested.
-
-        Raises:
-            UserError: the validation measured other metrics only.
-        """
+        """Saves if the metric is better. Without a scorer nothing is measured, and the last checkpoint is tested."""
         measured = [name for name in trainer.callback_metrics if name.startswith("val/")]
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not measured:
             return
         check_choice("callbacks.best.monitor", self.monitor, measured)
         value = float(trainer.callback_metrics[self.monitor])
         if math.isnan(value):
-            value = math.inf if self.mode == "min" else -math.inf
-        if self.score is None or (value < self.score if self.mode == "min" else value > self.score):
+            value = self.worst
+        if self.score is None or (value < self.score if self.worst > 0 else value > self.score):
             self.score = value
             trainer.save_checkpoint(self._path)
 
     def state_dict(self) -> dict[str, Any]:
-        """The best score so far."""
         return {"score": self.score}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores the score if the run's folder still has the checkpoint that it belongs to."""
-        score, unbeatable = state["score"], -math.inf if self.mode == "min" else math.inf
-        if score is not None and (not isinstance(score, float) or math.isnan(score) or score == unbeatable):
+        score = state["score"]
+        if score is not None and (not isinstance(score, float) or math.isnan(score) or score == -self.worst):
             raise ValueError("its best score is not what a run writes")
         self.score = score if self._path.is_file() else None
 
@@ -117,12 +96,8 @@ class BestCheckpoint(Checkpoint):
 class LastCheckpoint(Checkpoint):
     """Keeps `checkpoints/last.ckpt`. A run resumed from it ends like an uninterrupted one, bit for bit on a CPU.
 
-    It is saved every minute inside an epoch, before each validation, after the last epoch, and when a signal stops the
-    run. It contains the state of the random number generators.
-
-    Args:
-        every_epochs: epochs between two checkpoints before validation.
-        every_seconds: seconds after which the next batch or epoch saves a checkpoint; None for epochs only.
+    It is saved every `every_seconds` inside an epoch (None for never), before the validation of every `every_epochs`th
+    epoch, after the last epoch, and when a signal stops the run. It contains the state of the random number generators.
     """
 
     def __init__(self, every_epochs: int, every_seconds: float | None) -> None:
@@ -134,11 +109,7 @@ class LastCheckpoint(Checkpoint):
         self._before_validation = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Restores the random state, once everything that draws random numbers is built, and listens for signals.
-
-        Raises:
-            UserError: the optimizer state of the checkpoint does not fit the weights.
-        """
+        """Restores the random state, once everything that draws random numbers is built, and listens for signals."""
         for optimizer in trainer.optimizers:
             _check_state(optimizer)
         if self._random:
@@ -149,14 +120,10 @@ class LastCheckpoint(Checkpoint):
         signals.listen_alone()
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Listens for signals."""
         folders.keep_folder()
         signals.listen_alone()
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Delays signals until the next checkpoint."""
+    def on_train_batch_start(self, *_: Any) -> None:
         folders.keep_folder()
         signals.hold_batches()
 
@@ -165,9 +132,8 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         """Saves and stops between two batches, if it is time. After an epoch's last batch the epoch ends first."""
         self._unsaved = self.has_trained = True
-        if trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches:
-            return
-        if self._is_time(trainer):
+        accumulating = (batch_idx + 1) % trainer.accumulate_grad_batches != 0
+        if not trainer.is_last_batch and not accumulating and self._is_time(trainer):
             self._save(trainer)
             if signals.asked():
                 signals.release_batches()
@@ -215,32 +181,27 @@ class LastCheckpoint(Checkpoint):
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Makes Lightning believe that validation had begun. Otherwise a resumed run would skip it."""
         if self._before_validation:
-            progress = checkpoint["loops"]["fit_loop"][VALIDATION]
-            for count in ("total", "current"):
-                progress[count] = dict(BEFORE_VALIDATION)
+            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.val_loop.batch_progress"]
+            progress.update(total=dict(BEFORE_VALIDATION), current=dict(BEFORE_VALIDATION))
 
     def state_dict(self) -> dict[str, Any]:
         """The random state of the CPU and of each GPU."""
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        return {"random": {"cpu": torch.get_rng_state(), "cuda": cuda}}
+        return {"random": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Keeps the random state until training starts."""
         self._random = state["random"]
 
 
 def _check_state(optimizer: Optimizer) -> None:
     """Checks sizes and numbers: a fused kernel with a wrong state would write beyond its memory."""
     for weight, state in optimizer.state.items():
-        for name, value in state.items():
-            if name not in FUSED:
-                continue
-            wanted = torch.Size() if name == "step" else weight.shape
-            if not isinstance(value, Tensor) or value.shape != wanted or not value.is_floating_point():
+        for name in FUSED & state.keys():
+            value, shape = state[name], torch.Size() if name == "step" else weight.shape
+            if not isinstance(value, Tensor) or value.shape != shape or not value.is_floating_point():
                 raise UserError(f"The checkpoint's optimizer has a {name} that does not fit its weight.")
     for group in optimizer.param_groups:
-        for name in ("lr", "betas", "eps", "weight_decay"):
-            value = group.get(name, [0.0, 0.0] if name == "betas" else 0.0)
+        for name in {"lr", "betas", "eps", "weight_decay"} & group.keys():
+            value = group[name]
             limits.check_value(f"optimizer.{name}", list(value) if isinstance(value, tuple) else value)
 
 

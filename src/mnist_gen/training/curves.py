@@ -1,7 +1,6 @@
 """A run's curves: in TensorBoard, in history.json and as a plot."""
 
 import json
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,20 +16,13 @@ from mnist_gen.system import files
 MOST_POINTS = 10**7  # in all curves of a checkpoint
 REDRAW_SECONDS = 10.0  # between two updates of the plot
 
-log = logging.getLogger(__name__)
-
 
 def checked_history(history: Any) -> dict[str, list[list[float]]]:
-    """Returns the curves of a checkpoint if they are lists of rows of numbers, by name.
-
-    Raises:
-        ValueError: they are something else, or too long.
-    """
-    if not isinstance(history, dict) or not all(isinstance(rows, list) for rows in history.values()):
-        raise ValueError("its curves are not what a run writes")
-    rows = [row for rows in history.values() for row in rows]
+    """Returns the curves of a checkpoint, by name. Raises ValueError unless they are lists of rows of numbers."""
+    of_lists = isinstance(history, dict) and all(isinstance(rows, list) for rows in history.values())
+    rows = [row for rows in history.values() for row in rows] if of_lists else []
     numbers = (isinstance(row, list | tuple) and all(isinstance(value, int | float) for value in row) for row in rows)
-    if len(rows) > MOST_POINTS or not all(numbers):
+    if not of_lists or len(rows) > MOST_POINTS or not all(numbers):
         raise ValueError("its curves are not what a run writes")
     return history
 
@@ -38,10 +30,8 @@ def checked_history(history: Any) -> dict[str, list[list[float]]]:
 class Curves(Callback):
     """Logs and plots the epoch means of what `training_step` returns as `train/*`, and logs validation metrics.
 
-    Leaves all of them in history.json.
-
-    Args:
-        together: the losses in figures/losses.png and in TensorBoard's custom scalars.
+    Leaves all of them in history.json. The losses named in `together` share figures/losses.png and a chart among
+    TensorBoard's custom scalars.
     """
 
     def __init__(self, together: Sequence[str]) -> None:
@@ -52,28 +42,23 @@ class Curves(Callback):
         self._drawn = time.monotonic()
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Defines TensorBoard's custom scalars."""
         if writer := tensorboard(trainer):
             title = " and ".join(tag.partition("/")[2] for tag in self.together)
             writer.add_custom_scalars({"training": {title: ["Multiline", self.together]}})
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
         """Sums on the device."""
         for name, value in outputs.items():  # automatic optimization gives {"loss": ...}
             self._sums[name] = self._sums.get(name, 0) + value.detach()
         self._batches += 1
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Logs and plots the epoch's means."""
         self._log(trainer, {f"train/{name}": (total / self._batches).item() for name, total in self._sums.items()})
         self._sums, self._batches = {}, 0
         if trainer.is_global_zero and time.monotonic() - self._drawn > REDRAW_SECONDS:
             self._draw(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Logs the validation metrics, with the same steps."""
         self._log(trainer, {name: float(value) for name, value in trainer.callback_metrics.items()})
 
     def _log(self, trainer: L.Trainer, measured: Mapping[str, float]) -> None:
@@ -93,8 +78,8 @@ class Curves(Callback):
             return
         epochs = [epoch for epoch, _ in self.history[self.together[0]]]
         shown = {tag.partition("/")[2]: [value for _, value in self.history[tag]] for tag in self.together}
-        picture = plots.curves(epochs, shown, "Training losses, epoch means", "loss")
-        plots.save(picture, run_folder(trainer) / "figures" / "losses.png")
+        figure = plots.curves(epochs, shown, "Training losses, epoch means", "loss")
+        plots.save(figure, run_folder(trainer) / "figures" / "losses.png")
         self._drawn = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
@@ -103,12 +88,11 @@ class Curves(Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores them after checking them: wrong ones would fail hours later, in a plot."""
-        history, sums, batches = checked_history(state["history"]), state["sums"], state["batches"]
-        if not all(len(point) == 2 for points in history.values() for point in points):
+        history, sums = checked_history(state["history"]), state["sums"]
+        pairs = all(len(point) == 2 for points in history.values() for point in points)
+        lengths = {len(history.get(tag, ())) for tag in self.together}
+        scalars = all(isinstance(total, Tensor) and total.numel() == 1 for total in sums.values())
+        if not pairs or len(lengths) > 1 or not scalars:
             raise ValueError("its curves are not what a run writes")
-        if len({len(history.get(tag, ())) for tag in self.together}) > 1:
-            raise ValueError("its curves have different lengths")
-        if not all(isinstance(total, Tensor) and total.numel() == 1 for total in sums.values()):
-            raise ValueError("its sums of an epoch are not what a run writes")
         self.history = {name: [(int(epoch), value) for epoch, value in points] for name, points in history.items()}
-        self._sums, self._batches = sums, int(batches)
+        self._sums, self._batches = sums, int(state["batches"])

@@ -11,13 +11,9 @@ from mnist_gen.errors import UserError
 
 
 def warm_up_and_decay(optimizer: Optimizer, batches: int | float, warmup: int, decay_from: float) -> LambdaLR:
-    """A schedule stepped per batch: a linear warm-up, then constant, then a linear decay to 0.
+    """A schedule over a run's batches: a linear warm-up, then the optimizer's rates, then a linear decay to 0.
 
-    Args:
-        optimizer: its learning rates are the peak values.
-        batches: in the whole run.
-        warmup: batches of warm-up.
-        decay_from: share of the run at which the decay begins; 1 for no decay.
+    `warmup` counts batches; `decay_from` is the share of the run at which the decay begins, 1 for no decay.
     """
 
     def factor(batch: int) -> float:
@@ -37,13 +33,9 @@ def with_schedule(
 
 @torch.no_grad()
 def update_average(averaged: nn.Module, network: nn.Module, decay: float, batches: int) -> None:
-    """Updates an exponential moving average of weights and buffers.
+    """Updates an exponential moving average of a network's weights and buffers, after so many batches.
 
-    Args:
-        averaged: a copy of the network, updated in place.
-        network: the network in training.
-        decay: of the average. The first updates use a smaller decay, so that the average forgets the initial weights.
-        batches: trained so far.
+    The first updates use a smaller decay, so that the average forgets the initial weights.
     """
     decay = min(decay, (1 + batches) / (10 + batches))
     torch._foreach_lerp_(list(averaged.parameters()), list(network.parameters()), 1 - decay)
@@ -54,11 +46,7 @@ def update_average(averaged: nn.Module, network: nn.Module, decay: float, batche
 def check_finite(
     loss: Tensor, module: L.LightningModule, batch: int, name: str = "loss", remedy: str = "Lower model.optimizer.lr."
 ) -> None:
-    """Stops training before a loss that is not finite breaks the weights.
-
-    Raises:
-        UserError: the loss is infinite or NaN.
-    """
+    """Stops training with a `UserError` before an infinite or NaN loss breaks the weights."""
     if not torch.isfinite(loss):
         raise UserError(
             f"The {name} became {loss.item()} at epoch {module.current_epoch + 1}, step {batch}: "
@@ -67,11 +55,7 @@ def check_finite(
 
 
 def descend(module: L.LightningModule, optimizer: Optimizer, loss: Tensor, batch: int, name: str) -> None:
-    """One optimizer step in an adversarial game. Only the optimizer's own weights get gradients.
-
-    Raises:
-        UserError: the loss is infinite or NaN; the weights are unchanged.
-    """
+    """One optimizer step in an adversarial game. Only the optimizer's own weights get gradients."""
     check_finite(loss, module, batch, name, "Lower the learning rate, or raise model.r1 and model.r2.")
     optimizer.zero_grad()
     weights = [weight for group in optimizer.param_groups for weight in group["params"] if weight.requires_grad]

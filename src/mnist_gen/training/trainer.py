@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, TypeVar
 
 import lightning as L
 from hydra.utils import instantiate
@@ -11,14 +11,13 @@ from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from omegaconf import DictConfig
 
-from mnist_gen.errors import UserError, check_choice
+from mnist_gen.errors import UserError
 from mnist_gen.runs.config import plain
 from mnist_gen.runs.tensorboard import Events
 from mnist_gen.training.checkpoints import EmbedConfig, WholeCheckpoints
 
 T = TypeVar("T")
 
-PRECISIONS = ("32-true", "bf16-mixed")
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 OURS = "every run sets it; leave it out"
 INSTEAD = {  # options that cannot work here
@@ -36,35 +35,15 @@ ONE_NETWORK = {  # options that cannot work where networks take turns
 OFF = {"accumulate_grad_batches": 1, "max_steps": -1, "num_nodes": 1, "fast_dev_run": False, "overfit_batches": 0}
 
 
-@runtime_checkable
-class Checked(Protocol):
-    """A callback that checks its options before data are loaded or other models are trained."""
-
-    def check(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        """Raises a UserError if this run cannot do what the options say."""
-
-
 def make_trainer(cfg: DictConfig, folder: Path, model: L.LightningModule) -> L.Trainer:
-    """The Trainer of a run with all its callbacks.
-
-    Args:
-        cfg: the run's configuration.
-        folder: where the run writes.
-        model: what it trains.
-
-    Raises:
-        UserError: an option of Lightning or of a callback does not work with this run.
-    """
+    """The Trainer of a run with all its callbacks; refuses options that do not work with this run."""
     options = plain(cfg.trainer)
     takes_turns = not model.automatic_optimization
     for key, remedy in (INSTEAD | (ONE_NETWORK if takes_turns else {})).items():
         if options.get(key) not in (None, OFF.get(key)):
             raise UserError(f"trainer.{key}={options[key]}: does not work with {type(model).__name__}; {remedy}.")
-    check_choice("trainer.precision", str(options.get("precision", "32-true")), PRECISIONS)
     if options.get("check_val_every_n_epoch", 1) != 1 and hasattr(model, "history"):
-        raise UserError(
-            "trainer.check_val_every_n_epoch: this model needs a validation after each epoch; leave it at 1."
-        )
+        raise UserError("trainer.check_val_every_n_epoch: this model needs a validation after each epoch; set it to 1.")
     if options.get("profiler") is not None:
         options["profiler"] = PROFILERS[options["profiler"]](dirpath=folder, filename="profile")
     callbacks = [*(instantiate(callback) for callback in cfg.callbacks.values()), EmbedConfig(plain(cfg))]
@@ -75,17 +54,13 @@ def make_trainer(cfg: DictConfig, folder: Path, model: L.LightningModule) -> L.T
     if takes_turns and (trainer.world_size > 1 or options.get("strategy", "auto") != "auto"):
         raise UserError(f"{type(model).__name__} trains in one process: set trainer.devices=1 trainer.strategy=auto.")
     for callback in callbacks:
-        if isinstance(callback, Checked):
+        if hasattr(callback, "check"):  # its options, before data are loaded or other models are trained
             callback.check(trainer, model)
     return trainer
 
 
 def plain_trainer(options: dict[str, Any], folder: Path, **ours: Any) -> L.Trainer:
-    """A Trainer with the given options and those that every run sets.
-
-    Raises:
-        UserError: Lightning does not take an option.
-    """
+    """A Trainer with the given options and those that every run sets."""
     try:
         return L.Trainer(default_root_dir=folder, **ours, **options)
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:

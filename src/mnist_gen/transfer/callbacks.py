@@ -3,7 +3,8 @@
 import json
 from collections.abc import Mapping
 from importlib.resources import files as resources
-from typing import Any, Protocol, cast
+from textwrap import indent
+from typing import Any
 
 import lightning as L
 import torch
@@ -20,50 +21,29 @@ from mnist_gen.errors import check_choice
 from mnist_gen.runs.tensorboard import epochs_done, run_folder, tensorboard
 from mnist_gen.system import files
 from mnist_gen.training.trainer import data_of
+from mnist_gen.transfer.semi import SemiSupervised
+from mnist_gen.transfer.transfer import Transfer
 
-ClassificationReport = dict[
-    str, Any
-]  # scikit-learn's: {"0": {"precision": ..., "f1-score": ...}, ..., "accuracy": ...}
+ClassificationReport = dict[str, Any]  # scikit-learn's: {"0": {"precision": 0.9, ...}, ..., "accuracy": 0.9}
+DIGITS = range(NUM_CLASSES)
 COLUMNS = {"precision": "precision", "recall": "recall", "f1": "f1-score"}  # published.yaml's names -> scikit-learn's
 WIDTH = len("weighted average") + 2  # of a table's first column
 
 
 def published(name: str | None) -> Mapping[str, Mapping[str, Any]]:
-    """The student report's numbers for a classifier such as `linear_frozen`, on its `train` and `test` images.
-
-    Raises:
-        UserError: the student report has no such classifier.
-    """
+    """The student report's numbers for a classifier such as `linear_frozen`, on its `train` and `test` images."""
     if name is None:
         return {}
-    reports = OmegaConf.to_container(OmegaConf.create((resources("mnist_gen.transfer") / "published.yaml").read_text()))
-    assert isinstance(reports, dict)
+    text = (resources("mnist_gen.transfer") / "published.yaml").read_text()
+    reports: Any = OmegaConf.to_container(OmegaConf.create(text))
     check_choice("callbacks.metrics.reported", name, [*reports["test"]])
     return {"train": reports["train"], "test": reports["test"][name]}
 
 
 def classification(labels: Tensor, predictions: Tensor) -> ClassificationReport:
     """scikit-learn's classification report: each digit, accuracy, macro and weighted averages."""
-    digits = range(NUM_CLASSES)
-    return classification_report(
-        labels.tolist(), predictions.tolist(), labels=digits, output_dict=True, zero_division=0
-    )
-
-
-class DigitClassifiers(Protocol):
-    """A module with one classifier for each of D draws of labels."""
-
-    history: dict[str, list[list[float]]]  # a row per epoch, a column per draw
-
-    @property
-    def best_epoch(self) -> Tensor:
-        """The epoch (D,) of each classifier's weights."""
-
-    @property
-    def device(self) -> torch.device: ...
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Logits (D, N, 10) of images (N, 1, 32, 32) in [0, 1]."""
+    options = {"labels": DIGITS, "output_dict": True, "zero_division": 0}
+    return classification_report(labels.tolist(), predictions.tolist(), **options)
 
 
 class MeasureDigits(Callback):
@@ -83,8 +63,8 @@ class MeasureDigits(Callback):
 
     @torch.no_grad()
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Classifies all images and logs the metrics."""
-        data, model = data_of(trainer, FewLabels), cast(DigitClassifiers, pl_module)
+        data, model = data_of(trainer, FewLabels), pl_module
+        assert isinstance(model, Transfer | SemiSupervised)
         test, labelled = data.test, data.labelled
         predicted = _predict(model, test.images)  # (D, test images)
         labels = test.labels.to(predicted.device).expand_as(predicted)
@@ -93,25 +73,25 @@ class MeasureDigits(Callback):
         self.digits["train"] = labelled.labels.flatten(), recalled.flatten()
         reports = [classification(*draw) for draw in zip(labels, predicted, strict=True)]
         accuracies = torch.tensor([report["accuracy"] for report in reports])
-        f1 = torch.tensor([[report[str(digit)]["f1-score"] for digit in range(NUM_CLASSES)] for report in reports])
+        f1 = torch.tensor([[report[str(digit)]["f1-score"] for digit in DIGITS] for report in reports])
+        train_accuracies = (recalled == labelled.labels.to(recalled.device)).float().mean(dim=1)
         self.draws = {
             "seeds": data.seeds,
             "accuracy": accuracies.tolist(),
             "f1": f1.tolist(),
-            "train_accuracy": (recalled == labelled.labels.to(recalled.device)).float().mean(dim=1).tolist(),
+            "train_accuracy": train_accuracies.tolist(),
             "best_epoch": model.best_epoch.tolist(),
             "history": model.history,
         }
         metrics = {"test/accuracy": accuracies.mean(), "test/f1_macro": f1.mean()}
         if len(accuracies) > 1:
             metrics |= {"test/accuracy_std": accuracies.std(), "test/accuracy_worst": accuracies.min()}
-        metrics["train/accuracy"] = torch.tensor(self.draws["train_accuracy"]).mean()
+        metrics["train/accuracy"] = train_accuracies.cpu().mean()
         metrics["test/kept_epoch"] = model.best_epoch.float().mean()
         metrics |= {f"test/f1_{digit}": value for digit, value in enumerate(f1.mean(dim=0))}
         pl_module.log_dict(metrics, logger=False)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Writes the files and figures, and prints the tables."""
         if not trainer.is_global_zero:
             return
         folder, writer, epoch = run_folder(trainer), tensorboard(trainer), epochs_done(trainer)
@@ -128,33 +108,27 @@ class MeasureDigits(Callback):
             plots.save(figure, folder / "figures" / f"{name}.png")
             if writer:
                 writer.add_figure(name, figure, epoch)
-        if writer:
-            for split, text in tables.items():
-                writer.add_text(f"report/{split}", "\n".join(f"    {line}" for line in text.splitlines()), epoch)
+        for split, text in tables.items() if writer else ():
+            writer.add_text(f"report/{split}", indent(text, "    "), epoch)
 
     def _figures(self, watched: str) -> dict[str, plots.Figure]:
-        counts = confusion_matrix(*(digits.tolist() for digits in self.digits["test"]), labels=range(NUM_CLASSES))
+        counts = confusion_matrix(*(digits.tolist() for digits in self.digits["test"]), labels=DIGITS)
         figures = {"confusion": plots.confusion(counts, "Digits read in test images, in % of each digit")}
         groups = {"learnt": "labelled images", "held_out": "labelled images left out", "val": watched}
         history, several = self.draws["history"], len(self.draws["seeds"]) > 1
-        for name in ("loss", "accuracy"):
-            curves = {
-                label: [sum(row) / len(row) for row in history[f"{group}/{name}"]]
-                for group, label in groups.items()
-                if f"{group}/{name}" in history
-            }
-            if curves:
-                epochs = range(1, 1 + len(next(iter(curves.values()))))
-                title = f"{name.capitalize()} over the epochs" + ", mean of draws" * several
-                figures[name] = plots.curves(epochs, curves, title, name)
+        for name in ("loss", "accuracy") if history else ():
+            found = {label: history.get(f"{group}/{name}", ()) for group, label in groups.items()}
+            curves = {label: [sum(row) / len(row) for row in rows] for label, rows in found.items() if rows}
+            title = f"{name.capitalize()} over the epochs" + ", mean of draws" * several
+            figures[name] = plots.curves(range(1, 1 + len(curves[watched])), curves, title, name)
         return figures
 
 
 def table(title: str, ours: ClassificationReport, reported: Mapping[str, Any] | None) -> str:
     """A classification report in columns, with the student report's numbers on the right."""
-    head = f"{title:<{WIDTH}}" + "".join(f"{name:>10}" for name in (*COLUMNS, "support"))
-    lines = [head + (" reported:" + "".join(f"{name:>10}" for name in COLUMNS) if reported else "")]
-    for key in (*range(NUM_CLASSES), "macro", "weighted"):
+    head = "".join(f"{name:>10}" for name in COLUMNS)
+    lines = [f"{title:<{WIDTH}}{head}{'support':>10}" + (f" reported:{head}" if reported else "")]
+    for key in (*DIGITS, "macro", "weighted"):
         digit = isinstance(key, int)
         name, row = (f"{key}", ours[f"{key}"]) if digit else (f"{key} average", ours[f"{key} avg"])
         line = f"{name:<{WIDTH}}" + "".join(f"{row[column]:>10.2f}" for column in COLUMNS.values())
@@ -168,7 +142,7 @@ def table(title: str, ours: ClassificationReport, reported: Mapping[str, Any] | 
     return "\n".join(lines) + "\n"
 
 
-def _predict(model: DigitClassifiers, images: Tensor) -> Tensor:
+def _predict(model: L.LightningModule, images: Tensor) -> Tensor:
     """Predictions (D, N) of each draw's classifier for raw images (N, 28, 28)."""
     chunks = (to_images(chunk).to(model.device) for chunk in images.split(CHUNK))
     return torch.cat([model(chunk).argmax(dim=2) for chunk in chunks], dim=1)

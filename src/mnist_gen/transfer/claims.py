@@ -4,12 +4,12 @@ Reads metrics.json and draws.json of complete `transfer_*` jobs.
 """
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from mnist_gen.evaluation.verdicts import FAILS, HOLDS, NOISE, Verdict, jobs_in, paired_difference
+from mnist_gen.evaluation import verdicts
+from mnist_gen.evaluation.verdicts import FAILS, HOLDS, NOISE, Verdict, paired_difference
 from mnist_gen.runs import layout
 
 PATIENCE = 20  # epochs, in the student report
@@ -40,16 +40,15 @@ Arms = dict[tuple[str, str], Job]  # by head and arm
 
 def read(folders: Sequence[str], labels: int) -> list[Job]:
     """The complete transfer jobs in folders that were trained with that many labels."""
-    return jobs_in(folders, lambda record, folder: _job(record, folder, labels))
 
+    def parse(job: verdicts.Job) -> Job | None:
+        head, draws = job.config["model"]["head"], layout.read_part(job.folder, "draws.json", dict)
+        if job.config["data"]["labels"] != labels or not draws:
+            return None
+        name = "mlp" if "hidden" in head else "linear"
+        return Job(name, job.config["model"]["arm"], head.get("dropout", 0.0), draws)
 
-def _job(record: dict[str, Any], folder: Path, labels: int) -> Job | None:
-    config = record["config"]
-    if "arm" not in config.get("model", {}) or config["data"]["labels"] != labels:
-        return None
-    head = config["model"]["head"]
-    name, draws = "mlp" if "hidden" in head else "linear", layout.read_part(folder, "draws.json", dict)
-    return Job(name, config["model"]["arm"], head.get("dropout", 0.0), draws) if draws else None
+    return [job for job in verdicts.jobs_in(folders, "mnist_gen.transfer.Transfer", parse) if job is not None]
 
 
 def judge(jobs: Sequence[Job]) -> list[Verdict]:
@@ -149,10 +148,9 @@ def _digits(arms: Arms) -> Iterator[Verdict]:
     f1 = [row for job in arms.values() for row in job.draws["f1"]]
     if not f1:
         return
-    choices: tuple[tuple[str, int, Callable[..., float]], ...] = (("hardest", 5, min), ("easiest", 1, max))
-    for name, digit, extreme in choices:
+    means = [statistics.mean(column) for column in zip(*f1, strict=True)]
+    for name, digit, extreme in (("hardest", 5, min), ("easiest", 1, max)):
         share = [row.index(extreme(row)) for row in f1].count(digit) / len(f1)
-        means = [statistics.mean(column) for column in zip(*f1, strict=True)]
         by_mean = means.index(extreme(means))
         yield Verdict(
             f"{digit} is the {name} digit",

@@ -26,26 +26,22 @@ from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.data.augment import noisy, random_affine
 from mnist_gen.data.few_labels import PartlyLabelled
 from mnist_gen.data.mnist import CHUNK, Batch, to_images
-from mnist_gen.errors import UserError, check_at_least
 from mnist_gen.training.curves import checked_history
 from mnist_gen.training.optimization import check_finite, update_average, with_schedule
 from mnist_gen.training.trainer import data_of
-from mnist_gen.transfer.losses import losses_and_hits
+from mnist_gen.transfer.losses import History, log_epoch, losses_and_hits
 
 MAX_ITERATIONS = 200  # of label spreading
 
 
 def spread(latents: Tensor, known: Tensor, labels: Tensor, neighbours: int, alpha: float) -> tuple[Tensor, Tensor]:
-    """Spreads M labels to all N latents; returns the labels (N,) and their certainty (N,).
+    """Spreads labels (M,) from latents at positions `known` (M,) to all latents (N, D).
 
-    Certainty is 1 minus the normalized entropy of the labels that reach a latent, or 0 if no label reaches it.
+    Returns the labels (N,) and their certainty (N,).
 
-    Args:
-        latents: (N, D), standardized here and compared by angle.
-        known: positions (M,) of the labelled latents.
-        labels: (M,) of the labelled latents.
-        neighbours: number of edges from each latent.
-        alpha: share of a latent's label that comes from its neighbours; the rest is its own label.
+    Certainty is 1 minus the normalized entropy of the labels that reach a latent, or 0 if no label reaches it. Latents
+    are standardized and compared by angle. Each has edges to its nearest `neighbours`. A share `alpha` of its label
+    comes along the edges; the rest is its own.
     """
     features = F.normalize((latents - latents.mean(dim=0)) / latents.std(dim=0).clamp_min(1e-6)).cpu().numpy()
     partial_labels = torch.full((len(latents),), -1)
@@ -69,57 +65,36 @@ class SemiSupervised(L.LightningModule):
     """A pretrained encoder with a head, trained on all training images by label spreading.
 
     An exponential moving average of the weights spreads the labels and is evaluated.
-
-    Args:
-        latent_dim: length of a latent.
-        encoder: `encoder(latent_dim)` makes the network from images to latents.
-        head: `head(latent_dim)` makes the network from latents to logits (N, 10).
-        neighbours: see `spread`.
-        alpha: see `spread`.
-        every: epochs between two spreadings.
-        augment: strength of `augment.random_affine` on training images.
-        noise: standard deviation of the noise on training images.
-        optimizer: makes an optimizer from parameters.
-        warmup: batches over which the learning rate rises; then it falls linearly to 0.
-        ema_decay: of the moving average.
-
-    Raises:
-        UserError: a value is out of range.
     """
 
     starts_from = "pretrained"
-
     validation_metrics = ("loss", "accuracy")
 
     def __init__(
         self,
         latent_dim: int,
-        encoder: Callable[..., nn.Module],
-        head: Callable[..., nn.Module],
-        neighbours: int,
-        alpha: float,
-        every: int,
-        augment: float,
-        noise: float,
+        encoder: Callable[..., nn.Module],  # `encoder(latent_dim)` maps images to latents
+        head: Callable[..., nn.Module],  # `head(latent_dim)` maps latents to logits (N, 10)
+        neighbours: int,  # see `spread`
+        alpha: float,  # see `spread`
+        every: int,  # epochs between two spreadings
+        augment: float,  # strength of `augment.random_affine` on training images
+        noise: float,  # standard deviation of the noise on training images
         optimizer: Callable[..., Optimizer],
-        warmup: int,
+        warmup: int,  # batches over which the learning rate rises; then it falls linearly to 0
         ema_decay: float,
     ) -> None:
         super().__init__()
-        check_at_least(1, "model", neighbours=neighbours, every=every)
-        if not 0 < alpha < 1:
-            raise UserError(f"model.alpha={alpha}: must be between 0 and 1.")
-        self.neighbours, self.alpha, self.every = neighbours, alpha, every
-        self.augment, self.noise = augment, noise
+        self.neighbours, self.alpha, self.every, self.augment, self.noise = neighbours, alpha, every, augment, noise
         self.optimizer, self.warmup, self.ema_decay = optimizer, warmup, ema_decay
         norm = nn.BatchNorm1d(latent_dim, affine=False)
         self.network = nn.Sequential(encoder(latent_dim), norm, head(latent_dim))
         self.to(memory_format=torch.channels_last)  # faster on a CPU
-        self.averaged = copy.deepcopy(self.network).requires_grad_(False)
+        self.averaged = copy.deepcopy(self.network).requires_grad_(False).eval()
         self.targets: Tensor | None = None  # spread labels of the training images
         self.weights: Tensor | None = None  # their certainty, divided by its mean
         self.next_spread = 0  # epoch
-        self.history: dict[str, list[list[float]]] = {}  # a row per epoch, with one column
+        self.history: History = {}
         self._validated: list[Tensor] = []  # (2, N) of each validation batch
 
     @property
@@ -128,27 +103,19 @@ class SemiSupervised(L.LightningModule):
         return torch.tensor([len(self.history["val/loss"])])
 
     def start_from(self, autoencoder: Autoencoder) -> None:
-        """Takes the weights of a pretrained encoder."""
         for network in (self.network, self.averaged):
             network[0].load_state_dict(autoencoder.encoder.state_dict())
-
-    def train(self, mode: bool = True) -> "SemiSupervised":
-        """Keeps the averaged network in evaluation mode."""
-        super().train(mode)
-        self.averaged.eval()
-        return self
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         return with_schedule(self, self.optimizer(self.network.parameters()), self.warmup, decay_from=0.0)
 
     def on_train_start(self) -> None:
-        """Moves labels from a checkpoint to the device."""
+        """Moves spread labels from a checkpoint to the device."""
         if self.targets is not None and self.weights is not None:
             self.targets, self.weights = self.targets.to(self.device), self.weights.to(self.device)
 
     @torch.no_grad()
     def on_train_epoch_start(self) -> None:
-        """Spreads the labels every few epochs."""
         if self.current_epoch < self.next_spread:
             return
         data = data_of(self.trainer, PartlyLabelled)
@@ -183,22 +150,17 @@ class SemiSupervised(L.LightningModule):
         """Logs loss and accuracy on validation images and labelled images, for the curves only."""
         labelled = data_of(self.trainer, PartlyLabelled).labelled
         images, labels = labelled.images[0].to(self.device), labelled.labels[0].to(self.device)
-        groups = {
-            "val": torch.cat(self._validated, dim=1).mean(dim=1),
-            "learnt": losses_and_hits(self(to_images(images))[0], labels).mean(dim=1),
-        }
+        learnt = losses_and_hits(self(to_images(images))[0], labels)
+        groups = {"val": torch.cat(self._validated, dim=1), "learnt": learnt}
         self._validated = []
-        for group, values in groups.items():
-            for name, value in zip(("loss", "accuracy"), values, strict=True):
-                self.history.setdefault(f"{group}/{name}", []).append([value.item()])
-                self.log(f"{group}/{name}", value, logger=False)
+        log_epoch(self, self.history, {group: values.mean(dim=1)[None] for group, values in groups.items()})
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (1, N, 10) of images (N, 1, 32, 32) in [0, 1], by the averaged network."""
         return torch.cat([self.averaged(chunk) for chunk in images.split(CHUNK)]).unsqueeze(0)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Does nothing, but Lightning needs it to test; `callbacks.MeasureDigits` computes the metrics."""
+        """Empty: Lightning needs it to test. `callbacks.MeasureDigits` computes the metrics."""
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["spread"] = {"targets": self.targets, "weights": self.weights, "next": self.next_spread}

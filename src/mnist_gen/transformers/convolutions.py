@@ -18,78 +18,63 @@ class WindowConvolution(nn.Module):
     """The student report's construction: a token is a window, and the feed-forward part applies the kernel.
 
     Attention is muted. Windows over the border are padded with zeros; a stride skips windows.
-
-    Args:
-        convolution: the layer to compute: square kernel, stride and padding.
     """
 
     @torch.no_grad()
     def __init__(self, convolution: nn.Conv2d) -> None:
         super().__init__()
-        channels, out = convolution.in_channels, convolution.out_channels
         size, stride, padding = _geometry(convolution)
-        window, self.out = side_by_side(channels * size**2, out)
-        self.embedding = Embedding(Windows(size, stride, padding), NoPositions(), channels, self.out.stop)
-        self.block = Block(self.out.stop, heads=1, hidden=2 * out, norm=False)
+        window, self.out = side_by_side(convolution.in_channels * size**2, convolution.out_channels)
+        tokens = Windows(size, stride, padding)
+        self.embedding = Embedding(tokens, NoPositions(), convolution.in_channels, self.out.stop)
+        self.block = Block(self.out.stop, heads=1, hidden=2 * convolution.out_channels, norm=False)
         self.to(convolution.weight)
-        copy_input(self.embedding, window)
+        copy_input(self.embedding)
         mute(self.block.attention)
         set_layer(self.block, convolution.weight.flatten(1), _bias(convolution), window, self.out)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Computes what the convolution computes, (N, out, H', W')."""
         tokens = self.block(self.embedding(images))
-        return _as_images(tokens[..., self.out], self.embedding.tokens.grid(*images.shape[2:]))
+        return _as_images(tokens[..., self.out], self.embedding.tokens.grid(images))
 
 
 class AttentionConvolution(nn.Module):
     """A token is a pixel, and each head attends to the pixel at one offset of the kernel (Cordonnier et al. 2020).
 
     A head's scores are `-alpha |key - query - offset|^2`, the paper's quadratic relative encoding; they ignore what
-    tokens hold. The zeros around an image are tokens like the others.
-
-    Args:
-        convolution: the layer to compute: square kernel, stride and padding.
-        alpha: sharpness of attention; larger is more exact.
-        offsets: offsets that get a head; None: all of the kernel.
+    tokens hold. A larger alpha is more exact. The zeros around an image are tokens like the others.
     """
 
     @torch.no_grad()
     def __init__(self, convolution: nn.Conv2d, alpha: float, offsets: Sequence[Offset] | None = None) -> None:
+        """Gives a head to each of the offsets; None: to all of the kernel."""
         super().__init__()
         channels, out = convolution.in_channels, convolution.out_channels
         self.size, self.stride, padding = _geometry(convolution)
-        self.alpha, self.offsets = alpha, offsets_of(self.size) if offsets is None else list(offsets)
+        self.alpha, self.offsets = alpha, offsets_of(self.size) if offsets is None else offsets
         heads = len(self.offsets)
         dim = heads * max(channels, math.ceil((channels + out) / heads))
         pixel, self.out = side_by_side(channels, out)
-        self.pad = nn.ZeroPad2d(padding)
-        self.embedding = Embedding(Windows(1, 1, 0), NoPositions(), channels, dim)
+        self.embedding = Embedding(Windows(1, 1, padding), NoPositions(), channels, dim)
         self.block = Block(dim, heads, hidden=1, norm=False)
         self.to(convolution.weight)
-        copy_input(self.embedding, pixel)
+        copy_input(self.embedding)
         _set_heads(self.block, convolution, self.offsets, pixel, self.out)
         mute(self.block.feed_forward)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Computes what the convolution computes, (N, out, H', W')."""
-        padded = self.pad(images)
-        grid = self.embedding.tokens.grid(*padded.shape[2:])
-        scores = relative_scores(grid, self.offsets, self.alpha).to(images)
-        results = _as_images(self.block(self.embedding(padded), scores)[..., self.out], grid)
+        grid = self.embedding.tokens.grid(images)
+        tokens = self.block(self.embedding(images), relative_scores(grid, self.offsets, self.alpha).to(images))
         rows, columns = (side - self.size + 1 for side in grid)  # results lie at the upper left corners of windows
-        return results[:, :, : rows : self.stride, : columns : self.stride]
+        return _as_images(tokens[..., self.out], grid)[:, :, : rows : self.stride, : columns : self.stride]
 
 
 class AttentionStack(nn.Module):
     """Convolutions with ReLUs in between, one block each, as in `AttentionConvolution`.
 
-    The zeros around an image are marked tokens. A convolution writes into them, which the next one would read. The
-    feed-forward part, which applies the ReLU, therefore resets marked tokens to zero.
-
-    Args:
-        convolutions: the layers to compute: odd kernels, stride 1, and the padding that keeps an image's size.
-        alpha: sharpness of attention.
+    The kernels are odd, the stride is 1, and padding keeps an image's size. The zeros around an image are marked
+    tokens. A convolution writes into them, which the next one would read. The feed-forward part, which applies the
+    ReLU, therefore resets marked tokens to zero.
     """
 
     @torch.no_grad()
@@ -104,18 +89,15 @@ class AttentionStack(nn.Module):
         widths = [convolutions[0].in_channels, *(convolution.out_channels for convolution in convolutions)]
         slots = side_by_side(*widths)
         self.out, self.mark = slots[-1], slots[-1].stop
-        heads = [len(offsets) for offsets in self.offsets]
+        heads = [size**2 for size in sizes]
         needed = max(self.mark + 1, *(width * count for width, count in zip(widths[:-1], heads, strict=True)))
         dim = math.lcm(*heads) * math.ceil(needed / math.lcm(*heads))
-        self.pad = nn.ZeroPad2d(self.ring)
-        self.embedding = Embedding(Windows(1, 1, 0), self._marks, widths[0], dim)
-        self.blocks = nn.ModuleList(
-            Block(dim, count, hidden=3 * width, norm=False) for count, width in zip(heads, widths[1:], strict=True)
-        )
+        self.embedding = Embedding(Windows(1, 1, self.ring), self._marks, widths[0], dim)
+        blocks = [Block(dim, count, 3 * width, norm=False) for count, width in zip(heads, widths[1:], strict=True)]
+        self.blocks = nn.ModuleList(blocks)
         self.to(convolutions[0].weight)
-        copy_input(self.embedding, slots[0])
-        for number, (block, convolution) in enumerate(zip(self.blocks, convolutions, strict=True)):
-            assert isinstance(block, Block)
+        copy_input(self.embedding)
+        for number, (block, convolution) in enumerate(zip(blocks, convolutions, strict=True)):
             _set_heads(block, convolution, offsets_of(sizes[number]), slots[number], slots[number + 1])
             mute(block.feed_forward)
             if number + 1 < len(convolutions):
@@ -137,10 +119,7 @@ class AttentionStack(nn.Module):
         last.weight[slot] = torch.cat([identity, -identity, identity], dim=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Computes what the stack computes, (N, out, H, W)."""
-        padded = self.pad(images)
-        grid = self.embedding.tokens.grid(*padded.shape[2:])
-        tokens = self.embedding(padded)
+        tokens, grid = self.embedding(images), self.embedding.tokens.grid(images)
         for block, offsets in zip(self.blocks, self.offsets, strict=True):
             tokens = block(tokens, relative_scores(grid, offsets, self.alpha).to(images))
         rows, columns = (slice(self.ring, side - self.ring) for side in grid)
@@ -160,11 +139,7 @@ def relative_scores(grid: Grid, offsets: Sequence[Offset], alpha: float) -> Tens
 
 
 def _geometry(convolution: nn.Conv2d) -> tuple[int, int, int]:
-    """Kernel size, stride and padding.
-
-    Raises:
-        UserError: they differ between rows and columns, or the convolution has groups, dilation or other padding.
-    """
+    """Kernel size, stride and padding, if they are equal in both directions and nothing else is set."""
     settings = (convolution.kernel_size, convolution.stride, convolution.padding)
     plain = convolution.groups == 1 and set(convolution.dilation) == {1} and convolution.padding_mode == "zeros"
     if not plain or any(isinstance(setting, str) or setting[0] != setting[1] for setting in settings):

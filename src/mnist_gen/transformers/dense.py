@@ -8,13 +8,7 @@ from mnist_gen.transformers.slots import copy_input, feed_forward_layers, mute, 
 
 
 class TokenMLP(nn.Module):
-    """The whole image is one token; the feed-forward part is a dense layer, or an MLP with one hidden layer.
-
-    Args:
-        side: of the images in pixels; they have one channel.
-        first: dense layer on flat images.
-        last: dense layer after a ReLU; None: no second layer.
-    """
+    """The whole image (N, 1, side, side) is one token; the feed-forward part is a dense layer, or an MLP of two."""
 
     @torch.no_grad()
     def __init__(self, side: int, first: nn.Linear, last: nn.Linear | None = None) -> None:
@@ -25,32 +19,25 @@ class TokenMLP(nn.Module):
         self.embedding = Embedding(Windows(side, side, 0), NoPositions(), 1, self.out.stop)
         self.block = Block(self.out.stop, heads=1, hidden=hidden, norm=False)
         self.to(first.weight)
-        copy_input(self.embedding, image)
-        mute(self.block.attention)
+        copy_input(self.embedding)
+        mute(self.block)
         if last is None:
             set_layer(self.block, first.weight, first.bias, image, self.out)
         else:
-            mute(self.block.feed_forward)
             own_first, own_last = feed_forward_layers(self.block)
             own_first.weight[:, image], own_first.bias[:] = first.weight, first.bias
             own_last.weight[self.out], own_last.bias[self.out] = last.weight, last.bias
 
     def forward(self, images: Tensor) -> Tensor:
-        """Computes what the layers compute, (N, out)."""
         return self.block(self.embedding(images))[:, 0, self.out]
 
 
 class TaggedDense(nn.Module):
     """A dense layer over pixel tokens: attention only gathers, and the feed-forward part applies the signed matrix.
 
-    Each position has its own dimension. The first block's feed-forward part writes a pixel into the dimension of its
-    position. The second block's uniform attention sums all tokens, so that each holds the whole image, and its
-    feed-forward part applies the matrix.
-
-    Args:
-        side: of the images in pixels; they have one channel in [0, 1].
-        dense: the layer to compute, on flat images.
-        tagged: whether each position has its own dimension; otherwise all positions share all dimensions.
+    Each position has its own dimension; without tags all positions share all dimensions. The first block's feed-forward
+    part writes a pixel, in [0, 1], into the dimension of its position. The second block's uniform attention sums all
+    tokens, so that each holds the whole image, and its feed-forward part applies the matrix.
     """
 
     @torch.no_grad()
@@ -64,7 +51,7 @@ class TaggedDense(nn.Module):
         self.tagging = Block(self.out.stop, heads=1, hidden=count, norm=False)
         self.gathering = Block(self.out.stop, heads=1, hidden=2 * out, norm=False)
         self.to(dense.weight)
-        copy_input(self.embedding, value)
+        copy_input(self.embedding)
         mute(self.tagging)
         first, last = feed_forward_layers(self.tagging)
         first.weight[:, value], first.weight[:, tag], first.bias[:] = 1, torch.eye(count), -1  # relu(x + tag - 1)
@@ -76,5 +63,4 @@ class TaggedDense(nn.Module):
         set_layer(self.gathering, dense.weight, dense.bias, image, self.out)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Computes what the layer computes, (N, out); every token holds the result."""
-        return self.gathering(self.tagging(self.embedding(images)))[:, 0, self.out]
+        return self.gathering(self.tagging(self.embedding(images)))[:, 0, self.out]  # every token holds the result

@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from mnist_gen import plots
 from mnist_gen.data import IMAGE_SIZE, NUM_CLASSES
-from mnist_gen.evaluation.verdicts import DEPENDS, FAILS, HOLDS, Verdict
-from mnist_gen.transformers.claims import exactness, one_head, one_head_bound, relative_error, two_heads
+from mnist_gen.evaluation.verdicts import DEPENDS, Verdict
+from mnist_gen.transformers.claims import EXACT, exactness, one_head, one_head_bound, relative_error, two_heads
 from mnist_gen.transformers.dense import TaggedDense, TokenMLP
-from mnist_gen.transformers.study import Results, TransformerStudy, largest_errors, reset_attention
+from mnist_gen.transformers.slots import reset
+from mnist_gen.transformers.study import Errors, Results, TransformerStudy, largest_errors, relative_errors
 
 
 class MimicDense(TransformerStudy):
@@ -19,14 +20,12 @@ class MimicDense(TransformerStudy):
     name = "mimic_mlp"
 
     def measure(self, images: Tensor) -> Results:
-        """Measures exact constructions, broken ones, and attention without a feed-forward part."""
         pixels, flat = IMAGE_SIZE**2, nn.Flatten()
         dense, hidden, last = nn.Linear(pixels, NUM_CLASSES), nn.Linear(pixels, 64), nn.Linear(64, NUM_CLASSES)
         one_token, tagged = partial(TokenMLP, IMAGE_SIZE), partial(TaggedDense, IMAGE_SIZE)
-        mlp = (flat, hidden, nn.ReLU(), last)
         exact = [
             (f"one token: dense, {pixels} to 10", largest_errors(one_token, images, flat, dense)),
-            (f"one token: MLP, {pixels} to 64 to 10", largest_errors(one_token, images, *mlp)),
+            (f"one token: MLP, {pixels} to 64 to 10", largest_errors(one_token, images, flat, hidden, nn.ReLU(), last)),
             (f"one token per pixel: dense, {pixels} to 10", largest_errors(tagged, images, flat, dense)),
         ]
         matrix = dense.weight
@@ -49,7 +48,7 @@ class MimicDense(TransformerStudy):
             ),
             Verdict(
                 "since its self-attention lets all items interact",
-                DEPENDS if exactness(bound) == FAILS and exactness(two_error) == HOLDS else exactness(bound),
+                DEPENDS if two_error <= EXACT < bound else exactness(bound),
                 f"a head's weights are positive: one head misses at least {bound:.2f} of a signed matrix; two heads of "
                 f"opposite sign and a token of zeros miss {two_error:.1e}",
             ),
@@ -57,18 +56,16 @@ class MimicDense(TransformerStudy):
         return Results(exact, broken, verdicts, {"signed_matrix": _matrices(matrix, one, two)})
 
 
-def _changed(dense: nn.Linear, images: Tensor) -> list[tuple[str, float]]:
-    """The relative error of each single change."""
+def _changed(dense: nn.Linear, images: Tensor) -> Errors:
     unmuted, normed = TaggedDense(IMAGE_SIZE, dense), TaggedDense(IMAGE_SIZE, dense)
-    reset_attention(unmuted.tagging.attention)
+    reset(unmuted.tagging.attention)
     normed.gathering.norm_feed_forward = nn.LayerNorm(normed.embedding.project.out_features)
     changed = {
         "one token per pixel, attention of the first block left on": unmuted,
         "one token per pixel, with layer normalisation": normed,
         "one token per pixel, without tags": TaggedDense(IMAGE_SIZE, dense, tagged=False),
     }
-    targets = dense(images.flatten(1))
-    return [(name, relative_error(model(images), targets)) for name, model in changed.items()]
+    return relative_errors(changed.items(), images, dense(images.flatten(1)))
 
 
 def _matrices(matrix: Tensor, one: Tensor, two: Tensor) -> plots.Figure:

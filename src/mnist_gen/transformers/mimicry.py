@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from mnist_gen import plots
 from mnist_gen.data import IMAGE_SIZE
 from mnist_gen.data.mnist import Batch, ImageData, to_images
-from mnist_gen.errors import UserError, check_at_least
+from mnist_gen.errors import UserError
 from mnist_gen.runs.tensorboard import run_folder
 from mnist_gen.training.optimization import check_finite, with_schedule
 from mnist_gen.training.trainer import data_of, model_of
@@ -22,18 +22,9 @@ SHOWN = 10  # images in the figure
 
 
 class ConvolutionTeacher(nn.Conv2d):
-    """A convolution that keeps the size: images (N, 1, H, W) -> one vector per pixel (N, H W, out).
-
-    Args:
-        out: output channels.
-        kernel: side of the kernel, odd.
-
-    Raises:
-        UserError: `out` is below 1, or `kernel` even or below 1.
-    """
+    """A convolution that keeps the size: images (N, 1, H, W) -> one vector per pixel (N, H W, out)."""
 
     def __init__(self, out: int, kernel: int) -> None:
-        check_at_least(1, "model.teacher", out=out, kernel=kernel)
         if kernel % 2 == 0:
             raise UserError(f"model.teacher.kernel={kernel}: must be odd, to keep the size of an image.")
         super().__init__(1, out, kernel, padding=kernel // 2)
@@ -46,7 +37,6 @@ class DenseTeacher(nn.Linear):
     """A dense layer over all pixels: images (N, 1, side, side) -> (N, out)."""
 
     def __init__(self, out: int, side: int) -> None:
-        check_at_least(1, "model.teacher", out=out)
         super().__init__(side**2, out)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -58,35 +48,24 @@ class Mimicry(L.LightningModule):
 
     The metric is the relative error: the root mean square of the difference, over that of the teacher's deviation from
     its channel means. The best constants have 1; its square is the share of unexplained variance.
-
-    Args:
-        teacher: fixed; takes images (N, 1, side, side).
-        network: learns; takes the same images and gives outputs of the same shape.
-        side: images are averaged down to this side, a divisor of theirs.
-        optimizer: builds an optimizer from parameters.
-        warmup: batches over which the learning rate rises.
-        decay_from: share of the run after which the learning rate falls linearly to 0.
-
-    Raises:
-        UserError: `side` is no divisor, or network and teacher give outputs of different shapes.
     """
 
     validation_metrics = ("relative_error",)
 
     def __init__(
         self,
-        teacher: nn.Module,
-        network: nn.Module,
-        side: int,
+        teacher: nn.Module,  # fixed; takes images (N, 1, side, side)
+        network: nn.Module,  # learns; its outputs have the shape of the teacher's
+        side: int,  # images are averaged down to it
         optimizer: Callable[..., Optimizer],
-        warmup: int,
-        decay_from: float,
+        warmup: int,  # batches over which the learning rate rises
+        decay_from: float,  # share of the run after which the learning rate falls linearly to 0
     ) -> None:
         super().__init__()
         self.teacher, self.network, self.side = teacher.requires_grad_(False), network, side
         self.optimizer, self.warmup, self.decay_from = optimizer, warmup, decay_from
         self._sums: list[Tensor] = []
-        if side < 1 or IMAGE_SIZE % side:
+        if IMAGE_SIZE % side:
             raise UserError(f"model.side={side}: must be a divisor of {IMAGE_SIZE}.")
         with torch.no_grad():
             self.outputs_and_targets(torch.zeros(1, 1, IMAGE_SIZE, IMAGE_SIZE))  # checks the shapes
@@ -106,7 +85,6 @@ class Mimicry(L.LightningModule):
         return outputs, targets
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The mean squared error."""
         loss = F.mse_loss(*self.outputs_and_targets(batch[0]))
         check_finite(loss, self, self.global_step)
         return loss
@@ -120,11 +98,9 @@ class Mimicry(L.LightningModule):
     test_step = validation_step
 
     def on_validation_epoch_end(self) -> None:
-        """Logs `val/relative_error`."""
         self._log("val")
 
     def on_test_epoch_end(self) -> None:
-        """Logs `test/relative_error`."""
         self._log("test")
 
     def _log(self, split: str) -> None:
@@ -140,7 +116,6 @@ class DrawMimicry(Callback):
 
     @torch.no_grad()
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draws a convolution's first channel as an image, a dense layer as a scatter plot."""
         if trainer.is_global_zero:
             model, data = model_of(pl_module, Mimicry), data_of(trainer, ImageData)
             images = to_images(data.test.images[:SHOWN].to(model.device))
@@ -148,6 +123,7 @@ class DrawMimicry(Callback):
 
 
 def _figure(model: Mimicry, images: Tensor) -> plots.Figure:
+    """A convolution's first channel as an image, a dense layer as a scatter plot."""
     outputs, targets = model.outputs_and_targets(images)
     if targets.ndim == 2:
         values = {"one output for one image": (targets.flatten().tolist(), outputs.flatten().tolist())}

@@ -24,10 +24,16 @@ def mute(part: nn.Module) -> None:
         weights.zero_()
 
 
-def copy_input(embedding: Embedding, slot: slice) -> None:
-    """Makes the embedding copy its input into a slot."""
+def reset(attention: nn.MultiheadAttention) -> None:
+    """Restores torch's own initial weights."""
+    attention._reset_parameters()
+    attention.out_proj.reset_parameters()
+
+
+def copy_input(embedding: Embedding) -> None:
+    """Makes the embedding copy its input into the first slot."""
     mute(embedding.project)
-    embedding.project.weight[slot] = torch.eye(embedding.project.in_features)
+    nn.init.eye_(embedding.project.weight)
 
 
 def value_weights(attention: nn.MultiheadAttention) -> Tensor:

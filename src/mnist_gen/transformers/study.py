@@ -2,7 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,42 +11,32 @@ from torch import Tensor, nn
 
 from mnist_gen import plots
 from mnist_gen.data.mnist import ImageData, to_images
-from mnist_gen.errors import check_at_least
 from mnist_gen.evaluation import fidelity
 from mnist_gen.evaluation.study import Study
 from mnist_gen.evaluation.verdicts import Verdict
 from mnist_gen.evaluation.verdicts import markdown as verdict_table
 from mnist_gen.runs.tables import markdown
+from mnist_gen.transformers.claims import relative_error
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+Errors = list[tuple[str, float]]  # of named constructions
 
 
 class Results(NamedTuple):
     """What a study measured: the rows of its two tables, verdicts and figures."""
 
-    exact: list[tuple[str, dict[str, float]]]  # construction, and its largest absolute error by precision
-    broken: list[tuple[str, float]]  # change to a construction, and the relative error it causes
+    exact: list[tuple[str, dict[str, float]]]  # constructions, and their largest absolute errors by precision
+    broken: Errors  # changed constructions, and their relative errors
     verdicts: list[Verdict]
     figures: dict[str, plots.Figure]
 
 
 class TransformerStudy(Study, ABC):
-    """Measures the first test images with torch's default weights.
-
-    Writes and prints `<name>.md`, and leaves figures and TensorBoard events.
-
-    Args:
-        images: number of test images.
-        seed: of all weights.
-
-    Raises:
-        UserError: `images` is below 1.
-    """
+    """Measures the first test images with torch's default weights; writes tables and figures, and prints the tables."""
 
     name: str
 
     def __init__(self, images: int, seed: int) -> None:
-        check_at_least(1, "study", images=images)
         self.images, self.seed = images, seed
 
     @torch.no_grad()
@@ -55,14 +45,12 @@ class TransformerStudy(Study, ABC):
         torch.manual_seed(self.seed)
         results = self.measure(to_images(data.test.images[: self.images]).cpu())
         rows = [[name, *(f"{error:.1e}" for error in errors.values())] for name, errors in results.exact]
-        text = "\n".join(
-            [
-                markdown(("computed by a transformer", *(f"largest error, {name}" for name in DTYPES)), rows),
-                markdown(("changed", "relative error"), [(name, f"{error:.2g}") for name, error in results.broken]),
-                verdict_table(results.verdicts),
-            ]
+        tables = (
+            markdown(("computed by a transformer", *(f"largest error, {name}" for name in DTYPES)), rows),
+            markdown(("changed", "relative error"), [(name, f"{error:.2g}") for name, error in results.broken]),
+            verdict_table(results.verdicts),
         )
-        self.publish(folder, self.name, text, results.figures)
+        self.publish(folder, self.name, "\n".join(tables), results.figures)
         return {f"largest_error/{name}": max(errors[name] for _, errors in results.exact) for name in DTYPES}
 
     @abstractmethod
@@ -80,7 +68,6 @@ def largest_errors(build: Callable[..., nn.Module], images: Tensor, *layers: nn.
     return errors
 
 
-def reset_attention(attention: nn.MultiheadAttention) -> None:
-    """Restores torch's own initial weights."""
-    attention._reset_parameters()
-    attention.out_proj.reset_parameters()
+def relative_errors(models: Iterable[tuple[str, nn.Module]], images: Tensor, targets: Tensor) -> Errors:
+    """The relative error of each named model."""
+    return [(name, relative_error(model(images), targets)) for name, model in models]

@@ -18,26 +18,22 @@ class DrawTranslation(Callback):
     """Draws a test image of each digit, its translation and its counterpart, in three rows."""
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Adds the rows to TensorBoard."""
         if writer := tensorboard(trainer):
             rows = _rows(trainer, pl_module)
             writer.add_image("translated", make_grid(rows, nrow=len(rows) // 3, padding=1), epochs_done(trainer))
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes the rows as translation.png, and the digits read in the translations as becomes.png."""
-        if trainer.is_global_zero:
-            rows, data = _rows(trainer, pl_module), data_of(trainer, ImagePairs)
-            folder = run_folder(trainer) / "figures"
-            names = ("input", "output", "truth" if data.true_counterparts else "same class")
-            figure = plots.grid(rows, len(rows) // 3, "Test images translated", names, _digits(data))
-            plots.save(figure, folder / "translation.png")
-            title = "Digits read in translated test images,\nin % of each input digit"
-            counts = model_of(pl_module, Translation).confusion
-            plots.save(plots.confusion(counts, title, "input digit"), folder / "becomes.png")
-
-
-def _digits(data: ImagePairs) -> list[str]:
-    return [str(digit) for digit in first_of_each(data.test).labels.tolist()]
+        if not trainer.is_global_zero:
+            return
+        rows, data, folder = _rows(trainer, pl_module), data_of(trainer, ImagePairs), run_folder(trainer) / "figures"
+        names = ("input", "output", "truth" if data.true_counterparts else "same class")
+        digits = [str(digit) for digit in data.test.labels.unique().tolist()]
+        figure = plots.grid(rows, len(rows) // 3, "Test images translated", names, digits)
+        plots.save(figure, folder / "translation.png")
+        title = "Digits read in translated test images,\nin % of each input digit"
+        counts = model_of(pl_module, Translation).confusion
+        plots.save(plots.confusion(counts, title, "input digit"), folder / "becomes.png")
 
 
 def _rows(trainer: L.Trainer, module: L.LightningModule) -> Tensor:

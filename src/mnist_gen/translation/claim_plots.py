@@ -12,11 +12,11 @@ from mnist_gen.data import NUM_CLASSES
 from mnist_gen.data.mnist import ImageData, to_images
 from mnist_gen.data.pairs import first_of_each
 from mnist_gen.runs import checkpoint, layout, trust
-from mnist_gen.translation.jobs import GAN, Job, cells_by_rendering
+from mnist_gen.translation.jobs import GAN, TranslationJob, cells_by_rendering
 from mnist_gen.translation.translation import Translation
 
 
-def pictures(jobs: Sequence[Job], data: ImageData) -> dict[str, plots.Figure]:
+def pictures(jobs: Sequence[TranslationJob], data: ImageData) -> dict[str, plots.Figure]:
     """Two kinds of figures for each rendering, split by any other settings that vary.
 
     `translations_*` compares strategies and pairings, each by its lowest seed. `seeds_*` compares the seeds of a
@@ -39,7 +39,7 @@ def pictures(jobs: Sequence[Job], data: ImageData) -> dict[str, plots.Figure]:
     return figures
 
 
-def _compare(title: str, jobs: Mapping[str, Job], data: ImageData) -> plots.Figure:
+def _compare(title: str, jobs: Mapping[str, TranslationJob], data: ImageData) -> plots.Figure:
     """Rows of inputs, each job's outputs, and true counterparts if there are any."""
     images = to_images(first_of_each(data.test).images)
     rows: dict[str, Tensor] = {"input": images}

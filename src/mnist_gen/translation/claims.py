@@ -5,12 +5,21 @@ Compared jobs differ only in pairing, strategy and each strategy's own recipe.
 
 import itertools
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from mnist_gen.data import NUM_CLASSES
 from mnist_gen.data.pairs import PAIRINGS
-from mnist_gen.evaluation.verdicts import DEPENDS, FAILS, HOLDS, Verdict, joint_verdict, unpaired_difference
+from mnist_gen.evaluation.verdicts import (
+    DEPENDS,
+    FAILS,
+    HOLDS,
+    Difference,
+    Verdict,
+    all_or_none,
+    joint,
+    unpaired_difference,
+)
 from mnist_gen.translation.jobs import (
     CONDITIONAL,
     CONDITIONAL_WITHOUT_L1,
@@ -19,8 +28,9 @@ from mnist_gen.translation.jobs import (
     REGRESSION,
     STRATEGIES,
     Cells,
-    Job,
+    Jobs,
     Setting,
+    TranslationJob,
     cells_by_rendering,
     mean_and_deviation,
     values_of,
@@ -38,7 +48,7 @@ EASIER = {  # (kind of rendering, kind that CycleGAN is said to translate less w
 L1_LIMIT = 1.2  # times regression's L1, up to which more realism counts as a gain
 
 
-def judge(jobs: Sequence[Job]) -> list[Verdict]:
+def judge(jobs: Jobs) -> list[Verdict]:
     """Verdicts on every claim that the jobs can answer."""
     of_cells = [
         replace(verdict, claim=f"{name}: {verdict.claim}")
@@ -62,29 +72,29 @@ def _works(cells: Cells) -> Iterator[Verdict]:
         yield _works_or_fails("CycleGAN works on unpaired data", jobs, works=True)
 
 
-def _works_or_fails(claim: str, jobs: Sequence[Job], works: bool) -> Verdict:
+def _works_or_fails(claim: str, jobs: Jobs, works: bool) -> Verdict:
     """A strategy works if every job corresponds and looks real; it fails if every job does neither."""
     all_work, all_fail = all(map(_is_good, jobs)), not any(_corresponds(job) or _looks_real(job) for job in jobs)
     verdict = HOLDS if (all_work if works else all_fail) else FAILS if all_work or all_fail else DEPENDS
-    fids = [job.test["fid"] / job.floor["fid"] for job in jobs]
+    fids = [job.of_floor("fid") for job in jobs]
     return Verdict(
         claim, verdict, f"{_digits_read(jobs)}, FID {min(fids):.1f} to {max(fids):.1f} times that of real images"
     )
 
 
-def _corresponds(job: Job) -> bool:
-    return job.test["correspondence"] >= CORRESPONDING
+def _corresponds(job: TranslationJob) -> bool:
+    return job.metrics["test/correspondence"] >= CORRESPONDING
 
 
-def _looks_real(job: Job) -> bool:
-    return job.test["fid"] <= REALISTIC * job.floor["fid"]
+def _looks_real(job: TranslationJob) -> bool:
+    return job.of_floor("fid") <= REALISTIC
 
 
-def _is_good(job: Job) -> bool:
+def _is_good(job: TranslationJob) -> bool:
     return _corresponds(job) and _looks_real(job)
 
 
-def _digits_read(jobs: Sequence[Job]) -> str:
+def _digits_read(jobs: Jobs) -> str:
     shares = values_of(jobs, "correspondence")
     return f"the input's digit is read in {min(shares):.1%} to {max(shares):.1%} of the outputs of {len(shares)} runs"
 
@@ -109,16 +119,15 @@ def _depends_on_the_seed(cells: Cells) -> Iterator[Verdict]:
 
 def _realism(cells: Cells) -> Iterator[Verdict]:
     """How real images look with a discriminator, and without."""
-    conditional, regression = cells.get((CONDITIONAL, "paired"), []), cells.get((REGRESSION, "paired"), [])
+    conditional, regression = (cells.get((strategy, "paired"), []) for strategy in (CONDITIONAL, REGRESSION))
     for pairing in PAIRINGS:
         jobs = cells.get((GAN, pairing), [])
         if min(len(jobs), len(conditional)) > 1:
             reference = statistics.mean(values_of(conditional, "fid"))
             ratios = [fid / reference for fid in values_of(jobs, "fid")]
-            on_par = [ratio <= ON_PAR for ratio in ratios]
             yield Verdict(
                 f"a GAN-like network's images on {pairing} data are as real as a conditional GAN's on pairs",
-                HOLDS if all(on_par) else DEPENDS if any(on_par) else FAILS,
+                all_or_none([ratio <= ON_PAR for ratio in ratios]),
                 f"{min(ratios):.1f} to {max(ratios):.1f} times its FID",
             )
     if min(len(conditional), len(regression)) > 1:
@@ -134,7 +143,7 @@ def _gains_from_pairs(cells: Cells) -> Iterator[Verdict]:
         if min(len(paired), len(unpaired)) > 1:
             claim = f"{strategy} gains from upgrading its data from unpaired to paired"
             differences = [_difference(metric, paired, unpaired) for metric in ("correspondence", "retrieval")]
-            yield _joint(claim, [*differences, _fid_difference(paired, unpaired)])
+            yield joint(claim, [*differences, _fid_difference(paired, unpaired)])
 
 
 def _cyclegan_with_pairs(cells: Cells) -> Iterator[Verdict]:
@@ -144,27 +153,21 @@ def _cyclegan_with_pairs(cells: Cells) -> Iterator[Verdict]:
         if min(len(jobs), len(unpaired)) > 1:
             metrics = [name for name in ("correspondence", "retrieval") if values_of(unpaired, name)]
             claim = f"CycleGAN works less well on {pairing} data than on unpaired"
-            yield _joint(claim, [_difference(metric, unpaired, jobs) for metric in metrics])
+            yield joint(claim, [_difference(metric, unpaired, jobs) for metric in metrics])
 
 
-def _difference(metric: str, left: Sequence[Job], right: Sequence[Job]) -> tuple[str, str]:
+def _difference(metric: str, left: Jobs, right: Jobs) -> Difference:
     verdict, text = unpaired_difference(values_of(left, metric), values_of(right, metric))
     return verdict, f"{text} {metric}"
 
 
-def _fid_difference(left: Sequence[Job], right: Sequence[Job]) -> tuple[str, str]:
+def _fid_difference(left: Jobs, right: Jobs) -> Difference:
     """Whether the left jobs have the lower FID."""
     ours, others = ([-value for value in values_of(jobs, "fid")] for jobs in (left, right))
     return unpaired_difference(ours, others, -1, "FID")
 
 
-def _joint(claim: str, differences: Sequence[tuple[str, str]]) -> Verdict:
-    return Verdict(
-        claim, joint_verdict(verdict for verdict, _ in differences), "; ".join(text for _, text in differences)
-    )
-
-
-def _needs_many_pairs(jobs: Sequence[Job]) -> Iterator[Verdict]:
+def _needs_many_pairs(jobs: Jobs) -> Iterator[Verdict]:
     """Whether a conditional GAN works with the most pairs only."""
     for job, by_count in _varied_along("data.pairs", jobs):
         if job.strategy in (CONDITIONAL, CONDITIONAL_WITHOUT_L1) and job.pairing == "paired":
@@ -176,7 +179,7 @@ def _needs_many_pairs(jobs: Sequence[Job]) -> Iterator[Verdict]:
             yield Verdict(claim, verdict, f"{_correspondence_by('pairs', by_count)}; FID {fids}")
 
 
-def _strength(jobs: Sequence[Job]) -> Iterator[Verdict]:
+def _strength(jobs: Jobs) -> Iterator[Verdict]:
     """Whether the strongest rendering is harder to translate than the weakest."""
     for option in STRENGTHS:
         for job, by_strength in _varied_along(f"data.rendering.{option}", jobs):
@@ -187,9 +190,9 @@ def _strength(jobs: Sequence[Job]) -> Iterator[Verdict]:
                 yield Verdict(claim, verdict, _correspondence_by(option, by_strength))
 
 
-def _varied_along(key: str, jobs: Sequence[Job]) -> Iterator[tuple[Job, Mapping[float, Sequence[Job]]]]:
+def _varied_along(key: str, jobs: Jobs) -> Iterator[tuple[TranslationJob, Mapping[float, Jobs]]]:
     """Groups of jobs that differ only in one number and the seed: the first job, and the jobs by that number."""
-    groups: dict[Setting, dict[float, list[Job]]] = {}
+    groups: dict[Setting, dict[float, list[TranslationJob]]] = {}
     for job in jobs:
         if key in job.setting:
             rest = frozenset(item for item in job.setting.items() if item[0] != key)
@@ -199,14 +202,14 @@ def _varied_along(key: str, jobs: Sequence[Job]) -> Iterator[tuple[Job, Mapping[
             yield next(iter(group.values()))[0], dict(sorted(group.items(), key=lambda item: abs(item[0])))
 
 
-def _correspondence_by(name: str, cells: Mapping[float, Sequence[Job]]) -> str:
+def _correspondence_by(name: str, cells: Mapping[float, Jobs]) -> str:
     shares = (f"{number:g}: {mean_and_deviation(cell, 'correspondence')}" for number, cell in cells.items())
     return f"correspondence by {name}: {'; '.join(shares)}"
 
 
-def _kinds_of_rendering(jobs: Sequence[Job]) -> Iterator[Verdict]:
+def _kinds_of_rendering(jobs: Jobs) -> Iterator[Verdict]:
     """Which of two kinds of rendering CycleGAN translates better, relative to their real-data floors."""
-    settings: dict[Setting, dict[str, list[Job]]] = {}
+    settings: dict[Setting, dict[str, list[TranslationJob]]] = {}
     for job in jobs:
         if (job.strategy, job.pairing) == (CYCLE, "unpaired"):
             settings.setdefault(job.other_settings, {}).setdefault(job.rendering, []).append(job)
@@ -216,11 +219,11 @@ def _kinds_of_rendering(jobs: Sequence[Job]) -> Iterator[Verdict]:
             if claim is not None and min(len(left), len(right)) > 1:
                 metrics = ("correspondence", "retrieval")
                 differences = [_difference_relative_to_floor(metric, left, right) for metric in metrics]
-                yield _joint(f"{claim} ({easy}; {hard})", differences)
+                yield joint(f"{claim} ({easy}; {hard})", differences)
 
 
-def _difference_relative_to_floor(metric: str, left: Sequence[Job], right: Sequence[Job]) -> tuple[str, str]:
-    ours, others = ([job.test[metric] / job.floor[metric] for job in jobs] for jobs in (left, right))
+def _difference_relative_to_floor(metric: str, left: Jobs, right: Jobs) -> Difference:
+    ours, others = ([job.of_floor(metric) for job in jobs] for jobs in (left, right))
     verdict, text = unpaired_difference(ours, others)
     values = " and ".join(mean_and_deviation(jobs, metric) for jobs in (left, right))
     return verdict, f"{metric} {values}, relative to the real-data floor {text}"

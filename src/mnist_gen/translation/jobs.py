@@ -7,14 +7,10 @@ import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 from mnist_gen.data.pairs import PAIRINGS
-from mnist_gen.evaluation.verdicts import jobs_in
+from mnist_gen.evaluation.verdicts import Job, jobs_in
 from mnist_gen.runs import tables
-from mnist_gen.runs.config import shaping
 
 GAN, CYCLE, REGRESSION = "GAN-like", "CycleGAN", "regression"
 CONDITIONAL, CONDITIONAL_WITHOUT_L1 = "conditional GAN", "conditional GAN without L1"
@@ -22,23 +18,13 @@ STRATEGIES = (GAN, CONDITIONAL, CONDITIONAL_WITHOUT_L1, CYCLE, REGRESSION)
 FORMATS = {"fid": "{:.3f}", "correspondence": "{:.1%}", "retrieval": "{:.1%}", "l1": "{:.4f}", "ssim": "{:.3f}"}
 
 Setting = frozenset[tuple[str, str]]
-Cells = Mapping[tuple[str, str], Sequence["Job"]]  # (strategy, pairing) -> one job per seed
+Jobs = Sequence["TranslationJob"]
+Cells = Mapping[tuple[str, str], Jobs]  # (strategy, pairing) -> one job per seed
 
 
 @dataclass(frozen=True)
-class Job:
-    """A tested translator: its folder, configuration, test metrics, and real-data floor."""
-
-    folder: Path
-    config: Mapping[str, Any]
-    test: Mapping[str, float]
-    floor: Mapping[str, float]
-
-    @cached_property
-    def setting(self) -> Mapping[str, str]:
-        """The keys and values of the configuration that shape training, without the seed."""
-        shapes = shaping(self.config, ("data", "model", "trainer"))
-        return {key: str(value) for key, value in shapes.items() if key != "data.seed"}
+class TranslationJob(Job):
+    """A tested translator."""
 
     @property
     def strategy(self) -> str:
@@ -49,10 +35,6 @@ class Job:
         if strategy["sees"] == "pairs":
             return CONDITIONAL if strategy["l1"] else CONDITIONAL_WITHOUT_L1
         return REGRESSION if strategy["sees"] == "nothing" else GAN
-
-    @property
-    def seed(self) -> int:
-        return int(self.config["data"]["seed"])
 
     @property
     def pairing(self) -> str:
@@ -78,33 +60,31 @@ class Job:
         excluded = ("data.pairing", "data.rendering")
         return frozenset((key, value) for key, value in self.setting.items() if not key.startswith(excluded))
 
+    def of_floor(self, metric: str) -> float:
+        """A test metric as a multiple of the real-data floor."""
+        return self.metrics[f"test/{metric}"] / self.metrics[f"floor/{metric}"]
 
-def read(folders: Sequence[str]) -> list[Job]:
+
+def read(folders: Sequence[str]) -> list[TranslationJob]:
     """The complete jobs of translators in folders; of jobs with equal settings and seed, the first."""
-    jobs: dict[Setting, Job] = {}
-    for job in jobs_in(folders, _job):
-        jobs.setdefault(frozenset({**job.setting, "data.seed": str(job.seed)}.items()), job)
+    jobs: dict[tuple[int, Setting], TranslationJob] = {}
+    for job in jobs_in(folders, "mnist_gen.translation.Translation", _job):
+        jobs.setdefault((job.seed, frozenset(job.setting.items())), job)
     return sorted(
         jobs.values(),
         key=lambda job: (job.rendering, STRATEGIES.index(job.strategy), PAIRINGS.index(job.pairing), job.seed),
     )
 
 
-def _job(record: dict[str, Any], folder: Path) -> Job | None:
-    if record["config"].get("model", {}).get("_target_") != "mnist_gen.translation.Translation":
-        return None
-    test, floor = (
-        {name.removeprefix(group): value for name, value in record["metrics"].items() if name.startswith(group)}
-        for group in ("test/", "floor/")
-    )
-    return Job(folder, record["config"], test, floor)
+def _job(job: Job) -> TranslationJob:
+    return TranslationJob(job.folder, job.config, job.metrics)
 
 
-def table(jobs: Sequence[Job]) -> str:
+def table(jobs: Jobs) -> str:
     """Means and standard deviations over seeds, one row per setting; the fourth column names other differences."""
-    cells: dict[Setting, list[Job]] = {}
+    cells = defaultdict[Setting, list[TranslationJob]](list)
     for job in jobs:
-        cells.setdefault(frozenset(job.setting.items()), []).append(job)
+        cells[frozenset(job.setting.items())].append(job)
     varied = _varied_keys(jobs)
     rows = []
     for cell in cells.values():
@@ -113,7 +93,7 @@ def table(jobs: Sequence[Job]) -> str:
     return tables.markdown(("rendering", "strategy", "data", "other", *FORMATS, "seeds"), rows)
 
 
-def _varied_keys(jobs: Sequence[Job]) -> set[str]:
+def _varied_keys(jobs: Jobs) -> set[str]:
     """Keys, except pairing and rendering, that differ between jobs of one strategy.
 
     Differences between strategies only, such as weights or the length of training, belong to each one's recipe.
@@ -124,20 +104,20 @@ def _varied_keys(jobs: Sequence[Job]) -> set[str]:
     return {key for group in settings.values() for key, _ in frozenset.union(*group) - frozenset.intersection(*group)}
 
 
-def _varied_values(job: Job, keys: set[str]) -> str:
+def _varied_values(job: TranslationJob, keys: set[str]) -> str:
     return ", ".join(f"{key}={value}" for key, value in sorted(job.other_settings) if key in keys)
 
 
-def cells_by_rendering(jobs: Sequence[Job]) -> dict[str, Cells]:
+def cells_by_rendering(jobs: Jobs) -> dict[str, Cells]:
     """The cells of each rendering, split by any other settings that vary."""
-    varied, cells = _varied_keys(jobs), defaultdict[str, dict[tuple[str, str], list[Job]]](dict)
+    varied, cells = _varied_keys(jobs), defaultdict[str, dict[tuple[str, str], list[TranslationJob]]](dict)
     for job in jobs:
         name = "; ".join(filter(None, (job.rendering, _varied_values(job, varied))))
         cells[name].setdefault((job.strategy, job.pairing), []).append(job)
     return dict(cells)
 
 
-def mean_and_deviation(jobs: Sequence[Job], metric: str) -> str:
+def mean_and_deviation(jobs: Jobs, metric: str) -> str:
     """A test metric's mean and standard deviation over jobs; empty if no job has it."""
     values, form = values_of(jobs, metric), FORMATS[metric]
     if not values:
@@ -146,6 +126,6 @@ def mean_and_deviation(jobs: Sequence[Job], metric: str) -> str:
     return form.format(statistics.mean(values)) + deviation
 
 
-def values_of(jobs: Sequence[Job], metric: str) -> list[float]:
+def values_of(jobs: Jobs, metric: str) -> list[float]:
     """A test metric of each job that has it."""
-    return [job.test[metric] for job in jobs if metric in job.test]
+    return [job.metrics[f"test/{metric}"] for job in jobs if f"test/{metric}" in job.metrics]
