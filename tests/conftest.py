@@ -1,7 +1,6 @@
 """Small stand-ins: a data set of a few hundred real images, and runs of a tiny model inside this process."""
 
 import copy
-import errno
 import gzip
 import hashlib
 import io
@@ -9,11 +8,9 @@ import json
 import os
 import pickle
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +29,9 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torchvision import datasets
 
-from mnist_gen.errors import Interrupted
-from mnist_gen.system import files, signals
+from mnist_gen.system import files
+
+pytest_plugins = ("tests.interruptions",)
 
 ROOT = Path(__file__).parents[1]
 CONF = str(ROOT / "conf")
@@ -268,52 +266,3 @@ def same_run(one: Path, other: Path) -> None:
     pictures = [{path.name: path.read_bytes() for path in (run / "figures").iterdir()} for run in (one, other)]
     assert pictures[0] == pictures[1]
     assert not list(one.rglob("*.part"))
-
-
-@pytest.fixture
-def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[bool], None]]:
-    """`full_disk(True)`: from now on nothing can be flushed to the disk; `full_disk(False)`: there is room again."""
-    flush = os.fsync
-
-    def arrange(full: bool) -> None:
-        def fail(descriptor: int) -> None:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        monkeypatch.setattr(os, "fsync", fail if full else flush)
-
-    yield arrange
-    files.forget_waiting()
-
-
-@contextmanager
-def listening() -> Iterator[None]:
-    """Inside, signals stop what runs, as they stop the real command; also where the tests themselves ignore them."""
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in signals.NUMBERS}
-    signals.listen(lambda: None)
-    try:
-        yield
-    finally:
-        signals.stop_listening()
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@pytest.fixture
-def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AbstractContextManager[None]]:
-    """`with interrupted(Module, step):` the run inside gets Ctrl-C in that training step, and stops."""
-
-    @contextmanager
-    def arrange(module: Any, step: int) -> Iterator[None]:
-        train = module.training_step
-
-        def press(self: Any, batch: Any, batch_idx: int) -> Any:
-            if self.global_step == step - 1:
-                os.kill(os.getpid(), signal.SIGINT)
-            return train(self, batch, batch_idx)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(module, "training_step", press)
-            with listening(), pytest.raises(Interrupted):
-                yield
-
-    return arrange

@@ -18,7 +18,8 @@ from mnist_gen.gan import GAN
 from mnist_gen.gan.callbacks import DrawSamples
 from mnist_gen.runs.config import one_line
 from mnist_gen.training import checkpoints, trainer
-from tests.conftest import TINY, events, kept, listening, same_weights
+from tests.conftest import TINY, events, kept, same_weights
+from tests.interruptions import listening
 
 MAIN = "experiment=cgan_embed20"
 
@@ -205,9 +206,9 @@ def test_a_set_without_a_scorer_is_trained_and_not_judged(fit, tmp_path, monkeyp
     ("words", "message"),
     [
         (["model.embedding_dim=0", "data.root=/nowhere"], "embedding_dim=0: must be a whole number from 1 to 4096."),
-        (["callbacks.draw.at_epochs=[20%,101%]"], "at_epochs=101%: must be an epoch, 20, or a share of the run, 20%"),
-        (["callbacks.draw.at_epochs=[0]"], "callbacks.draw: at_epochs=0: must be an epoch"),
-        (["callbacks.draw.at_epochs=20"], "at_epochs=20: must be a list or null"),
+        (["callbacks.draw.at_epochs=[20%,101%]"], r"at_epochs=\['20%', '101%'\]: must be a list of"),
+        (["callbacks.draw.at_epochs=[0]"], r"callbacks.draw.at_epochs=\[0\]: must be a list of"),
+        (["callbacks.draw.at_epochs=20"], "at_epochs=20: must be a list of any number, each a whole number"),
         (["callbacks.draw.at_epochs=[1,7]"], "at_epochs=[7]: the run ends at epoch 2"),
         (["data.batch_size=241"], "data.batch_size=241 is larger than the training set"),
     ],
@@ -295,5 +296,5 @@ def test_a_metric_that_no_validation_measures_is_refused_before_data_are_loaded(
     fit, tmp_path, experiment, metric, first
 ):
     words = [f"experiment={experiment}", f"callbacks.best.monitor=val/{metric}", "data.root=/nowhere"]
-    with pytest.raises(UserError, match=f"callbacks.best.monitor=val/{metric}: choose one of val/{first}"):
+    with pytest.raises(UserError, match=f"callbacks.best.monitor=val/{metric}: choose (one of )?val/{first}"):
         fit(tmp_path / "run", *words, tiny=False)

@@ -156,7 +156,6 @@ def confusion(counts: NDArray[np.integer], title: str, ylabel: str = "digit") ->
 
 
 def _title(figure: Figure, text: str) -> None:
-    """Sets the figure's title, wrapped to its width."""
     figure.suptitle(textwrap.fill(text, width=int(13 * figure.get_figwidth())), fontsize=10)
 
 

@@ -15,7 +15,7 @@ from mnist_gen.networks.discriminators import (
     StackDiscriminator,
 )
 from mnist_gen.networks.generators import Generator, LatentGenerator, MappingNetwork
-from mnist_gen.networks.label_vectors import label_vectors
+from mnist_gen.networks.layers import label_vectors
 from tests.networks.conftest import IMAGES, LABELS, count
 
 SMALL = partial(PixelShuffleDecoder, channels=8)
@@ -169,7 +169,7 @@ def test_discriminator_scores_each_image_alone():
             lambda: generator(start="pretrained_frozen"),
             "start=pretrained_frozen: a frozen decoder cannot learn to use a label vector",
         ),
-        (lambda: latent_generator(concat="after"), "concat=after: choose one of before"),
+        (lambda: latent_generator(concat="after"), "concat=after: choose before"),
     ],
 )
 def test_wrong_options(make, message):

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from mnist_gen.errors import UserError
-from mnist_gen.networks.classifiers import Probe, Scorer
+from mnist_gen.networks.classifiers import Scorer
 from mnist_gen.networks.decoders import Decoder
-from mnist_gen.networks.encoders import Encoder, StandardizedEncoder
+from mnist_gen.networks.encoders import Encoder, StandardizedEncoder, WideEncoder
 from mnist_gen.networks.translators import EncoderDecoder
 from tests.networks.conftest import IMAGES, count
 
@@ -22,7 +22,7 @@ def test_classifiers():
     scorer = Scorer().eval()
     assert scorer.features(IMAGES).shape == (6, 128)
     assert torch.equal(scorer(IMAGES), scorer.head(scorer.features(IMAGES)))
-    assert Probe()(IMAGES).shape == (6, 10)
+    assert WideEncoder(10, 16)(IMAGES).shape == (6, 10)
 
 
 def test_standardized_latents():

@@ -10,7 +10,8 @@ import pytest
 
 from mnist_gen.errors import Interrupted
 from mnist_gen.system import signals
-from tests.conftest import ROOT, listening
+from tests.conftest import ROOT
+from tests.interruptions import listening, stop_listening
 
 EACH = pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=lambda n: int(n)
@@ -102,5 +103,5 @@ def test_an_ignored_signal_stays_ignored():
         assert not signals.asked()
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
-        signals.stop_listening()
+        stop_listening()
         signal.signal(signal.SIGHUP, before)

@@ -94,7 +94,7 @@ def test_the_network_starts_from_the_autoencoder_and_the_average_is_not_trained(
         assert torch.equal(network[0](images), autoencoder.encode(images))
     assert all(weight.requires_grad for weight in model.network.parameters())
     assert not any(weight.requires_grad for weight in model.averaged.parameters())
-    model.train()
+    assert model.network.training
     assert not model.averaged.training
 
 

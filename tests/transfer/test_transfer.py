@@ -11,7 +11,7 @@ from torch import nn
 from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.errors import UserError
 from mnist_gen.networks.decoders import Decoder
-from mnist_gen.networks.encoders import Encoder
+from mnist_gen.networks.encoders import Encoder, WideEncoder
 from mnist_gen.networks.heads import LinearHead, MLPHead
 from mnist_gen.runs import checkpoint, pretrained
 from mnist_gen.transfer import Transfer
@@ -131,6 +131,14 @@ def test_moving_averages_start_from_the_autoencoder_too(ema_decay):
     model.start_from(autoencoder)
     assert torch.equal(model.evaluated[1][2].encoder.network[0].weight, autoencoder.encoder[0].weight)
     assert len(model.averaged) == (2 * 3 if ema_decay else 0)
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_only_encoders_from_scratch_learn_batch_statistics(arm):
+    model = transfer(arm, encoder=partial(WideEncoder, channels=2))
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert {norm.training for norm in norms} == {arm == "scratch"}
+    assert all(classifier.head.training for classifier in model.learning)
 
 
 @pytest.mark.parametrize("arm", ["frozen", "finetune"])

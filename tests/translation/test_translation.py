@@ -49,10 +49,14 @@ def translation(strategy: Strategy) -> Translation:
     )
 
 
+def directions(model):
+    return [part for part in (model.a_to_b, model.b_to_a) if part is not None]
+
+
 def stepped(model: Translation, monkeypatch, batch) -> tuple[set[str], dict[str, torch.Tensor]]:
     """Takes one step; returns the names of changed weights and buffers, and the losses."""
-    optimizers = model.translator_optimizer([p for part in model.directions for p in part.translator.parameters()])
-    networks = [part.discriminator for part in model.directions if part.discriminator is not None]
+    optimizers = model.translator_optimizer([p for part in directions(model) for p in part.translator.parameters()])
+    networks = [part.discriminator for part in directions(model) if part.discriminator is not None]
     if networks:
         optimizers = [optimizers, model.discriminator_optimizer([p for part in networks for p in part.parameters()])]
     monkeypatch.setattr(model, "optimizers", lambda: optimizers)
@@ -71,7 +75,7 @@ def batch_of_pairs(count: int = 4):
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_a_step_changes_the_networks_of_its_strategy(name, monkeypatch):
     model = translation(STRATEGIES[name])
-    moved, losses = stepped(model.train(), monkeypatch, batch_of_pairs())
+    moved, losses = stepped(model, monkeypatch, batch_of_pairs())
     assert all(loss.isfinite() for loss in losses.values())
     parts = {name.partition(".")[0] for name in moved} - {"averaged"}
     assert parts == ({"a_to_b", "b_to_a"} if name == "cyclegan" else {"a_to_b"})
@@ -96,7 +100,7 @@ def test_input_of_the_discriminator():
 
 
 def test_the_loss_of_regression_is_l1(monkeypatch):
-    model = translation(STRATEGIES["l1"]).train()
+    model = translation(STRATEGIES["l1"])
     a, b, labels = batch_of_pairs()
     outputs = model.a_to_b.translator(a * 2 - 1)
     _, losses = stepped(model, monkeypatch, (a, b, labels))
@@ -105,7 +109,7 @@ def test_the_loss_of_regression_is_l1(monkeypatch):
 
 def test_cycle_and_identity_losses():
     model = translation(STRATEGIES["cyclegan"])
-    a_to_b, b_to_a = model.directions
+    a_to_b, b_to_a = directions(model)
     for direction, factor in ((a_to_b, 2.0), (b_to_a, 3.0)):
         direction.translator = nn.Module()
         direction.translator.forward = lambda images, factor=factor: factor * images
@@ -118,7 +122,7 @@ def test_cycle_and_identity_losses():
 
 
 def test_a_unet_keeps_the_shape_and_translates_images_independently():
-    model = translation(STRATEGIES["gan"]).train()
+    model = translation(STRATEGIES["gan"])
     images = torch.rand(3, 1, 32, 32)
     outputs = model.translate(images)
     assert outputs.shape == images.shape
@@ -130,7 +134,6 @@ def test_the_scorer_comes_from_a_classifier_and_does_not_change(monkeypatch):
     model, scorer = translation(STRATEGIES["gan"]), Scorer()
     model.start_from(Classifier(scorer, partial(torch.optim.SGD, lr=0.1), 0.0))
     assert torch.equal(model.scorer.head.weight, scorer.head.weight)
-    model.train()
     before = copy.deepcopy(model.scorer.state_dict())
     model.validation_step(batch_of_pairs(20), 0)
     monkeypatch.setattr(model, "log_dict", lambda *_, **__: None)
@@ -184,7 +187,7 @@ def test_a_step_through_a_bottleneck(monkeypatch, name, sees):
     model = instantiate(cfg.model)
     assert (model.strategy.sees, model.a_to_b.translator.encoder[-1].out_features) == (sees, 4)
     assert cfg.data.rendering._target_.endswith("Slant")
-    moved, losses = stepped(model.train(), monkeypatch, batch_of_pairs(16))
+    moved, losses = stepped(model, monkeypatch, batch_of_pairs(16))
     assert all(loss.isfinite() for loss in losses.values())
     assert {f"a_to_b.translator.{key}" for key, _ in model.a_to_b.translator.named_parameters()} <= moved
     weights = {f"a_to_b.discriminator.{key}" for key, _ in model.a_to_b.discriminator.named_parameters()}

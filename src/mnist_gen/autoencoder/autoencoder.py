@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from mnist_gen.data.corrupted import CorruptedBatch
 from mnist_gen.data.mnist import CHUNK
 from mnist_gen.training.optimization import check_finite, with_schedule
+from mnist_gen.training.trainer import split_of
 
 
 class Autoencoder(L.LightningModule):
@@ -48,16 +49,13 @@ class Autoencoder(L.LightningModule):
         return loss
 
     def validation_step(self, batch: CorruptedBatch, batch_idx: int) -> None:
-        self._evaluate("val", batch)
-
-    def test_step(self, batch: CorruptedBatch, batch_idx: int) -> None:
-        self._evaluate("test", batch)
-
-    def _evaluate(self, split: str, batch: CorruptedBatch) -> None:
         """Logs `loss` on corrupted images and `loss_clean` on clean images."""
         corrupted, clean, _ = batch
+        split = split_of(self.trainer)
         losses = {f"{split}/loss": self._loss(corrupted, clean), f"{split}/loss_clean": self._loss(clean, clean)}
         self.log_dict(losses, batch_size=len(clean), logger=False)
+
+    test_step = validation_step
 
     def _loss(self, inputs: Tensor, clean: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(self.decoder(self.encoder(inputs)), clean)

@@ -28,9 +28,8 @@ class DrawRestoration(Callback):
     def __init__(self, seed: int) -> None:
         self.seed = seed  # of the corruption
 
-    @torch.no_grad()
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if writer := tensorboard(trainer):
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.sanity_checking and (writer := tensorboard(trainer)):
             rows = self._rows(model_of(pl_module, Autoencoder), data_of(trainer, CorruptedImages))
             writer.add_image("restored", make_grid(rows, nrow=len(rows) // 3, padding=1), epochs_done(trainer))
 
@@ -50,14 +49,10 @@ class DrawRestoration(Callback):
 
     def _rows(self, model: Autoencoder, data: CorruptedImages) -> Tensor:
         """One test image of each digit: original, corrupted and restored, by default (30, 1, 32, 32)."""
-        was_training = model.training
-        model.eval()
         images = to_images(first_of_each(data.test).images).to(model.device)
         with drawn_from(self.seed):
             corrupted = data.corrupted(images)
-        restored = model(corrupted)
-        model.train(was_training)
-        return torch.cat([images, corrupted.clamp(0, 1), restored])
+        return torch.cat([images, corrupted.clamp(0, 1), model(corrupted)])
 
 
 class ProjectLatents(Callback):

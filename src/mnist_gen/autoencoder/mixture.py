@@ -12,14 +12,12 @@ class LatentMixture:
     """Gaussians with full covariances, fitted by scikit-learn to an autoencoder's latents of images (N, 1, 32, 32)."""
 
     def __init__(self, autoencoder: Autoencoder, images: Tensor, components: int, seed: int) -> None:
-        if not 1 <= components <= len(images):
-            raise UserError(f"components={components}: must be from 1 to the {len(images)} images they are fitted to.")
         self.autoencoder = autoencoder
         with torch.no_grad():
             latents = autoencoder.encode(images).double().cpu().numpy()
         try:
             self.mixture = GaussianMixture(components, random_state=seed).fit(latents)
-        except ValueError:  # a singular covariance
+        except ValueError:  # a singular covariance, or fewer latents than Gaussians
             raise UserError(f"components={components}: too many for {len(images)} latents; set fewer.") from None
 
     def latents(self, count: int, seed: int) -> Tensor:

@@ -13,10 +13,8 @@ CorruptedBatch = tuple[Tensor, Tensor, Tensor]  # corrupted images, clean images
 class CorruptedImages(ImageData):
     """Batches of type `CorruptedBatch`. Training images are corrupted anew each time, the others always identically.
 
-    Args:
-        noise: standard deviation of normal noise on each pixel.
-        affine: strength of `augment.random_affine`, applied before the noise.
-        options: of `ImageData`.
+    `affine` is the strength of `random_affine`, applied before noise with the standard deviation `noise`; `options` are
+    those of `ImageData`.
     """
 
     def __init__(self, noise: float, affine: float, **options: Any) -> None:

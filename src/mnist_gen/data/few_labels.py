@@ -66,28 +66,19 @@ class LabelDraws(Dataset[LabelledBatch]):
 
 
 class FewLabels(ImageData):
-    """Several draws of a few labelled training images, to train one classifier per draw in parallel; see `draw_labels`.
-
-    Args:
-        labels_seed: of the first draw; later draws count up from it. None for the first training images.
-        folds: folds per draw for cross-validation; 0 for none.
-        held_out: number of held-out labels that suffices for early stopping; later folds are not held out.
-        watched: validation images to plot over the epochs; 0 for the test images.
-        batch_size: labelled images per draw in a batch; None for a fifth of them.
-        options: of `ImageData`.
-    """
+    """Several draws of a few labelled training images, see `draw_labels`, for one classifier each."""
 
     def __init__(
         self,
-        labels: int,
-        labels_seed: int | None,
+        labels: int,  # per draw
+        labels_seed: int | None,  # of the first draw; later draws count up from it. None: the first training images
         balanced: bool,
         draws: int,
-        folds: int,
-        held_out: int,
-        watched: int,
-        batch_size: int | None,
-        **options: Any,
+        folds: int,  # per draw, for cross-validation; 0 for none
+        held_out: int,  # number of held-out labels that suffices for early stopping; later folds are not held out
+        watched: int,  # validation images to plot over the epochs; 0 for the test images
+        batch_size: int | None,  # labelled images per draw in a batch; None for a fifth of them
+        **options: Any,  # of `ImageData`
     ) -> None:
         super().__init__(batch_size=-(-labels // 5) if batch_size is None else batch_size, **options)
         if draws > 1 and labels_seed is None:
@@ -112,7 +103,6 @@ class FewLabels(ImageData):
         return self.shuffled(self.labelled, drop_last=False)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """The watched images."""
         return self.in_order(self.val.first(self.watched) if self.watched else self.test)
 
 
@@ -123,6 +113,5 @@ class PartlyLabelled(FewLabels):
         super().__init__(**options, draws=1, folds=0, held_out=1)
 
     def train_dataloader(self) -> ResumableLoader:
-        """Batches of all training images and their positions."""
         positions = torch.arange(len(self.train), device=self.train.labels.device)
         return self.shuffled(ImageSet(self.train.images, positions), drop_last=True)

@@ -87,27 +87,18 @@ class ResumableLoader(DataLoader[Any]):
 
 
 class ImageData(L.LightningDataModule):
-    """MNIST, FashionMNIST or KMNIST: 55,000 training, 5,000 validation and 10,000 test images. Or your own images.
-
-    Args:
-        dataset: a key of `DATASETS`; with `path`, the fingerprint of its images.
-        root: folder that holds `<dataset>/raw/*.gz`; missing files are downloaded there.
-        batch_size: training images per batch and process.
-        seed: of the order of the training images, which differs in each epoch.
-        train_images: train on the first N images only, in epochs of the same length; None for all.
-        path: of your own images, see `own_images`; a tenth of them is for validation. None for MNIST and its kin.
-    """
+    """MNIST, FashionMNIST or KMNIST: 55,000 training, 5,000 validation and 10,000 test images. Or your own images."""
 
     def __init__(
         self,
-        dataset: str,
-        root: str,
-        cache: str,
-        batch_size: int,
+        dataset: str,  # a key of `DATASETS`; with `path`, the fingerprint of its images
+        root: str,  # folder that holds `<dataset>/raw/*.gz`; missing files are downloaded there
+        cache: str,  # folder for the unpacked files
+        batch_size: int,  # training images per batch and process
         eval_batch_size: int = 1000,
-        seed: int = 0,
-        train_images: int | None = None,
-        path: str | None = None,
+        seed: int = 0,  # of the order of the training images, which differs in each epoch
+        train_images: int | None = None,  # train on the first N only, in epochs of the same length; None for all
+        path: str | None = None,  # of your own images, see `own_images`; a tenth of them is for validation
     ) -> None:
         super().__init__()
         self.path = None if path is None else Path(path).expanduser()

@@ -64,21 +64,18 @@ class RenderedImages(ImageData):
 
 
 class ImagePairs(ImageData):
-    """Classes A and B, paired or not. Validation and test images always come with their true counterparts.
-
-    Args:
-        rendering: map from A to B, see `renderings`.
-        pairing: of the training images, see `pair_images`.
-        epoch_pairs: pairs per epoch; a smaller set is repeated, a larger set passes once.
-        deform: strength of `augment.random_affine` before the rendering of training images, so that a paired image
-            resembles its counterpart but does not match it exactly.
-        options: of `ImageData`.
-    """
+    """Classes A and B, paired or not. Validation and test images always come with their true counterparts."""
 
     true_counterparts = True
 
     def __init__(
-        self, rendering: Rendering, pairing: str, pairs: int, epoch_pairs: int, deform: float, **options: Any
+        self,
+        rendering: Rendering,  # from A to B, see `renderings`
+        pairing: str,  # of the training images, see `pair_images`
+        pairs: int,
+        epoch_pairs: int,  # a smaller set is repeated, a larger set passes once
+        deform: float,  # strength of `random_affine` before the rendering: counterparts then only resemble their images
+        **options: Any,  # of `ImageData`
     ) -> None:
         super().__init__(**options)
         if pairs < self.batch_size:

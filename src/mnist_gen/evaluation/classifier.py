@@ -16,15 +16,13 @@ from mnist_gen.data.augment import random_affine
 from mnist_gen.data.mnist import Batch
 from mnist_gen.errors import UserError
 from mnist_gen.training.optimization import check_finite
+from mnist_gen.training.trainer import split_of
 
 
 class Classifier(L.LightningModule):
     """A network from images in [0, 1] to logits (N, 10), trained by cross-entropy with a one-cycle schedule.
 
-    Args:
-        network: the classifier.
-        optimizer: makes an optimizer from parameters; its `lr` is the schedule's peak.
-        augment: strength of `random_affine` on training images; 0 for none.
+    `augment` is the strength of `random_affine` on training images, and the optimizer's `lr` the schedule's peak.
     """
 
     validation_metrics = ("accuracy",)
@@ -61,12 +59,8 @@ class Classifier(L.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate("val", batch)
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate("test", batch)
-
-    def _evaluate(self, split: str, batch: Batch) -> None:
         images, labels = batch
         self.accuracy(self.network(images), labels)
-        self.log(f"{split}/accuracy", self.accuracy, on_step=False, on_epoch=True, logger=False)
+        self.log(f"{split_of(self.trainer)}/accuracy", self.accuracy, on_step=False, on_epoch=True, logger=False)
+
+    test_step = validation_step

@@ -83,7 +83,6 @@ def _cas(samples: Samples) -> float | None:
 
 
 def _by_digit(family: str, better: str, **options: Any) -> list[Metric]:
-    """A metric per digit, such as `f1_7`."""
     return [Metric(f"{family}_{d}", better, digit=d, family=family, **options) for d in range(NUM_CLASSES)]
 
 

@@ -134,7 +134,6 @@ def _settings(overrides: Path) -> dict[str, str]:
 
 
 def _results(job: Path) -> Row:
-    """A job's status, seconds and metrics."""
     record = layout.read_record(job)
     if record is not None:
         return {"status": "complete", "seconds": sum(record["seconds"].values()), **record["metrics"]}

@@ -6,7 +6,7 @@ A claimed difference holds or fails if 0 lies outside its 95 % confidence interv
 import logging
 import statistics
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -61,36 +61,24 @@ J = TypeVar("J")
 
 def jobs_in(folders: Sequence[str], model: str, parse: Callable[[Job], J]) -> list[J]:
     """The complete runs of a model class in some folders, parsed. Foreign files are ignored with a warning."""
-    return [job for folder in folders for path in _records_in(folder) for job in _parsed(path, model, parse)]
-
-
-def _records_in(folder: str) -> list[Path]:
-    return sorted(Path(folder).rglob(layout.METRICS))
-
-
-def _parsed(path: Path, model: str, parse: Callable[[Job], J]) -> Iterator[J]:
-    record = layout.read_record(path.parent)
-    try:
-        if record is not None and record["config"].get("model", {}).get("_target_") == model:
-            yield parse(Job(path.parent, record["config"], record["metrics"]))
-    except (KeyError, TypeError, ValueError, AttributeError):
-        log.warning("%s is ignored: no run wrote it.", path)
+    jobs = []
+    for path in (path for folder in folders for path in sorted(Path(folder).rglob(layout.METRICS))):
+        record = layout.read_record(path.parent)
+        try:
+            if record is not None and record["config"].get("model", {}).get("_target_") == model:
+                jobs.append(parse(Job(path.parent, record["config"], record["metrics"])))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            log.warning("%s is ignored: no run wrote it.", path)
+    return jobs
 
 
 def paired_difference(
     left: Sequence[float], right: Sequence[float], scale: float = 100, unit: str = "points", of: str = "draws"
 ) -> Difference:
-    """Whether the left values are larger, by a paired t-test.
+    """Whether the left values are larger, by a paired t-test; both are in the same order.
 
-    Args:
-        left: values of one setting.
-        right: values of the other setting, in the same order.
-        scale: the factor of differences in the text; negative for metrics where lower is better.
-        unit: of the scaled differences.
-        of: the name of the pairs.
-
-    Returns:
-        The verdict, and a text with the mean difference, its standard error and the number of pairs in favour.
+    The text has the mean difference times `scale` with its standard error and `unit`, and the number of pairs, called
+    `of`, in favour. A negative scale is for metrics where lower is better.
     """
     pairs = [a - b for a, b in zip(left, right, strict=True)]
     mean = statistics.mean(pairs)

@@ -1,6 +1,5 @@
 """Figures of a GAN's averaged generator, over the epochs and of the tested checkpoint."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,20 +29,14 @@ class DrawSamples(Callback):
 
     Writes PNGs to `figures/` and images to TensorBoard. In the 10x10 grid of a conditional GAN, each row is a digit and
     each column a latent.
-
-    Args:
-        at_epochs: epochs after which to draw, such as 20, or shares of the run, such as "20%"; None for 1, 2, 5, 10,
-            20, 50, ... and the last epoch.
-        digit: the digit in figures of a single digit.
-        seed: of the latents.
     """
 
-    def __init__(self, at_epochs: Sequence[int | str] | None, digit: int, seed: int) -> None:
-        if at_epochs is not None and (isinstance(at_epochs, str) or not isinstance(at_epochs, Sequence)):
-            raise UserError(f"at_epochs={at_epochs}: must be a list or null.")
-        for epoch in at_epochs or ():
-            if not re.fullmatch(r"[1-9]\d*|([1-9]\d?|100)%", str(epoch)):
-                raise UserError(f"at_epochs={epoch}: must be an epoch, 20, or a share of the run, 20%.")
+    def __init__(
+        self,
+        at_epochs: Sequence[int | str] | None,  # 20, or a share of the run, "20%"; None: 1, 2, 5, 10, ... and the last
+        digit: int,  # in figures of a single digit
+        seed: int,  # of the latents
+    ) -> None:
         self.at_epochs, self.digit, self.seed = at_epochs, digit, seed
         self.drawn: dict[str, dict[int, Tensor]] = {"grids": {}, "digits": {}}  # epoch -> uint8 (N, 1, 32, 32)
 

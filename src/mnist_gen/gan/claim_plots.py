@@ -35,7 +35,6 @@ def pictures(jobs: Sequence[GANJob]) -> dict[str, plots.Figure]:
 
 
 def _losses(jobs: Sequence[GANJob], metric: str) -> plots.Figure:
-    """Scatter plots of each network's loss against a metric, for each adversarial loss."""
     charts = {}
     for recipe in sorted({job.loss for job in jobs}):
         same_loss = [job for job in jobs if job.loss == recipe]
@@ -59,7 +58,6 @@ def _distance_from_report(pair: tuple[GANJob, GANJob]) -> tuple[bool, bool, int]
 
 
 def _digits(loss: str, jobs: Sequence[GANJob]) -> plots.Figure:
-    """The digits 0 to 9 from one latent, one row per setting."""
     rows = _first_seeds(jobs, lambda job: ", ".join(job.setting[key] for key in (LABEL, CONCAT, ACTIVATION)))
     images = []
     for gan in map(_model, rows.values()):
@@ -70,7 +68,6 @@ def _digits(loss: str, jobs: Sequence[GANJob]) -> plots.Figure:
 
 
 def _samples(loss: str, jobs: Sequence[GANJob]) -> plots.Figure:
-    """Samples of unconditional GANs, one row per setting."""
     rows = _first_seeds(jobs, lambda job: f"{job.setting[LABEL]}: {_generator(job)}".removeprefix("no labels: "))
     images = [_model(job).sample(count=NUM_CLASSES) for job in rows.values()]
     return plots.grid(torch.cat(images), NUM_CLASSES, f"{loss}: samples of unconditional GANs", list(rows))
@@ -87,14 +84,10 @@ def _generator(job: GANJob) -> str:
 
 def _first_seeds(jobs: Sequence[GANJob], name: Callable[[GANJob], str]) -> dict[str, GANJob]:
     """For each name the job with the lowest seed."""
-    rows: dict[str, GANJob] = {}
-    for job in sorted(jobs, key=lambda job: job.seed):
-        rows.setdefault(name(job), job)
-    return rows
+    return {name(job): job for job in sorted(jobs, key=lambda job: -job.seed)}
 
 
 def _before_and_after(before: GANJob, after: GANJob) -> plots.Figure:
-    """Samples from equal latents, with the label joining before and after the decoder."""
     models = {"before": _model(before), "after": _model(after)}
     grids = {f"{digit}, {name}": gan.sample(digit, SAMPLES) for digit in DIGITS for name, gan in models.items()}
     setting = f"{before.setting[LABEL]}, {before.setting[ACTIVATION]}"

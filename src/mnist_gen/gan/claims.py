@@ -70,14 +70,9 @@ def judge(jobs: Sequence[GANJob]) -> list[Verdict]:
     return [
         replace(verdict, claim=f"{loss}: {verdict.claim}")
         for loss in dict.fromkeys(job.loss for job in jobs)
-        for verdict in _judge_loss([job for job in jobs if job.loss == loss])
+        for claims in (_tanh, _losses, _labels)
+        for verdict in claims([job for job in jobs if job.loss == loss])
     ]
-
-
-def _judge_loss(jobs: Sequence[GANJob]) -> Iterator[Verdict]:
-    yield from _tanh(jobs)
-    yield from _losses(jobs)
-    yield from _labels([job for job in jobs if job.conditional])
 
 
 def _tanh(jobs: Sequence[GANJob]) -> Iterator[Verdict]:
@@ -87,6 +82,7 @@ def _tanh(jobs: Sequence[GANJob]) -> Iterator[Verdict]:
 
 
 def _labels(jobs: Sequence[GANJob]) -> Iterator[Verdict]:
+    jobs = [job for job in jobs if job.conditional]
     for label in sorted({job.setting[LABEL] for job in jobs} - {"onehot"}):
         yield from _better_images(f"{label} gives better images than one-hot", jobs, LABEL, label, "onehot")
         claim = f"{label} has a lower generator loss than one-hot"

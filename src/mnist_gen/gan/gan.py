@@ -19,7 +19,7 @@ from mnist_gen.errors import UserError
 from mnist_gen.gan.clusters import Clusters
 from mnist_gen.gan.protocols import GeneratorProtocol, HasStatistics, SpaceProtocol, StartsPretrained
 from mnist_gen.networks.encoders import STATISTICS
-from mnist_gen.networks.label_vectors import label_vectors
+from mnist_gen.networks.layers import label_vectors
 from mnist_gen.training.adversarial import Loss, scores_and_penalty
 from mnist_gen.training.optimization import descend, update_average, warm_up_and_decay
 from mnist_gen.training.trainer import data_of

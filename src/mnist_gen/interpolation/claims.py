@@ -110,7 +110,6 @@ def answer(paths: Mapping[str, PathMetrics], metrics: Metrics, verdicts: Sequenc
 
 
 def _arcs_or_lines(line: PathMetrics, arc: PathMetrics) -> str:
-    """Compares the curves through the GAN's latents."""
     verdict, _ = paired_difference(line.midpoint_fids, arc.midpoint_fids, 1, of="fifths")
     fids = f"FID {arc.midpoint_fid:.2f} on arcs, {line.midpoint_fid:.2f} on straight lines"
     return {

@@ -111,10 +111,7 @@ def legible(scorer: fidelity.Scorer, images: Tensor) -> Tensor:
 
 
 def separability(latents: Tensor, digits: Tensor, neighbours: int, seed: int) -> dict[str, Tensor]:
-    """Hits (N / 5,) of nearest neighbours and of a linear probe on a random fifth of latents (N, D) of digits (N,).
-
-    Both are fitted to the other latents, standardized.
-    """
+    """Hits (N / 5,) of two probes on a random fifth of latents (N, D) of digits (N,), fitted to the other fifths."""
     order = torch.randperm(len(latents), generator=torch.Generator().manual_seed(seed))
     inputs, targets = StandardScaler().fit_transform(latents.cpu()[order].numpy()), digits.cpu()[order].numpy()
     split = len(inputs) * 4 // 5

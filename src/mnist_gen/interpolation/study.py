@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -13,9 +12,8 @@ from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.data import NUM_CLASSES
 from mnist_gen.data.mnist import ImageData, ImageSet, to_images
 from mnist_gen.errors import UserError
-from mnist_gen.evaluation import fidelity
+from mnist_gen.evaluation import fidelity, verdicts
 from mnist_gen.evaluation.study import Study
-from mnist_gen.evaluation.verdicts import markdown as verdict_table
 from mnist_gen.gan import GAN
 from mnist_gen.interpolation import claims
 from mnist_gen.interpolation.measurements import PathMetrics, Reference, legible, measure_paths, separability
@@ -47,12 +45,8 @@ class Interpolation(Study):
     def __init__(self, pairs: int, steps: int, digits: Sequence[Sequence[int]], neighbours: int, seed: int) -> None:
         if steps % 2 == 0:
             raise UserError(f"study.steps={steps}: must be odd, so that a path has a midpoint.")
-        for pair in digits:
-            if not _are_two_digits(pair):
-                raise UserError(
-                    f"study.digits: {pair} must be two different digits from 0 to {NUM_CLASSES - 1}, "
-                    "in a list of such pairs, [[1,0]]."
-                )
+        if any(first == second for first, second in digits):
+            raise UserError(f"study.digits={digits}: each pair must be two different digits.")
         self.pairs, self.steps, self.digits, self.neighbours, self.seed = pairs, steps, digits, neighbours, seed
 
     def check(self, data: ImageData, models: Mapping[str, DictConfig]) -> None:
@@ -65,22 +59,21 @@ class Interpolation(Study):
     def __call__(
         self, folder: Path, data: ImageData, scorer: fidelity.Scorer, autoencoder: Autoencoder, gan: GAN, cgan: GAN
     ) -> fidelity.Metrics:
-        """Measures the models, on the scorer's device."""
         val, test, train = (images.to(autoencoder.device) for images in (data.val, data.test, data.train))
         encoded, sampled = encoded_images(autoencoder, val), sampled_latents(gan, len(val), scorer, self.seed)
         found = interpolators(autoencoder, encoded, gan, sampled, cgan)
         paths, values, metrics = self._measure(found, {"autoencoder": encoded, "GAN": sampled}, scorer, test, train)
-        verdicts = list(claims.judge(paths, values, metrics))
+        judged = list(claims.judge(paths, values, metrics))
         between = {f"legible_{first}_{second}": f"{first} to {second}" for first, second in self.digits}
         tables = [
             _table("midpoint", metrics, [*found, FLOOR], COLUMNS),
             _table("legible midpoints", metrics, found, between),
-            verdict_table(verdicts),
+            verdicts.markdown(judged),
         ]
         labelled = cgan.sample(count=NUM_CLASSES, seed=self.seed)
         figures = {f"{first}_to_{second}": self._strips(found, first, second) for first, second in self.digits}
         figures |= {"along": self._along(paths), "beside": _beside(to_images(val.images), encoded, sampled, labelled)}
-        self.publish(folder, "answer", "\n".join([f"{claims.answer(paths, metrics, verdicts)}\n", *tables]), figures)
+        self.publish(folder, "answer", "\n".join([f"{claims.answer(paths, metrics, judged)}\n", *tables]), figures)
         return metrics
 
     @torch.no_grad()
@@ -123,7 +116,6 @@ class Interpolation(Study):
         return paths, values, metrics | {name: value.mean().item() for name, value in values.items()}
 
     def _strips(self, found: Mapping[str, Interpolator], first: int, second: int) -> plots.Figure:
-        """Interpolations between two digits, a row per interpolator."""
         start, end = torch.tensor([first]), torch.tensor([second])
         rows = [interpolator.interpolate(start, end, self.steps, self.seed) for interpolator in found.values()]
         title = f"From {first} to {second}, by the share of the path"
@@ -131,19 +123,12 @@ class Interpolation(Study):
         return plots.grid(torch.cat(rows).flatten(0, 1), self.steps, title, list(found), shares)
 
     def _along(self, paths: Mapping[str, PathMetrics]) -> plots.Figure:
-        """The mean of each metric at each step."""
         panels = {
             axis: {name: measured.by_image[metric].mean(dim=1).tolist() for name, measured in paths.items()}
             for metric, axis in AXES.items()
         }
         title = "From one digit to another: means over all pairs"
         return plots.charts(torch.linspace(0, 1, self.steps).tolist(), panels, title, "share of the path")
-
-
-def _are_two_digits(pair: Any) -> bool:
-    if not isinstance(pair, Sequence) or [type(digit) for digit in pair] != [int, int]:
-        return False
-    return 0 <= min(pair) < max(pair) < NUM_CLASSES
 
 
 def _table(head: str, metrics: fidelity.Metrics, names: Collection[str], columns: Mapping[str, str]) -> str:
@@ -160,7 +145,6 @@ def _table(head: str, metrics: fidelity.Metrics, names: Collection[str], columns
 
 
 def _beside(originals: Tensor, encoded: LabelledLatents, sampled: LabelledLatents, labelled: Tensor) -> plots.Figure:
-    """Real images, the autoencoder's reconstructions, and samples of both GANs, a column per digit."""
     of_each, generated = (
         [known.digits.tolist().index(digit) for digit in range(NUM_CLASSES)] for known in (encoded, sampled)
     )

@@ -3,7 +3,6 @@
 from torch import Tensor, nn
 
 from mnist_gen.data import NUM_CLASSES
-from mnist_gen.networks.encoders import WideEncoder
 from mnist_gen.networks.layers import convolution
 
 
@@ -27,10 +26,3 @@ class Scorer(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.features(images))
-
-
-class Probe(WideEncoder):
-    """The classifier that CAS trains: images -> logits (N, 10). Small, because every test trains one."""
-
-    def __init__(self) -> None:
-        super().__init__(NUM_CLASSES, channels=16)

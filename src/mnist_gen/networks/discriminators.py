@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_gen.errors import UserError
-from mnist_gen.networks.label_vectors import LabelPlane
+from mnist_gen.networks.layers import LabelPlane
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "leaky_relu": partial(nn.LeakyReLU, 0.2)}
 EPSILON = 1e-8  # added to variances: the gradient of a square root is infinite at 0
@@ -41,10 +41,7 @@ class Discriminator(nn.Module):
 
 
 class StackDiscriminator(nn.Sequential):
-    """Stacks of images (N, planes, 32, 32) in [-1, 1] -> scores (N,).
-
-    A `group` above 1 compares so many images by `MinibatchDeviation`.
-    """
+    """Stacks of images (N, planes, 32, 32) in [-1, 1] -> scores (N,); `group` above 1 adds a `MinibatchDeviation`."""
 
     def __init__(self, planes: int, channels: int, group: int = 1) -> None:
         body = nn.Sequential(*_convolutions(planes, channels, "leaky_relu"), nn.Flatten())

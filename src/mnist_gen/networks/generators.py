@@ -7,23 +7,16 @@ from torch import Tensor, nn
 
 from mnist_gen.data.mnist import to_signed
 from mnist_gen.errors import UserError, check_choice
-from mnist_gen.networks.label_vectors import LabelPlane
-from mnist_gen.networks.layers import convolution
+from mnist_gen.networks.layers import LabelPlane, convolution
 
 
 class MappingNetwork(nn.Sequential):
     """An MLP: vectors (N, width) -> an autoencoder's latents (N, out_dim)."""
 
     def __init__(self, width: int, out_dim: int, hidden: int) -> None:
-        super().__init__(
-            nn.Linear(width, hidden),
-            nn.BatchNorm1d(hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            nn.BatchNorm1d(hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, out_dim),
-        )
+        first = (nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.ReLU())
+        second = (nn.Linear(hidden, hidden), nn.BatchNorm1d(hidden), nn.ReLU())
+        super().__init__(*first, *second, nn.Linear(hidden, out_dim))
         self.out_dim = out_dim
 
 

@@ -1,9 +1,12 @@
-"""Layers shared by several networks."""
+"""Layers shared by several networks, and how a label enters one: as a vector, or as a plane beside an image."""
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from mnist_gen.data import IMAGE_SIZE
 
 Norm = Callable[[int], nn.Module]  # builds a normalisation from its number of channels
 
@@ -33,3 +36,17 @@ class Residual(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return F.relu(features + self.body(features))
+
+
+def label_vectors(label: str | None, embedding_dim: int, count: int) -> nn.Embedding | None:
+    """The layer from labels (N,) below `count` to fixed `onehot` vectors (N, count), or to a learned `embedding`."""
+    if label is None:
+        return None
+    return nn.Embedding.from_pretrained(torch.eye(count)) if label == "onehot" else nn.Embedding(count, embedding_dim)
+
+
+class LabelPlane(nn.Sequential):
+    """Label vectors (N, embedding_dim) -> an image-sized channel (N, 1, 32, 32)."""
+
+    def __init__(self, embedding_dim: int) -> None:
+        super().__init__(nn.Linear(embedding_dim, IMAGE_SIZE**2), nn.Unflatten(1, (1, IMAGE_SIZE, IMAGE_SIZE)))

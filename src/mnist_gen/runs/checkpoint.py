@@ -39,6 +39,7 @@ from mnist_gen.runs.limits import walk
 from mnist_gen.runs.trust import CONFIG, model_configuration, refusing
 
 DEPTH = 30  # of nesting in a configuration
+MOST_ENTRIES = 10**7  # lists that contain each other may hold endless many
 FINITE = ("state_dict.", "optimizer_states.")  # tensors that may hold no NaN or infinity
 TORN = "empty, truncated or not a checkpoint; use another, such as previous.ckpt."
 MISFIT = "its weights do not fit its own configuration"
@@ -78,6 +79,8 @@ def read(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not {CONFIG, "state_dict"} <= content.keys():
         raise UserError(f"ckpt={path}: not a checkpoint of mnist_gen.")
     with refusing(path):
+        if any(number > MOST_ENTRIES for number, _ in enumerate(walk(content))):
+            raise ValueError("it holds too many values")
         _check_config(content[CONFIG])
         _check_tensors(content)
     return content

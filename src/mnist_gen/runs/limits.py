@@ -16,6 +16,7 @@ SIZE = whole(1, 4096)
 IMAGES = whole(1, 55_000)
 POSITIVE = number(0, 10**6, "(]")
 DECAY = number(0, 1, "[)")
+SHARE = Allowed("a share of the run, such as 20%", tuple(f"{share}%" for share in range(1, 101)).__contains__)
 
 KEYS = (  # ranges, and the keys that they apply to; the first pattern that matches a key decides
     (SEED, "seed *.seed"),
@@ -25,6 +26,7 @@ KEYS = (  # ranges, and the keys that they apply to; the first pattern that matc
     (listed(TEXT, least=1), "callbacks.curves.together"),
     (TEXT | listed(TEXT, least=1) | NULL, "sweep"),
     (whole(0, 9), "callbacks.draw.digit"),
+    (listed(COUNT | SHARE) | NULL, "callbacks.draw.at_epochs"),
     (whole(0, 9) | NULL, "digit"),
     (whole(1, 100_000), "count"),
     (whole(10, 55_000), "labels data.labels"),
@@ -48,10 +50,7 @@ KEYS = (  # ranges, and the keys that they apply to; the first pattern that matc
     (whole(2, 256), "data.rendering.shades"),
     (choice("paired", "loose", "unpaired"), "data.pairing"),
     # model
-    (
-        GROUP | NULL,
-        "model.clusters *model.encoder *model.decoder model.generator.decoder *.space.encoder *.space.decoder",
-    ),
+    (GROUP | NULL, "model.clusters *model.encoder *model.decoder *.generator.decoder *.space.encoder *.space.decoder"),
     (choice(None, "onehot", "embedding"), "model.label"),
     (choice("before", "after"), "model.concat"),
     (choice("scratch", "pretrained", "pretrained_frozen"), "model.generator.start"),

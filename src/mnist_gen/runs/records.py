@@ -46,8 +46,8 @@ def complete(
 
 def write(folder: Path, cfg: DictConfig, results: dict[str, Any]) -> None:
     """Writes metrics.json last and atomically: its presence marks a complete run."""
-    here = Path(__file__).parent
-    commit = subprocess.run(["git", "-C", here, "describe", "--always", "--dirty"], capture_output=True, text=True)
+    command = ("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty")
+    commit = subprocess.run(command, capture_output=True, text=True)
     versions = {name: version(name) for name in ("torch", "torchvision", "lightning")}
     record = results | {
         "seed": cfg.seed,

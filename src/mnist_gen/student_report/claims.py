@@ -19,16 +19,8 @@ from mnist_gen.translation import jobs
 def judge_sweeps(folders: Sequence[str], labels: int, load_data: Callable[[], ImageData]) -> str:
     """Judges every claim that the sweeps have jobs for; writes claims.md and figures into the first sweep's folder.
 
-    Args:
-        folders: of sweeps.
-        labels: number of labels; transfer jobs with another number are ignored.
-        load_data: loads the test images for the figures of translators.
-
-    Returns:
-        The table, in Markdown.
-
-    Raises:
-        UserError: a folder does not exist, or none holds a complete job with claims about it.
+    Returns the table, in Markdown. Transfer jobs with another number of labels are ignored; `load_data` loads the test
+    images for the figures of translators.
     """
     for folder in folders:
         if not Path(folder).is_dir():

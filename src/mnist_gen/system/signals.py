@@ -43,16 +43,6 @@ def listen_alone() -> None:
         listen(_farewell)
 
 
-def stop_listening() -> None:
-    """Restores Python's handlers and discards a received signal."""
-    global _received, _in_batches, _farewell
-    _received, _in_batches, _farewell = None, False, None
-    sys.excepthook = sys.__excepthook__
-    for number in NUMBERS:
-        if signal.getsignal(number) is _receive:
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-
-
 def asked() -> bool:
     """Whether a signal has asked the command to stop."""
     return _received is not None

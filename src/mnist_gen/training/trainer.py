@@ -78,3 +78,8 @@ def model_of(module: L.LightningModule, kind: type[T]) -> T:
     """The run's model, as the class that it is known to be."""
     assert isinstance(module, kind)
     return module
+
+
+def split_of(trainer: L.Trainer) -> str:
+    """The images that are being evaluated: `val` or `test`."""
+    return "test" if trainer.testing else "val"

@@ -51,9 +51,7 @@ class MeasureDigits(Callback):
 
     Logs `test/*` and `train/*` as means over the draws; for accuracy also the standard deviation and the worst draw.
     Writes report.txt, draws.json (metrics and curves of each draw) and figures.
-
-    Args:
-        reported: the student report's classifier to compare with, or None.
+    `reported` names the student report's classifier to compare with.
     """
 
     def __init__(self, reported: str | None) -> None:

@@ -1,7 +1,4 @@
-"""What the student report claims about transfer learning, checked against sweeps over draws of labels.
-
-Reads metrics.json and draws.json of complete `transfer_*` jobs.
-"""
+"""What the student report claims about transfer learning, checked against sweeps over draws of labels."""
 
 import statistics
 from collections.abc import Iterator, Sequence
@@ -55,14 +52,8 @@ def judge(jobs: Sequence[Job]) -> list[Verdict]:
     """Verdicts on every claim that the jobs can answer."""
     arms = {(job.head, job.arm): job for job in jobs if job.head == "linear" or job.dropout > 0}
     without_dropout = {job.arm: job for job in jobs if job.head == "mlp" and job.dropout == 0}
-    return [
-        *_composition(arms),
-        *_overfitting(arms),
-        *_epochs(arms),
-        *_dropout(arms, without_dropout),
-        *_early_stopping(arms),
-        *_digits(arms),
-    ]
+    dropout = _dropout(arms, without_dropout)
+    return [*_composition(arms), *_overfitting(arms), *_epochs(arms), *dropout, *_early_stopping(arms), *_digits(arms)]
 
 
 def _composition(arms: Arms) -> Iterator[Verdict]:

@@ -16,7 +16,7 @@ from mnist_gen.data.mnist import Batch, ImageData, to_images
 from mnist_gen.errors import UserError
 from mnist_gen.runs.tensorboard import run_folder
 from mnist_gen.training.optimization import check_finite, with_schedule
-from mnist_gen.training.trainer import data_of, model_of
+from mnist_gen.training.trainer import data_of, model_of, split_of
 
 SHOWN = 10  # images in the figure
 
@@ -98,17 +98,13 @@ class Mimicry(L.LightningModule):
     test_step = validation_step
 
     def on_validation_epoch_end(self) -> None:
-        self._log("val")
-
-    def on_test_epoch_end(self) -> None:
-        self._log("test")
-
-    def _log(self, split: str) -> None:
         *sums, count = torch.stack(self._sums).sum(dim=0)
         self._sums = []
         difference, mean, square = (value / count for value in sums)
         error = (difference.sum() / (square - mean.square()).sum()).sqrt()
-        self.log(f"{split}/relative_error", error.float(), logger=False)
+        self.log(f"{split_of(self.trainer)}/relative_error", error.float(), logger=False)
+
+    on_test_epoch_end = on_validation_epoch_end
 
 
 class DrawMimicry(Callback):

@@ -11,10 +11,8 @@ from torch import Tensor, nn
 
 from mnist_gen import plots
 from mnist_gen.data.mnist import ImageData, to_images
-from mnist_gen.evaluation import fidelity
+from mnist_gen.evaluation import fidelity, verdicts
 from mnist_gen.evaluation.study import Study
-from mnist_gen.evaluation.verdicts import Verdict
-from mnist_gen.evaluation.verdicts import markdown as verdict_table
 from mnist_gen.runs.tables import markdown
 from mnist_gen.transformers.claims import relative_error
 
@@ -27,7 +25,7 @@ class Results(NamedTuple):
 
     exact: list[tuple[str, dict[str, float]]]  # constructions, and their largest absolute errors by precision
     broken: Errors  # changed constructions, and their relative errors
-    verdicts: list[Verdict]
+    verdicts: list[verdicts.Verdict]
     figures: dict[str, plots.Figure]
 
 
@@ -41,14 +39,13 @@ class TransformerStudy(Study, ABC):
 
     @torch.no_grad()
     def __call__(self, folder: Path, data: ImageData, scorer: fidelity.Scorer) -> fidelity.Metrics:
-        """Runs the study; returns the largest error by precision."""
         torch.manual_seed(self.seed)
         results = self.measure(to_images(data.test.images[: self.images]).cpu())
         rows = [[name, *(f"{error:.1e}" for error in errors.values())] for name, errors in results.exact]
         tables = (
             markdown(("computed by a transformer", *(f"largest error, {name}" for name in DTYPES)), rows),
             markdown(("changed", "relative error"), [(name, f"{error:.2g}") for name, error in results.broken]),
-            verdict_table(results.verdicts),
+            verdicts.markdown(results.verdicts),
         )
         self.publish(folder, self.name, "\n".join(tables), results.figures)
         return {f"largest_error/{name}": max(errors[name] for _, errors in results.exact) for name in DTYPES}

@@ -20,11 +20,7 @@ def pictures(jobs: Sequence[TranslationJob], data: ImageData) -> dict[str, plots
     """Two kinds of figures for each rendering, split by any other settings that vary.
 
     `translations_*` compares strategies and pairings, each by its lowest seed. `seeds_*` compares the seeds of a
-    GAN-like network. A figure needs at least two jobs.
-
-    Args:
-        jobs: translators.
-        data: supplies the test images.
+    GAN-like network. A figure needs at least two jobs, and `data` supplies the test images.
     """
     figures: dict[str, plots.Figure] = {}
     for title, cells in cells_by_rendering(jobs).items():

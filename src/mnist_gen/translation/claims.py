@@ -118,7 +118,6 @@ def _depends_on_the_seed(cells: Cells) -> Iterator[Verdict]:
 
 
 def _realism(cells: Cells) -> Iterator[Verdict]:
-    """How real images look with a discriminator, and without."""
     conditional, regression = (cells.get((strategy, "paired"), []) for strategy in (CONDITIONAL, REGRESSION))
     for pairing in PAIRINGS:
         jobs = cells.get((GAN, pairing), [])
@@ -168,7 +167,6 @@ def _fid_difference(left: Jobs, right: Jobs) -> Difference:
 
 
 def _needs_many_pairs(jobs: Jobs) -> Iterator[Verdict]:
-    """Whether a conditional GAN works with the most pairs only."""
     for job, by_count in _varied_along("data.pairs", jobs):
         if job.strategy in (CONDITIONAL, CONDITIONAL_WITHOUT_L1) and job.pairing == "paired":
             enough = [count for count, cell in by_count.items() if all(map(_is_good, cell))]
@@ -180,7 +178,6 @@ def _needs_many_pairs(jobs: Jobs) -> Iterator[Verdict]:
 
 
 def _strength(jobs: Jobs) -> Iterator[Verdict]:
-    """Whether the strongest rendering is harder to translate than the weakest."""
     for option in STRENGTHS:
         for job, by_strength in _varied_along(f"data.rendering.{option}", jobs):
             weakest, *_, strongest = by_strength.values()

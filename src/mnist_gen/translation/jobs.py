@@ -81,16 +81,13 @@ def _job(job: Job) -> TranslationJob:
 
 
 def table(jobs: Jobs) -> str:
-    """Means and standard deviations over seeds, one row per setting; the fourth column names other differences."""
-    cells = defaultdict[Setting, list[TranslationJob]](list)
-    for job in jobs:
-        cells[frozenset(job.setting.items())].append(job)
-    varied = _varied_keys(jobs)
-    rows = []
-    for cell in cells.values():
-        job, metrics = cell[0], [mean_and_deviation(cell, name) for name in FORMATS]
-        rows.append((job.rendering, job.strategy, job.pairing, _varied_values(job, varied), *metrics, str(len(cell))))
-    return tables.markdown(("rendering", "strategy", "data", "other", *FORMATS, "seeds"), rows)
+    """Means and standard deviations over seeds, a row for each rendering with its settings, strategy and pairing."""
+    rows = [
+        (name, *key, *(mean_and_deviation(cell, metric) for metric in FORMATS), str(len(cell)))
+        for name, cells in cells_by_rendering(jobs).items()
+        for key, cell in cells.items()
+    ]
+    return tables.markdown(("rendering", "strategy", "data", *FORMATS, "seeds"), rows)
 
 
 def _varied_keys(jobs: Jobs) -> set[str]:

@@ -92,13 +92,10 @@ class Translation(L.LightningModule):
         assert isinstance(classifier, Classifier)
         self.scorer.load_state_dict(classifier.network.state_dict())
 
-    @property
-    def directions(self) -> list[Direction]:
-        return [self.a_to_b] if self.b_to_a is None else [self.a_to_b, self.b_to_a]
-
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
-        translators = nn.ModuleList(part.translator for part in self.directions)
-        discriminators = nn.ModuleList(part.discriminator for part in self.directions if part.discriminator is not None)
+        directions = [part for part in (self.a_to_b, self.b_to_a) if part is not None]
+        translators = nn.ModuleList(part.translator for part in directions)
+        discriminators = nn.ModuleList(part.discriminator for part in directions if part.discriminator is not None)
         optimizers = [self.translator_optimizer(translators.parameters())]
         if len(discriminators):
             optimizers.append(self.discriminator_optimizer(discriminators.parameters()))
