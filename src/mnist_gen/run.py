@@ -181,10 +181,10 @@ def study(cfg: DictConfig) -> None:
     folder = _folder()
     if "study" not in cfg:
         raise UserError("task=study: choose a study, such as experiment=interpolation.")
-    compare = instantiate(cfg.study)  # first, because it checks its options
+    limits.check(plain(cfg))
+    compare = instantiate(cfg.study)  # early, because it checks its options
     wanted = {part: pretrained.model_configuration(cfg, part) for part in compare.parts}
     _resolve_paths(cfg)
-    limits.check(plain(cfg))
     if records.complete(folder, cfg) is not None:
         return
     device = plain_trainer(plain(cfg.trainer), folder, logger=False, enable_checkpointing=False).strategy.root_device

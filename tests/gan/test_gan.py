@@ -65,7 +65,7 @@ def test_a_latent_space_step_leaves_the_autoencoder_unchanged(monkeypatch):
 )
 def test_networks_of_different_spaces_are_refused(words):
     cfg = pretrained.complete(composed("experiment=gan_latent", *words))
-    with pytest.raises(InstantiationException, match="all must be of images, or all of latents"):
+    with pytest.raises(InstantiationException, match="must all be of images, or all of latents"):
         instantiate(cfg.model)
 
 

@@ -37,7 +37,7 @@ from mnist_gen.runs import limits
         ("model.concat", ("before", "after"), ("middle",)),
         ("model.strategy.sees", ("nothing", "pairs"), ("all",)),
         ("data.pairing", ("paired", "unpaired"), ("random", 1)),
-        ("study.digits", ([[1, 0]], []), ([1, 0], [[1, 10]], [[1]], [["a", 1]])),
+        ("study.digits", ([[1, 0]], []), ([1, 0], [[1, 10]], [[1, 0, 1]], [[1.0, 0]], [[[1], 0]])),
         ("callbacks.draw.at_epochs", ([20, "5%"], None), (20, [0], ["101%"], ["20"], [[1]])),
         ("out", ("a.png",), (None, 5)),
         ("sweep", ("a", ["a", "b"], None), (5, [], [5])),

@@ -82,7 +82,8 @@ class GAN(L.LightningModule):
         except RuntimeError:
             fits = False
         if not fits:
-            raise UserError("model.space, generator and discriminator: all must be of images, or all of latents.")
+            made = f"model.generator makes {tuple(fake.shape[1:])}, model.space holds {tuple(self.space.shape)}"
+            raise UserError(f"{made}: space, generator and discriminator must all be of images, or all of latents.")
 
     @property
     def starts_from(self) -> str | None:

@@ -18,10 +18,10 @@ class GeneratorProtocol(Protocol):
     label_vectors: nn.Embedding | None  # labels (N,) -> (N, embedding_dim); None for a generator without labels
 
     def __call__(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Maps latents (N, latent_dim) and labels (N,) to images or latents (N, *space.shape) of the GAN's space."""
+        """Maps latents (N, latent_dim) and labels (N,) to images in [-1, 1] or latents (N, *space.shape)."""
 
     def from_vectors(self, latents: Tensor, vectors: Tensor | None) -> Tensor:
-        """Like a call, but takes label vectors (N, embedding_dim), or interpolations between them, for labels."""
+        """Like a call, for sampling and interpolation: takes label vectors (N, embedding_dim) instead of labels."""
 
 
 class SpaceProtocol(Protocol):

@@ -7,10 +7,12 @@ A checkpoint contains only tensors and plain values:
 | `config` | the run's resolved configuration | `training.checkpoints.EmbedConfig` |
 | `state_dict` | weights and buffers of all networks, also averaged and pretrained ones | Lightning, from the model |
 | `optimizer_states`, `lr_schedulers` | the optimizers' moments, the schedules' counters | Lightning |
-| `epoch`, `global_step`, `loops` | how far training is | Lightning |
-| `callbacks` | score, random state, curves, samples | `BestCheckpoint`, `LastCheckpoint`, `Curves`, `DrawSamples` |
+| `epoch`, `global_step`, `loops` | how far training is | Lightning; `LastCheckpoint` adds a begun validation |
+| `callbacks` | best score; random state; curves | `BestCheckpoint`; `LastCheckpoint`; `training.curves.Curves` |
+| `callbacks`, of a GAN | the samples drawn so far | `gan.callbacks.DrawSamples` |
 | `ImageData`, or a subclass | number of batches served in this epoch | `data.mnist.ImageData` |
-| `history`, `spread` | curves of each draw of labels; spread labels | `Transfer`, `SemiSupervised` |
+| `history` | curves of each draw of labels | `transfer.Transfer`, `transfer.semi.SemiSupervised` |
+| `spread` | labels spread to all images | `transfer.semi.SemiSupervised` |
 
 Classes named in `config` must be on a short list (`runs.trust`), this machine's paths replace its paths, and networks
 are first built without memory, to compare their shapes with the weights.
