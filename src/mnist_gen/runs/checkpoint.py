@@ -7,8 +7,9 @@ A checkpoint contains only tensors and plain values:
 | `config` | the run's resolved configuration | `training.checkpoints.EmbedConfig` |
 | `state_dict` | weights and buffers of all networks, also averaged and pretrained ones | Lightning, from the model |
 | `optimizer_states`, `lr_schedulers` | the optimizers' moments, the schedules' counters | Lightning |
-| `epoch`, `global_step`, `loops` | how far training is | Lightning; `LastCheckpoint` adds a begun validation |
-| `callbacks` | best score; random state; curves | `BestCheckpoint`; `LastCheckpoint`; `training.curves.Curves` |
+| `epoch`, `global_step`, `loops` | how far training is; that validation has begun | Lightning; `LastCheckpoint` |
+| `callbacks` | best score; random state | `BestCheckpoint`; `LastCheckpoint`, both in `training.checkpoints` |
+| `callbacks` | curves | `training.curves.Curves` |
 | `callbacks`, of a GAN | the samples drawn so far | `gan.callbacks.DrawSamples` |
 | `ImageData`, or a subclass | number of batches served in this epoch | `data.mnist.ImageData` |
 | `history` | curves of each draw of labels | `transfer.Transfer`, `transfer.semi.SemiSupervised` |
