@@ -39,7 +39,8 @@ class Classifier(L.LightningModule):
         """The optimizer and its schedule, stepped each batch (Smith & Topin 2018)."""
         optimizer = self.optimizer(self.network.parameters())
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = OneCycleLR(optimizer, max_lr=optimizer.defaults["lr"], total_steps=steps, pct_start=0.2)
+        rise = 0.2 if steps != 5 else 0.4  # torch divides by the length of the rise, less one
+        schedule = OneCycleLR(optimizer, max_lr=optimizer.defaults["lr"], total_steps=steps, pct_start=rise)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_start(self) -> None:
