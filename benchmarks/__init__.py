@@ -1,1 +1,1 @@
-"""Measurements of the project, as commands: quality, speed, faults. `records/` holds what they found."""
+"""Records of what runs measured, the tables and bars that read them, and trials of faults."""

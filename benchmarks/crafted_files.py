@@ -21,7 +21,11 @@ Content = dict[str, Any]
 Change = Callable[[Content], None]
 TARGETS = (
     *("os.system", "pathlib.Path.unlink", "shutil.rmtree", "builtins.eval", "subprocess.Popen", "torch.load"),
-    *("mnist_gen.system.files.FolderLock", "mnist_gen.data.mnist.shutil.rmtree", "mnist_gen.runs.sweeps.summarise"),
+    *(
+        "mnist_gen.system.files.FolderLock",
+        "mnist_gen.data.mnist.shutil.rmtree",
+        "mnist_gen.evaluation.sweeps.summarise",
+    ),
     *(
         "mnist_gen.gan.GAN.load_from_checkpoint",
         "lightning.pytorch.callbacks.ModelCheckpoint",

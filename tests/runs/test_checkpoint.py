@@ -106,6 +106,16 @@ def test_foreign_targets_are_refused(best, target, place):
         trust.configuration(checkpoint.read(path), path)
 
 
+def test_lists_that_repeat_each_other_are_refused(best, monkeypatch):
+    monkeypatch.setattr(checkpoint, "MOST_ENTRIES", 10_000)
+    content, nested = torch.load(best, weights_only=True), [0]
+    for _ in range(9):
+        nested = [nested] * 10  # a billion entries in a few bytes
+    torch.save(content | {"nested": nested}, best)
+    with pytest.raises(UserError, match="refused, it holds too many values"):
+        checkpoint.read(best)
+
+
 @pytest.mark.parametrize("value", ["${oc.env:HOME}", "${oc.create:'{_target_: os.getcwd}'}", "${${model.label}:HOME}"])
 def test_nothing_is_looked_up_on_this_machine(best, value):
     for place in ("model__loss", "seed", "trainer__max_epochs"):

@@ -96,7 +96,10 @@ def test_draws_are_trained_independently():
 def test_the_best_epoch_is_kept_until_patience_ends_a_draw():
     model = transfer(patience=2)
     model._trainer = SimpleNamespace(current_epoch=0)
-    bias = lambda draw: model.best[draw].head[0].bias[0].item()  # noqa: E731
+
+    def bias(draw: int) -> float:
+        return model.best[draw].head[0].bias[0].item()
+
     for epoch, losses in enumerate([[3.0, 3.0], [2.0, 4.0], [2.5, 5.0], [1.0, 1.0]]):
         model._trainer.current_epoch = epoch
         for group in model.classifiers:

@@ -1,7 +1,9 @@
 """The gzip files of an MNIST-like data set: download, verify, unpack, each atomically."""
 
 import gzip
+import struct
 import tempfile
+import zlib
 from pathlib import Path
 
 from torchvision.datasets.utils import check_integrity, download_url
@@ -36,14 +38,15 @@ def _download(packed: Path, md5: str, mirrors: list[str]) -> None:
 
 
 def unpack(packed: Path, unpacked: Path) -> None:
-    """Unpacks a file unless an intact copy exists."""
-    content = gzip.decompress(packed.read_bytes())
-    if unpacked.is_file() and unpacked.read_bytes() == content:
+    """Unpacks a file unless an intact copy exists. The end of a gzip file holds the CRC-32 and size to compare with."""
+    content = packed.read_bytes()
+    crc, size = struct.unpack("<II", content[-8:])
+    if unpacked.is_file() and unpacked.stat().st_size == size and zlib.crc32(unpacked.read_bytes()) == crc:
         return
     try:
         lock = FolderLock(unpacked.parent, wait=True)  # another process may be unpacking it
         try:
-            write_now(unpacked, content)
+            write_now(unpacked, gzip.decompress(content))
         finally:
             lock.release()
     except OSError as error:

@@ -77,8 +77,7 @@ def paired_difference(
 ) -> Difference:
     """Whether the left values are larger, by a paired t-test; both are in the same order.
 
-    The text has the mean difference times `scale` with its standard error and `unit`, and the number of pairs, called
-    `of`, in favour. A negative scale is for metrics where lower is better.
+    The text names the mean difference times `scale`, its standard error, and how many of the pairs (`of`) agree.
     """
     pairs = [a - b for a, b in zip(left, right, strict=True)]
     mean = statistics.mean(pairs)

@@ -148,13 +148,8 @@ def _compared(claim: str, jobs: Sequence[GANJob], key: str, one: str, other: str
     """Whether jobs with `one` beat those with `other` in every metric; if the metrics disagree, it depends."""
     if matched := pairs(jobs, key, one, other):
         left, right = zip(*matched, strict=True)
-        yield joint(
-            claim,
-            [
-                paired_difference([*map(m.quality, left)], [*map(m.quality, right)], m.scale, m.unit, "pairs")
-                for m in by
-            ],
-        )
+        values = [([*map(m.quality, left)], [*map(m.quality, right)], m.scale, m.unit) for m in by]
+        yield joint(claim, [paired_difference(*of_metric, of="pairs") for of_metric in values])
 
 
 def _better_images(claim: str, jobs: Sequence[GANJob], key: str, one: str, other: str) -> Iterator[Verdict]:

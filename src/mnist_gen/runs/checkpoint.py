@@ -42,7 +42,7 @@ from mnist_gen.runs.limits import walk
 from mnist_gen.runs.trust import CONFIG, model_configuration, refusing
 
 DEPTH = 30  # of nesting in a configuration
-MOST_ENTRIES = 10**7  # lists that contain each other may hold endless many
+MOST_ENTRIES = 10**7  # in nested lists and dicts; a small file can repeat one list in another without end
 FINITE = ("state_dict.", "optimizer_states.")  # tensors that may hold no NaN or infinity
 TORN = "empty, truncated or not a checkpoint; use another, such as previous.ckpt."
 MISFIT = "its weights do not fit its own configuration"

@@ -112,7 +112,7 @@ def range_of(key: str) -> Allowed | None:
 
 
 def check_value(key: str, value: Any) -> None:
-    """Checks that one value lies in its key's range and is finite. Of a reference, the key referred to is checked."""
+    """Checks that one value lies in its key's range and is finite; a reference, `${seed}`, passes."""
     if isinstance(value, str) and "${" in value:
         return
     allowed, text = range_of(key), "null" if value is None else str(value)

@@ -17,6 +17,7 @@ RENAMED = {
     "study.codes": "study.latents",
     "codes": "latents",
     "nowhere": "none",
+    "plane": "grid",
     "gan_codes": "gan_latent",
 }
 

@@ -83,7 +83,7 @@ class Transfer(L.LightningModule):
         self.kept = nn.ModuleList(self.best).requires_grad_(False)
         if arm != "scratch":
             for pretrained in self._encoders():
-                pretrained.eval()  # for the whole run: batch statistics of a few labelled images are worse
+                pretrained.eval()  # for the whole run: keeps the pretrained batch statistics
         self.to(memory_format=torch.channels_last)  # faster on a CPU
         self.register_buffer("best_loss", torch.full((draws,), torch.finfo(torch.float).max))
         self.register_buffer("best_epoch", torch.zeros(draws, dtype=torch.long))
