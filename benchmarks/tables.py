@@ -185,12 +185,12 @@ def quotes(records: Records) -> dict[str, list[str]]:
     minutes = [sum(entry["seconds"].values()) / 60 for entry in records["cgan_embed20"]]
     time = f"{min(minutes):.0f} to {max(minutes):.0f} minutes"
     accuracy = f"{100 * metrics['test/class_accuracy']:.1f} %"
-    few_labels = f"{100 * records['transfer_semi'][-1]['metrics']['test/accuracy']:.0f} %"
+    from_50 = f"{100 * records['transfer_semi'][-1]['metrics']['test/accuracy']:.0f} %"
     return {
         "README.md": [
             f"Samples of `experiment=cgan_embed20` after {time} on two CPU cores. {accuracy} are classified as the",
             f"20 numbers ({time} on two cores)",
-            f"| How accurate is a classifier from 50 labels? | {few_labels}, with an autoencoder and unlabelled images |",
+            f"| How accurate is a classifier from 50 labels? | {from_50}, with an autoencoder and unlabelled images |",
         ]
     }
 
