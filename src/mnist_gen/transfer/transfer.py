@@ -81,9 +81,8 @@ class Transfer(L.LightningModule):
         self.learning = nn.ModuleList(chain(*self.classifiers))
         self.averaged = nn.ModuleList(chain(*self.evaluated) if ema_decay else ()).requires_grad_(False)
         self.kept = nn.ModuleList(self.best).requires_grad_(False)
-        if arm != "scratch":
-            for pretrained in self._encoders():
-                pretrained.eval()  # for the whole run: keeps the pretrained batch statistics
+        if self.encoder is not None:
+            self.encoder.eval()  # for the whole run: keeps the pretrained batch statistics
         self.to(memory_format=torch.channels_last)  # faster on a CPU
         self.register_buffer("best_loss", torch.full((draws,), torch.finfo(torch.float).max))
         self.register_buffer("best_epoch", torch.zeros(draws, dtype=torch.long))
@@ -110,13 +109,13 @@ class Transfer(L.LightningModule):
     def setup(self, stage: str) -> None:
         """Fits the statistics of a pretrained encoder's latents to unlabelled images."""
         if self._fits_latents:
-            encoder = self._encoders()[0]
+            encoder = copy.deepcopy(self._encoders()[0]).eval()
             images = to_images(data_of(self.trainer, FewLabels).train.images[:STATISTICS].cpu())
             with drawn_from(torch.initial_seed()):  # the same in a resumed run
                 shifted = encoder.latents(self._augmented(images)) if self.latents == "whitened" else None
             latents = encoder.latents(images)
-            for encoder in self._encoders():
-                encoder.fit(latents, shifted)
+            for own in self._encoders():
+                own.fit(latents, shifted)
         self._fits_latents = False
 
     def configure_optimizers(self) -> Optimizer:
