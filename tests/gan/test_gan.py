@@ -137,9 +137,7 @@ def test_without_weights_there_is_no_penalty(monkeypatch):
 def test_penalty_is_half_weight_times_squared_gradient():
     model = gan()
     real, fake, labels = torch.rand(4, 1, 32, 32), torch.rand(4, 1, 32, 32), torch.arange(4)
-    *_, penalty = scores_and_penalty(
-        lambda images: model.discriminator(images, labels.repeat(2)), real, fake, r1=3.0, r2=5.0
-    )
+    *_, penalty = scores_and_penalty(model.discriminator, real, fake, labels, r1=3.0, r2=5.0, share=1.0)
 
     def norm(images):
         images = images.clone().requires_grad_()

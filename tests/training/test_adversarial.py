@@ -52,7 +52,7 @@ def test_penalty_of_a_known_score():
     def score(images):
         return weight * images.square().sum(dim=(1, 2, 3))  # gradient 2 w x, squared norm 4 w^2 |x|^2
 
-    real_scores, fake_scores, penalty = adversarial.scores_and_penalty(score, real, fake, r1=2.0, r2=4.0)
+    real_scores, fake_scores, penalty = adversarial.scores_and_penalty(score, real, fake, None, 2.0, 4.0, share=1.0)
     assert torch.equal(real_scores, score(real))
     assert torch.equal(fake_scores, score(fake))
     size = (real.square().sum() + 2 * fake.square().sum()) / 3

@@ -8,7 +8,7 @@ import torch
 
 from mnist_gen.errors import UserError
 from tests.autoencoder.conftest import TINY_RUN as FEW
-from tests.conftest import kept, same_run, train_py
+from tests.conftest import TINY, kept, same_run, train_py
 
 GAN = ("experiment=cgan_embed20",)
 AUTOENCODER = ("experiment=autoencoder", *FEW, "trainer.max_epochs=2")
@@ -71,13 +71,15 @@ def test_a_profile_is_a_file(autoencoder, profiler):
 
 
 @pytest.mark.slow
-def test_two_processes_make_one_run(tmp_path):
-    words = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.limit_train_batches=4", "trainer.max_epochs=1"]
-    done = train_py(*AUTOENCODER[:1], *words, "data.batch_size=8", f"hydra.run.dir={tmp_path}/run")
+@pytest.mark.parametrize(("words", "steps_of_a_batch"), [(AUTOENCODER[:1], 1), (("experiment=cgan_embed20", *TINY), 2)])
+def test_two_processes_make_one_run(tmp_path, words, steps_of_a_batch):
+    processes = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+    length = ["trainer.limit_train_batches=4", "trainer.max_epochs=1", "data.batch_size=8"]
+    done = train_py(*words, *processes, *length, f"hydra.run.dir={tmp_path}/run")
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
-    assert steps(tmp_path / "run") == 4
-    assert "test/loss" in record(tmp_path / "run")["metrics"]
+    assert steps(tmp_path / "run") == 4 * steps_of_a_batch
+    assert record(tmp_path / "run")["metrics"].keys() & {"test/loss", "test/fid"}
     assert done.stdout.count("tensorboard --logdir") == 1
 
 

@@ -43,6 +43,7 @@ def translation(strategy: Strategy) -> Translation:
         discriminator_optimizer=partial(torch.optim.SGD, lr=0.1),
         r1=1.0,
         r2=1.0,
+        penalised=1.0,
         warmup=0,
         decay_from=1.0,
         ema_decay=0.5,

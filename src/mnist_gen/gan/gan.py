@@ -22,6 +22,7 @@ from mnist_gen.networks.encoders import STATISTICS
 from mnist_gen.networks.layers import label_vectors
 from mnist_gen.training.adversarial import Loss, scores_and_penalty
 from mnist_gen.training.optimization import descend, update_average, warm_up_and_decay
+from mnist_gen.training.processes import average, own_part
 from mnist_gen.training.trainer import data_of
 
 
@@ -48,6 +49,7 @@ class GAN(L.LightningModule):
         discriminator_optimizer: Callable[..., Optimizer],
         r1: float,  # weight of the squared gradient norm at real images (Mescheder et al. 2018)
         r2: float,  # likewise at generated images
+        penalised: float,  # share of each batch at which gradients are penalised
         mismatch: float,  # weight of the loss on real images with wrong labels, see `_mismatch`
         warmup: int,  # batches over which the learning rates rise
         decay_from: float,  # share of the run after which the rates fall linearly to 0; 1 keeps them constant
@@ -67,7 +69,7 @@ class GAN(L.LightningModule):
         self._check_networks(labelled=label is not None)
         self.to(memory_format=torch.channels_last)  # 10 % faster on a CPU
         self.averaged = copy.deepcopy(self.generator).requires_grad_(False).eval()
-        self.loss, self.r1, self.r2, self.mismatch = loss, r1, r2, mismatch
+        self.loss, self.r1, self.r2, self.penalised, self.mismatch = loss, r1, r2, penalised, mismatch
         self.generator_optimizer, self.discriminator_optimizer = generator_optimizer, discriminator_optimizer
         self.warmup, self.decay_from, self.ema_decay = warmup, decay_from, ema_decay
         self._needs_statistics = False
@@ -126,18 +128,17 @@ class GAN(L.LightningModule):
         generator_optimizer, discriminator_optimizer = cast(list[Optimizer], self.optimizers())
         step = self.global_step // 2
 
+        fake = self.generator(self._latents(len(real)), labels)
+
         # Discriminator: score real images above generated ones with the same labels.
-        fake = self.generator(self._latents(len(real)), labels).detach()
-        repeated = None if labels is None else labels.repeat(2)
         real_scores, fake_scores, penalty = scores_and_penalty(
-            lambda both: self.discriminator(both, repeated), real, fake, self.r1, self.r2
+            self.discriminator, real, fake.detach(), labels, self.r1, self.r2, self.penalised
         )
         loss_d = self.loss.discriminator(real_scores, fake_scores)
         mismatch = self._mismatch(real, labels, real_scores)
         descend(self, discriminator_optimizer, loss_d + penalty + mismatch, step, "discriminator's loss")
 
-        # Generator: score generated images above real ones.
-        fake = self.generator(self._latents(len(real)), labels)
+        # Generator: score the same generated images above real ones.
         with torch.no_grad():
             real_scores = self.discriminator(real, labels)
         loss_g = self.loss.generator(real_scores, self.discriminator(fake, labels))
@@ -145,10 +146,12 @@ class GAN(L.LightningModule):
         update_average(cast(nn.Module, self.averaged), self.generator, self.ema_decay, step + 1)
         for scheduler in cast(list[LambdaLR], self.lr_schedulers()):
             scheduler.step()
-        return {"loss_d": loss_d.detach(), "loss_g": loss_g.detach(), "penalty": penalty.detach()}
+        losses = {"loss_d": loss_d.detach(), "loss_g": loss_g.detach(), "penalty": penalty.detach()}
+        average([*losses.values()])
+        return losses
 
     def _latents(self, count: int) -> Tensor:
-        return torch.randn(count, self.latent_dim, device=self.device)
+        return own_part(lambda joint: torch.randn(joint, self.latent_dim, device=self.device), count)
 
     def _mismatch(self, real: Tensor, labels: Tensor | None, real_scores: Tensor) -> Tensor:
         """The weighted loss of telling right labels of real images from wrong ones (Reed et al. 2016).
@@ -158,8 +161,9 @@ class GAN(L.LightningModule):
         if self.mismatch == 0 or labels is None:
             return torch.zeros((), device=self.device)
         few = -(-len(real) // 4)
-        wrong = (labels[:few] + torch.randint(1, self.num_labels, (few,), device=self.device)) % self.num_labels
-        return self.mismatch * self.loss.discriminator(real_scores[:few], self.discriminator(real[:few], wrong))
+        shifts = own_part(lambda joint: torch.randint(1, self.num_labels, (joint,), device=self.device), few)
+        wrong = self.discriminator(real[:few], (labels[:few] + shifts) % self.num_labels)
+        return self.mismatch * self.loss.discriminator(real_scores[:few], wrong)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Empty: Lightning needs it to run the loop in which `evaluation.MeasureSamples` measures."""

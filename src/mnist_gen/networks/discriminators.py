@@ -1,31 +1,41 @@
-"""Discriminators: images or latents, with or without labels -> scores (N,), positive for "real"."""
+"""Discriminators: images or latents, with or without labels -> scores (N,), positive for "real".
+
+Each also has `scores_and_gradients(points, labels, count)`: the scores (N,), and their gradients at the first `count`
+points, on which a penalty can train; in closed form if it can, see `input_gradients`.
+"""
 
 from collections.abc import Callable
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mnist_gen.errors import UserError
+from mnist_gen.networks.input_gradients import by_autograd, with_pullback
 from mnist_gen.networks.layers import LabelPlane
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "leaky_relu": partial(nn.LeakyReLU, 0.2)}
 EPSILON = 1e-8  # added to variances: the gradient of a square root is infinite at 0
+BLOCKS = (4, 16, 16)  # of an image: its 2 x 2 blocks of pixels, as channels
 DEVIATION_WEIGHT = 8  # our choice: one deviation counts from the start among a thousand features
 
 
 class Discriminator(nn.Module):
     """Images (N, 1, 32, 32) in [-1, 1] and labels (N,) -> scores (N,).
 
-    The label joins the image as a plane. There is no normalisation: it would couple the images of a batch and distort
-    the gradient penalties. `projection` adds <features, label embedding> to the score (Miyato & Koyama 2018).
+    The label joins the image as a plane; both enter as 2 x 2 blocks of pixels, so that all convolutions run at half the
+    resolution. There is no normalisation: it would couple the images of a batch and distort the gradient penalties.
+    `projection` adds <features, label embedding> to the score (Miyato & Koyama 2018).
     """
 
     def __init__(self, channels: int, activation: str, label_vectors: nn.Embedding | None, projection: bool) -> None:
         super().__init__()
         self.label_vectors = label_vectors
-        self.plane = None if label_vectors is None else LabelPlane(label_vectors.embedding_dim)
-        self.body = nn.Sequential(*_convolutions(1 if self.plane is None else 2, channels, activation), nn.Flatten())
+        self.plane = None if label_vectors is None else LabelPlane(label_vectors.embedding_dim, BLOCKS)
+        self.body = nn.Sequential(
+            *_convolutions(BLOCKS[0] if self.plane is None else 2 * BLOCKS[0], channels, activation), nn.Flatten()
+        )
         self.score = nn.Linear(channels * 64, 1)
         self.project: nn.Embedding | None = None
         if projection and label_vectors is not None:
@@ -33,20 +43,40 @@ class Discriminator(nn.Module):
             nn.init.zeros_(self.project.weight)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        if self.label_vectors is not None and self.plane is not None:
-            images = torch.cat([images, self.plane(self.label_vectors(labels))], dim=1)  # (N, 2, 32, 32)
-        features = self.body(images)  # (N, 64 channels)
+        return self._scores(self.body(self._blocks(images, labels)), labels)
+
+    def _blocks(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        blocks = F.pixel_unshuffle(images, 2)  # (N, 4, 16, 16)
+        if self.label_vectors is None or self.plane is None:
+            return blocks
+        return torch.cat([blocks, self.plane(self.label_vectors(labels))], dim=1)  # (N, 8, 16, 16)
+
+    def _scores(self, features: Tensor, labels: Tensor | None) -> Tensor:
         scores = self.score(features).squeeze(1)
         return scores if self.project is None else scores + (features * self.project(labels)).sum(dim=1)
+
+    def scores_and_gradients(self, images: Tensor, labels: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
+        """See the module's docstring."""
+        features, pull = with_pullback(self.body, self._blocks(images, labels), count)  # (N, 64 channels)
+        weights = self.score.weight.expand(count, -1)
+        if self.project is not None and labels is not None:
+            weights = weights + self.project(labels[:count])
+        return self._scores(features, labels), F.pixel_shuffle(pull(weights)[:, : BLOCKS[0]], 2)
 
 
 class StackDiscriminator(nn.Sequential):
     """Stacks of images (N, planes, 32, 32) in [-1, 1] -> scores (N,); `group` above 1 adds a `MinibatchDeviation`."""
 
     def __init__(self, planes: int, channels: int, group: int = 1) -> None:
-        body = nn.Sequential(*_convolutions(planes, channels, "leaky_relu"), nn.Flatten())
+        convolutions = _convolutions(4 * planes, channels, "leaky_relu")
+        body = nn.Sequential(nn.PixelUnshuffle(2), *convolutions, nn.Flatten())
         deviation = [MinibatchDeviation(group)] if group > 1 else []
         super().__init__(body, *deviation, nn.Linear(channels * 64 + len(deviation), 1), nn.Flatten(0))
+        self.couples = group > 1  # the images of a group
+
+    def scores_and_gradients(self, stacks: Tensor, labels: None, count: int) -> tuple[Tensor, Tensor]:
+        """See the module's docstring."""
+        return by_autograd(self, stacks, labels, count) if self.couples else _closed_form(self, stacks, count)
 
 
 class MinibatchDeviation(nn.Module):
@@ -77,11 +107,16 @@ class PatchDiscriminator(nn.Sequential):
 
     def __init__(self, planes: int, channels: int) -> None:
         super().__init__(
-            *_convolutions(planes, channels, "leaky_relu", halvings=1),  # (N, 2 channels, 8, 8)
+            nn.PixelUnshuffle(2),
+            *_convolutions(4 * planes, channels, "leaky_relu", halvings=1),  # (N, 2 channels, 8, 8)
             nn.Conv2d(channels * 2, 1, 3, padding=1),  # (N, 1, 8, 8)
             nn.AvgPool2d(8),
             nn.Flatten(0),
         )
+
+    def scores_and_gradients(self, stacks: Tensor, labels: None, count: int) -> tuple[Tensor, Tensor]:
+        """See the module's docstring."""
+        return _closed_form(self, stacks, count)
 
 
 class LatentDiscriminator(nn.Module):
@@ -93,19 +128,35 @@ class LatentDiscriminator(nn.Module):
         self.label_vectors = label_vectors
         width = latent_dim + (label_vectors.embedding_dim if label_vectors else 0)
         self.body = nn.Sequential(
-            nn.Linear(width, hidden), activate(), nn.Linear(hidden, hidden), activate(), nn.Linear(hidden, 1)
+            nn.Linear(width, hidden),
+            activate(),
+            nn.Linear(hidden, hidden),
+            activate(),
+            nn.Linear(hidden, 1),
+            nn.Flatten(0),
         )
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        if self.label_vectors is not None:
-            latents = torch.cat([latents, self.label_vectors(labels)], dim=1)
-        return self.body(latents).squeeze(1)
+        return self.body(self._joined(latents, labels))
+
+    def _joined(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        return latents if self.label_vectors is None else torch.cat([latents, self.label_vectors(labels)], dim=1)
+
+    def scores_and_gradients(self, latents: Tensor, labels: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
+        """See the module's docstring."""
+        scores, gradients = _closed_form(self.body, self._joined(latents, labels), count)
+        return scores, gradients[:, : latents.shape[1]]
+
+
+def _closed_form(layers: nn.Sequential, points: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    scores, pull = with_pullback(layers, points, count)
+    return scores, pull(torch.ones_like(scores[:count]))
 
 
 def _convolutions(planes: int, channels: int, activation: str, halvings: int = 2) -> list[nn.Module]:
-    """Images (N, planes, 32, 32) -> features (N, 4 channels, 4, 4), or larger ones after fewer halvings of the size."""
+    """Blocks (N, planes, 16, 16) -> features (N, 4 channels, 4, 4), or larger ones after fewer halvings of the size."""
     activate = ACTIVATIONS[activation]
-    layers = [nn.PixelUnshuffle(2), nn.Conv2d(4 * planes, channels, 3, padding=1), activate()]  # (N, channels, 16, 16)
+    layers = [nn.Conv2d(planes, channels, 3, padding=1), activate()]  # (N, channels, 16, 16)
     for width in [channels, channels * 2][:halvings]:
         layers += [nn.Conv2d(width, width * 2, 4, stride=2, padding=1), activate()]
     return layers

@@ -1,5 +1,6 @@
 """Layers shared by several networks, and how a label enters one: as a vector, or as a plane beside an image."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -46,7 +47,7 @@ def label_vectors(label: str | None, embedding_dim: int, count: int) -> nn.Embed
 
 
 class LabelPlane(nn.Sequential):
-    """Label vectors (N, embedding_dim) -> an image-sized channel (N, 1, 32, 32)."""
+    """Label vectors (N, embedding_dim) -> an image-sized channel (N, 1, 32, 32), or the same in another `shape`."""
 
-    def __init__(self, embedding_dim: int) -> None:
-        super().__init__(nn.Linear(embedding_dim, IMAGE_SIZE**2), nn.Unflatten(1, (1, IMAGE_SIZE, IMAGE_SIZE)))
+    def __init__(self, embedding_dim: int, shape: tuple[int, int, int] = (1, IMAGE_SIZE, IMAGE_SIZE)) -> None:
+        super().__init__(nn.Linear(embedding_dim, math.prod(shape)), nn.Unflatten(1, shape))

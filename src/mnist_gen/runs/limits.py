@@ -73,7 +73,7 @@ KEYS = (  # ranges, and the keys that they apply to; the first pattern that matc
     (DECAY, "*.dropout model.ema_decay"),
     (listed(DECAY, 2, 2), "*.betas"),
     (number(0, 1), "optimizer.eps model.mismatch model.decay_from data.rendering.depth"),
-    (number(0, 1, "(]"), "model.loss.real_target"),
+    (number(0, 1, "(]"), "model.loss.real_target model.penalised"),
     (number(0, 1, "()"), "model.alpha"),
     (number(0, 10**6), "model.r1 model.r2 model.strategy.l1 model.strategy.cycle model.strategy.identity"),
     (whole(0, 10**6), "model.warmup trainer.num_sanity_val_steps"),

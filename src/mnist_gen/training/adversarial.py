@@ -5,13 +5,17 @@ scalar loss of that network from scores of real and fake images. The discriminat
 the student report. A GAN also passes real images with wrong labels as fake ones, see its `mismatch`.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from mnist_gen.networks.input_gradients import by_autograd
 
 
 class Loss(Protocol):
@@ -72,19 +76,29 @@ def _cross_entropy(scores: Tensor, target: float) -> Tensor:
 
 
 def scores_and_penalty(
-    discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, r1: float, r2: float
+    discriminator: Callable[..., Tensor],
+    real: Tensor,
+    fake: Tensor,
+    labels: Tensor | None,
+    r1: float,
+    r2: float,
+    share: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores (N,) of real and of fake images or latents (N, ...), and the scalar R1 + R2 penalty.
+    """Scores (N,) of real and of fake images or latents (N, ...) with labels (N,), and the scalar R1 + R2 penalty.
 
-    `discriminator` scores all 2N in one pass. `r1` weighs half the squared gradient norm at real ones, `r2` at fake
-    ones (Mescheder et al. 2018).
+    `r1` weighs half the squared gradient norm at real ones, `r2` at fake ones (Mescheder et al. 2018). The norms are
+    means over the first `share` of the batch, because gradients cost as much as scores.
     """
-    penalised = r1 > 0 or r2 > 0
-    points = torch.cat([real, fake]).requires_grad_(penalised)
-    scores = discriminator(points)
-    real_scores, fake_scores = scores.chunk(2)
-    if not penalised:
-        return real_scores, fake_scores, scores.new_zeros(())
-    (gradient,) = torch.autograd.grad(scores.sum(), points, create_graph=True)
-    at_real, at_fake = gradient.flatten(1).square().sum(dim=1).chunk(2)  # squared norms (N,)
-    return real_scores, fake_scores, r1 / 2 * at_real.mean() + r2 / 2 * at_fake.mean()
+    count = math.ceil(share * len(real)) if r1 or r2 else 0
+    points = torch.cat([real[:count], fake[:count], real[count:], fake[count:]])
+    both = None if labels is None else torch.cat([labels[:count], labels[:count], labels[count:], labels[count:]])
+    if count:
+        differentiate = getattr(discriminator, "scores_and_gradients", partial(by_autograd, discriminator))
+        scores, gradients = differentiate(points, both, 2 * count)
+        at_real, at_fake = gradients.flatten(1).square().sum(dim=1).chunk(2)  # squared norms (count,)
+        penalty = r1 / 2 * at_real.mean() + r2 / 2 * at_fake.mean()
+    else:
+        scores = discriminator(points) if both is None else discriminator(points, both)
+        penalty = scores.new_zeros(())
+    parts = scores.split([count, count, len(real) - count, len(real) - count])
+    return torch.cat(parts[::2]), torch.cat(parts[1::2]), penalty

@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from mnist_gen.errors import UserError
+from mnist_gen.training.processes import average
 
 
 def warm_up_and_decay(optimizer: Optimizer, batches: int | float, warmup: int, decay_from: float) -> LambdaLR:
@@ -35,12 +36,14 @@ def with_schedule(
 def update_average(averaged: nn.Module, network: nn.Module, decay: float, batches: int) -> None:
     """Updates an exponential moving average of a network's weights and buffers, after so many batches.
 
-    The first updates use a smaller decay, so that the average forgets the initial weights.
+    The first updates use a smaller decay, so that the average forgets the initial weights. Under several processes, the
+    network's buffers, such as batch statistics, become their means first.
     """
+    average([buffer for buffer in network.buffers() if buffer.is_floating_point()])
     decay = min(decay, (1 + batches) / (10 + batches))
     torch._foreach_lerp_(list(averaged.parameters()), list(network.parameters()), 1 - decay)
-    for average, value in zip(averaged.buffers(), network.buffers(), strict=True):
-        average.copy_(average.lerp(value, 1 - decay) if value.is_floating_point() else value)
+    for kept, value in zip(averaged.buffers(), network.buffers(), strict=True):
+        kept.copy_(kept.lerp(value, 1 - decay) if value.is_floating_point() else value)
 
 
 def check_finite(
@@ -55,9 +58,16 @@ def check_finite(
 
 
 def descend(module: L.LightningModule, optimizer: Optimizer, loss: Tensor, batch: int, name: str) -> None:
-    """One optimizer step in an adversarial game. Only the optimizer's own weights get gradients."""
-    check_finite(loss, module, batch, name, "Lower the learning rate, or raise model.r1 and model.r2.")
+    """One optimizer step in an adversarial game, by the mean gradients of all processes.
+
+    Only the optimizer's own weights get gradients.
+    """
+    mean = loss.detach().clone()
+    average([mean])
+    check_finite(mean, module, batch, name, "Lower the learning rate, or raise model.r1 and model.r2.")
     optimizer.zero_grad()
     weights = [weight for group in optimizer.param_groups for weight in group["params"] if weight.requires_grad]
     module.manual_backward(loss, inputs=weights)
+    average([weight.grad for weight in weights if weight.grad is not None])
     optimizer.step()
+    torch.clear_autocast_cache()  # it would keep the old weights until the end of the training step

@@ -9,12 +9,14 @@ from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from omegaconf import DictConfig
 
 from mnist_gen.errors import UserError
 from mnist_gen.runs.config import plain
 from mnist_gen.runs.tensorboard import Events
 from mnist_gen.training.checkpoints import EmbedConfig, WholeCheckpoints
+from mnist_gen.training.processes import AveragingStrategy
 
 T = TypeVar("T")
 
@@ -46,13 +48,15 @@ def make_trainer(cfg: DictConfig, folder: Path, model: L.LightningModule) -> L.T
         raise UserError("trainer.check_val_every_n_epoch: this model needs a validation after each epoch; set it to 1.")
     if options.get("profiler") is not None:
         options["profiler"] = PROFILERS[options["profiler"]](dirpath=folder, filename="profile")
+    if takes_turns and options.get("strategy") == "ddp":
+        options["strategy"] = AveragingStrategy()
     callbacks = [*(instantiate(callback) for callback in cfg.callbacks.values()), EmbedConfig(plain(cfg))]
     trainer = plain_trainer(options, folder, logger=Events(folder), plugins=[WholeCheckpoints()], callbacks=callbacks)
     cores = os.cpu_count() or 1
     if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > cores:
         raise UserError(f"trainer.devices={trainer.num_devices}: there are {cores} processor cores; set fewer.")
-    if takes_turns and (trainer.world_size > 1 or options.get("strategy", "auto") != "auto"):
-        raise UserError(f"{type(model).__name__} trains in one process: set trainer.devices=1 trainer.strategy=auto.")
+    if takes_turns and not isinstance(trainer.strategy, SingleDeviceStrategy | AveragingStrategy):
+        raise UserError(f"{type(model).__name__} trains on several devices with trainer.strategy=ddp only.")
     for callback in callbacks:
         if hasattr(callback, "check"):  # its options, before data are loaded or other models are trained
             callback.check(trainer, model)

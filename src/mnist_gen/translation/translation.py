@@ -27,6 +27,7 @@ from mnist_gen.evaluation.classifier import Classifier
 from mnist_gen.networks.classifiers import Scorer
 from mnist_gen.training.adversarial import Loss, scores_and_penalty
 from mnist_gen.training.optimization import descend, update_average, warm_up_and_decay
+from mnist_gen.training.processes import average
 from mnist_gen.training.trainer import data_of
 from mnist_gen.translation.strategy import Strategy
 
@@ -70,6 +71,7 @@ class Translation(L.LightningModule):
         discriminator_optimizer: Callable[..., Optimizer],
         r1: float,  # weight of the gradient penalty at real images, see `adversarial.scores_and_penalty`
         r2: float,  # likewise at fake images
+        penalised: float,  # share of each batch at which gradients are penalised
         warmup: int,  # batches over which the learning rates rise
         decay_from: float,  # share of the run after which the learning rates fall linearly to 0
         ema_decay: float,  # of the averaged translator from A to B, which `translate` uses
@@ -82,7 +84,7 @@ class Translation(L.LightningModule):
         self.averaged = copy.deepcopy(self.a_to_b.translator).requires_grad_(False).eval()
         self.scorer = Scorer().requires_grad_(False).eval()  # of B
         self.to(memory_format=torch.channels_last)  # faster on a CPU
-        self.loss, self.r1, self.r2 = loss, r1, r2
+        self.loss, self.r1, self.r2, self.penalised = loss, r1, r2, penalised
         self.translator_optimizer, self.discriminator_optimizer = translator_optimizer, discriminator_optimizer
         self.warmup, self.decay_from, self.ema_decay = warmup, decay_from, ema_decay
         self.confusion = np.zeros((NUM_CLASSES, NUM_CLASSES), int)  # (input's digit, digit read in the output)
@@ -118,14 +120,18 @@ class Translation(L.LightningModule):
         update_average(self.averaged, self.a_to_b.translator, self.ema_decay, step + 1)
         for schedule in _as_list(self.lr_schedulers()):
             schedule.step()
-        return {"loss_d": loss_d.detach(), "loss_g": loss_g.detach()}
+        losses = {"loss_d": loss_d.detach(), "loss_g": loss_g.detach()}
+        average([*losses.values()])
+        return losses
 
     def _discriminator_loss(self, direction: Direction, inputs: Tensor, targets: Tensor, outputs: Tensor) -> Tensor:
         """Adversarial loss and gradient penalty; 0 without a discriminator."""
         if direction.discriminator is None:
             return torch.zeros((), device=self.device)
         real, fake = direction.real(inputs, targets), direction.fake(inputs, outputs.detach())
-        real_scores, fake_scores, penalty = scores_and_penalty(direction.discriminator, real, fake, self.r1, self.r2)
+        real_scores, fake_scores, penalty = scores_and_penalty(
+            direction.discriminator, real, fake, None, self.r1, self.r2, self.penalised
+        )
         return self.loss.discriminator(real_scores, fake_scores) + penalty
 
     def _translator_loss(self, direction: Direction, inputs: Tensor, targets: Tensor, outputs: Tensor) -> Tensor:
