@@ -69,7 +69,7 @@ def test_folds_are_held_out_until_enough_images_are(held_out, sizes):
 
 def test_a_batch_holds_all_draws(tiny_data, tmp_path):
     data = few(tiny_data, tmp_path, draws=3)
-    images, labels, folds, positions = data.labelled.__getitems__([4, 0])
+    images, labels, folds, positions = data.labelled[torch.tensor([4, 0])]
     assert images.shape == (3, 2, 28, 28)
     assert labels.shape == folds.shape == (3, 2)
     assert positions.tolist() == [4, 0]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mnist_gen.data import mnist
-from mnist_gen.data.mnist import ImageData, ImageSet, to_images, to_signed, to_unit
+from mnist_gen.data.mnist import ImageData, to_images, to_signed, to_unit
 from mnist_gen.errors import UserError
 from tests.conftest import ROOT
 
@@ -46,12 +46,6 @@ def test_split_is_fixed_and_keeps_the_first_images_for_training(tiny_data, tmp_p
     other_seed = tiny(tiny_data, tmp_path, seed=5)
     assert torch.equal(other_seed.val.images, module.val.images)
     assert torch.equal(other_seed.train.images[:100], module.train.images[:100])
-
-
-def test_a_batch_is_fetched_with_one_indexing():
-    images = ImageSet(torch.arange(10).view(10, 1, 1).expand(10, 28, 28).byte(), torch.arange(10))
-    batch, labels = images.__getitems__([7, 2])
-    assert batch[:, 0, 0].tolist() == labels.tolist() == [7, 2]
 
 
 def test_order_depends_on_seed_and_epoch_only(tiny_data, tmp_path):

@@ -4,10 +4,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from mnist_gen.data import NUM_CLASSES
-from mnist_gen.data.mnist import ImageData, ImageSet, ResumableLoader
+from mnist_gen.data.batches import Batches, ShuffledBatches
+from mnist_gen.data.mnist import ImageData, ImageSet
 from mnist_gen.errors import UserError
 
 LabelledBatch = tuple[Tensor, Tensor, Tensor, Tensor]  # images, labels (D, N), folds (D, N), positions in the draw (N,)
@@ -51,7 +51,7 @@ def stratified_folds(labels: Tensor, count: int, held_out: int) -> Tensor:
     return folds
 
 
-class LabelDraws(Dataset[LabelledBatch]):
+class LabelDraws:
     """D draws of N labelled images: raw images (D, N, 28, 28), labels and folds (D, N). Batches index along N."""
 
     def __init__(self, images: Tensor, labels: Tensor, folds: Tensor) -> None:
@@ -60,8 +60,7 @@ class LabelDraws(Dataset[LabelledBatch]):
     def __len__(self) -> int:
         return self.labels.shape[1]
 
-    def __getitems__(self, indices: list[int]) -> LabelledBatch:
-        chosen = torch.tensor(indices, device=self.labels.device)
+    def __getitem__(self, chosen: Tensor) -> LabelledBatch:
         return self.images[:, chosen], self.labels[:, chosen], self.folds[:, chosen], chosen
 
 
@@ -98,11 +97,11 @@ class FewLabels(ImageData):
         drawn = self.train.subset(self.positions)
         self.labelled = LabelDraws(drawn.images, drawn.labels, folds.to(device))
 
-    def train_dataloader(self) -> ResumableLoader:
+    def train_dataloader(self) -> ShuffledBatches:
         """Batches with equally many labelled images of each draw."""
         return self.shuffled(self.labelled, drop_last=False)
 
-    def val_dataloader(self) -> DataLoader[Any]:
+    def val_dataloader(self) -> Batches:
         return self.in_order(self.val.first(self.watched) if self.watched else self.test)
 
 
@@ -112,6 +111,6 @@ class PartlyLabelled(FewLabels):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, draws=1, folds=0, held_out=1)
 
-    def train_dataloader(self) -> ResumableLoader:
+    def train_dataloader(self) -> ShuffledBatches:
         positions = torch.arange(len(self.train), device=self.train.labels.device)
         return self.shuffled(ImageSet(self.train.images, positions), drop_last=True)

@@ -3,8 +3,6 @@
 Images are float32 (N, 1, 32, 32) in [0, 1], and in [-1, 1] only inside an adversarial game (`to_signed`, `to_unit`).
 """
 
-import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,11 @@ import lightning as L
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, TensorDataset
-from torch.utils.data.distributed import DistributedSampler
+from torch.utils.data import TensorDataset
 from torchvision import datasets
 
 from mnist_gen.data import IMAGE_SIZE, SPLIT_SEED, own_images, packed_files
+from mnist_gen.data.batches import Batches, Indexed, ShuffledBatches
 from mnist_gen.errors import UserError, check_choice
 
 CHUNK = 250  # images per forward pass outside training; larger chunks are slower on two CPU cores
@@ -43,14 +41,7 @@ def to_unit(images: Tensor) -> Tensor:
     return (images + 1) / 2
 
 
-class TensorSet(TensorDataset):
-    """Tensors of equal length; a DataLoader fetches a batch of each with one indexing."""
-
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, ...]:
-        return self[torch.tensor(indices, device=self.tensors[0].device)]
-
-
-class ImageSet(TensorSet):
+class ImageSet(TensorDataset):
     """Raw images (N, 28, 28) or (N, 32, 32) uint8 and labels (N,) int64."""
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
@@ -74,16 +65,6 @@ class ImageSet(TensorSet):
 
     def to(self, device: torch.device) -> "ImageSet":
         return ImageSet(self.images.to(device), self.labels.to(device))
-
-
-class ResumableLoader(DataLoader[Any]):
-    """A DataLoader whose next pass skips the first `skip` batches, to resume a run inside an epoch."""
-
-    skip = 0
-
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        skip, self.skip = self.skip, 0
-        yield from itertools.islice(super().__iter__(), skip, None)
 
 
 class ImageData(L.LightningDataModule):
@@ -144,24 +125,17 @@ class ImageData(L.LightningDataModule):
         parts = (DATASETS[self.dataset](self.cache, train=is_train) for is_train in (True, False))
         return [ImageSet(part.data, part.targets) for part in parts]
 
-    def train_dataloader(self) -> ResumableLoader:
-        """Shuffled training batches, split among the processes. The order depends only on the seed and the epoch."""
+    def train_dataloader(self) -> ShuffledBatches:
+        """Shuffled training batches, split among the processes."""
         images = self.train if self.train_images is None else self.train.repeated(self.epoch_images)
         return self.shuffled(images, drop_last=True)
 
-    def shuffled(self, images: Dataset[Any], drop_last: bool) -> ResumableLoader:
-        """A loader that shuffles a data set as `train_dataloader` does."""
-        processes, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-        loader = ResumableLoader(
-            images,
-            batch_size=self.batch_size,
-            sampler=DistributedSampler(images, processes, rank, seed=self.seed, drop_last=drop_last),
-            drop_last=drop_last,
-            collate_fn=tuple,  # a fetched batch is a tuple already
-            generator=torch.Generator(),  # the global one would advance with each pass, and a resumed run would differ
-        )
-        loader.skip, self._served = self._served, 0
-        return loader
+    def shuffled(self, items: Indexed, drop_last: bool) -> ShuffledBatches:
+        """Shuffled batches of a data set, on the training device."""
+        process, processes = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        skip, self._served = self._served, 0
+        device = self.train.labels.device
+        return ShuffledBatches(items, self.batch_size, device, self.seed, drop_last, process, processes, skip)
 
     def state_dict(self) -> dict[str, int]:
         """The number of batches served in this epoch; Lightning would restore it too late for the loader itself."""
@@ -172,15 +146,15 @@ class ImageData(L.LightningDataModule):
     def load_state_dict(self, state: dict[str, int]) -> None:
         self._served = state["served"]
 
-    def val_dataloader(self) -> DataLoader[Any]:
+    def val_dataloader(self) -> Batches:
         return self.in_order(self.val)
 
-    def test_dataloader(self) -> DataLoader[Any]:
+    def test_dataloader(self) -> Batches:
         return self.in_order(self.test)
 
-    def in_order(self, images: Any) -> DataLoader[Any]:
-        """A loader that does not shuffle."""
-        return DataLoader(images, batch_size=self.eval_batch_size, collate_fn=tuple, generator=torch.Generator())
+    def in_order(self, items: Any) -> Batches:
+        """Batches that are not shuffled."""
+        return Batches(items, self.eval_batch_size, self.train.labels.device)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Scales and pads raw images on the device; the batch's other tensors are not uint8."""

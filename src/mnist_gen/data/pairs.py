@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import TensorDataset
 
 from mnist_gen.data import NUM_CLASSES
 from mnist_gen.data.augment import drawn_from, random_affine
-from mnist_gen.data.mnist import ImageData, ImageSet, ResumableLoader, TensorSet, to_images
+from mnist_gen.data.batches import Batches, ShuffledBatches
+from mnist_gen.data.mnist import ImageData, ImageSet, to_images
 from mnist_gen.errors import UserError
 
 PairBatch = tuple[Tensor, Tensor, Tensor]  # images of A, images of B, labels of A
@@ -43,7 +44,7 @@ def pair_images(labels: Tensor, pairing: str, count: int, seed: int) -> tuple[Te
     return a, b
 
 
-class PairSet(TensorSet):
+class PairSet(TensorDataset):
     """Images of A and B side by side, with A's labels."""
 
     def __init__(self, a: ImageSet, b: ImageSet) -> None:
@@ -96,10 +97,10 @@ class ImagePairs(ImageData):
         with drawn_from(self.seed):
             return a, render(b, lambda images: self.rendering(random_affine(images, self.deform)))
 
-    def train_dataloader(self) -> ResumableLoader:
+    def train_dataloader(self) -> ShuffledBatches:
         return self.shuffled(self.training, drop_last=True)
 
-    def in_order(self, images: ImageSet) -> DataLoader[Any]:
+    def in_order(self, images: ImageSet) -> Batches:
         """A loader of images and their counterparts that does not shuffle."""
         return super().in_order(self.counterparts(images))
 
