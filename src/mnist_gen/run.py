@@ -25,7 +25,7 @@ from mnist_gen.gan import GAN
 from mnist_gen.runs import checkpoint, layout, limits, pretrained, records, trust
 from mnist_gen.runs.config import MACHINE, PLACES, flat, one_line, plain
 from mnist_gen.student_report.claims import judge_sweeps
-from mnist_gen.system import files
+from mnist_gen.system import files, memory
 from mnist_gen.training.checkpoints import BestCheckpoint, LastCheckpoint
 from mnist_gen.training.trainer import make_trainer, plain_trainer
 
@@ -60,6 +60,7 @@ def _fit(cfg: DictConfig, folder: Path, kept: Kept | None, resumed: bool = False
     complete = records.complete(folder, cfg, kept and kept[1], may_differ=resumed)
     if complete is not None:
         return complete.get("objective")
+    memory.keep_freed_memory()
     data, model, trainer = _build(cfg, folder, kept)
     if kept is None and isinstance(model, pretrained.Starter) and model.starts_from is not None:
         if cfg.get(model.starts_from) is None:
