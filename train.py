@@ -82,6 +82,7 @@ if __name__ == "__main__":
         sys.argv[1:] = check_arguments(str(ROOT / "conf"), typed)
         main()
         files.settle()
+        failed = failed or folders.failed_jobs()
     except (*USERS, Refused, OSError) as error:
         report(error)
         failed = True

@@ -6,6 +6,7 @@ import shlex
 import pytest
 
 from mnist_gen.runs.config import check_arguments
+from mnist_gen.system import devices
 from tests.conftest import CONF, EXPERIMENTS, ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -22,7 +23,8 @@ COMMANDS = dict.fromkeys(
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_commands_are_accepted(command, tmp_path):
+def test_commands_are_accepted(command, tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "gpus", lambda: 1)
     run = tmp_path / "outputs/cgan_embed20/now"
     (run / "checkpoints").mkdir(parents=True)
     for name in ("best", "last"):

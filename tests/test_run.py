@@ -264,7 +264,7 @@ def test_gpu_asked_for_where_none_is(fit, tmp_path):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(UserError, match="trainer: .*[Nn]o supported gpu"):
-        fit(tmp_path / "run", MAIN, "trainer=gpu")
+        fit(tmp_path / "run", MAIN, "trainer=gpu")  # as a resumed run may, whose command does not say so
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,12 @@ from tests.conftest import CONF, ROOT
 UNBALANCED = "data.labels=25: balancing needs a multiple of 10, or data.balanced=false."
 
 
-def job(folder, overrides, metrics):
+def job(folder, overrides, metrics, score=None, mode="min"):
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra/overrides.yaml").write_text("\n".join(f"- {word}" for word in overrides))
     if metrics is not None:
-        record = {"config": {"seed": 0}, "metrics": metrics, "seconds": {"fit": 50.0, "test": 10.0}}
+        config = {"seed": 0, "callbacks": {"best": {"monitor": "val/x", "mode": mode}}}
+        record = {"config": config, "metrics": metrics, "seconds": {"fit": 50.0, "test": 10.0}, "objective": score}
         (folder / "metrics.json").write_text(json.dumps(record))
 
 
@@ -36,6 +37,14 @@ def test_summary_orders_by_number_and_marks_failures(tmp_path):
     assert [row["seconds"] for row in rows] == ["60.0", "60.0", ""]
     assert (tmp_path / "summary.md").read_text().splitlines()[2] == "| 5 | complete | 0.7500 |"
     assert (tmp_path / "summary.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(("mode", "best"), [("min", "0.2500, with model.r1=2."), ("max", "0.5000, with model.r1=1.")])
+def test_summary_names_the_best_validation_score(tmp_path, mode, best):
+    for r1, score in ((1, 0.5), (2, 0.25), (3, None)):
+        job(tmp_path / str(r1), ["experiment=x", f"model.r1={r1}"], {"test/fid": 1.0}, score, mode)
+    summarise(tmp_path, ["model.r1"], ["experiment"])
+    assert f"Best val/x: {best}" in (tmp_path / "summary.md").read_text().splitlines()
 
 
 def test_summary_over_two_keys_marks_an_unfinished_job(tmp_path):

@@ -7,8 +7,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 
 from mnist_gen.errors import UserError
-from mnist_gen.runs import limits
+from mnist_gen.runs import config, limits
 from mnist_gen.runs.config import check_arguments, differing, flat, plain
+from mnist_gen.system import devices
 from tests.conftest import CONF, EXPERIMENTS, ROOT, composed, error_line, train_py
 
 MAIN = "experiment=cgan_embed20"
@@ -54,6 +55,7 @@ def test_transfer_stops_as_the_report_does(head, epochs, arm):
         (MAIN, "model.generator_optimizer.lr=1"),  # a whole number is a number
         (MAIN, "model/loss=bce", "model.loss.real_target=0.9"),
         ("-m", MAIN, "model.embedding_dim=5,20", "seed=range(0,3)"),
+        ("-m", MAIN, "model.r1=interval(0.1,10)"),
         ("-m", "experiment=glob(*)"),
         ("-m", "experiment=cgan_embed65,gan", "callbacks.metrics.cas=false", "model.embedding_dim=5,20"),
         ("task=sample", f"ckpt={__file__}", "digit=3", "out=a.png"),
@@ -67,6 +69,30 @@ def test_right_arguments(words):
     assert [word.lstrip("+") for word in check_arguments(CONF, words)] == [word.lstrip("+") for word in words]
 
 
+@pytest.mark.parametrize("word", ["trainer=gpu", "trainer=ddp", "trainer.accelerator=cuda"])
+def test_a_gpu_is_asked_for_before_torch_is_imported(monkeypatch, word):
+    monkeypatch.setattr(devices, "gpus", lambda: 1)
+    check_arguments(CONF, (MAIN, word))
+    monkeypatch.setattr(devices, "gpus", lambda: 0)
+    with pytest.raises(UserError, match="trainer=gpu: no GPU driver answers on this machine; leave it out."):
+        check_arguments(CONF, (MAIN, word))
+    check_arguments(CONF, (MAIN, word, "--cfg", "job"))
+
+
+def test_a_plugin_that_is_not_installed_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setitem(config.EXTRAS, "hydra/launcher=nothing", "sweep")
+    with pytest.raises(
+        UserError, match=r"hydra/launcher=nothing is not installed: python -m pip install -e '.\[sweep\]'."
+    ):
+        check_arguments(CONF, ("-m", MAIN, "seed=0,1", "hydra/launcher=nothing"))
+    check_arguments(CONF, ("-m", MAIN, "seed=0,1", "hydra/launcher=basic"))
+
+
+def test_the_ends_of_an_interval_are_checked():
+    with pytest.raises(UserError, match="model.r1=-1.0: must be a number from 0 to 1000000"):
+        check_arguments(CONF, ("-m", MAIN, "model.r1=interval(-1,10)"))
+
+
 def test_only_a_sweep_over_experiments_forces_its_fixed_keys():
     """Hydra composes what its jobs share without any of the experiments."""
     fixed = ("data.labels_seed=0", "+trainer.gradient_clip_val=1.0", "pretrained=autoencoder", "hydra.sweep.dir=x")
@@ -78,7 +104,8 @@ def test_only_a_sweep_over_experiments_forces_its_fixed_keys():
     ]  # fmt: skip
 
 
-def test_what_swept_experiments_bring_can_be_chosen():
+def test_what_swept_experiments_bring_can_be_chosen(monkeypatch):
+    monkeypatch.setattr(devices, "gpus", lambda: 1)
     swept = ["-m", "experiment=translate_l1_paired,translate_cgan_paired", "seed=0,1"]
     words = [*swept, "data/rendering=slant", "trainer=gpu", "model/strategy=l1,gan"]
     assert check_arguments(CONF, words) == [*swept, "data/rendering=choice(slant)", *words[4:]]

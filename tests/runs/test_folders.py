@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -133,3 +134,31 @@ def test_a_command_can_be_typed_as_it_is_said(tmp_path, monkeypatch):
     (folder / "checkpoints").mkdir()
     (folder / "checkpoints/last.ckpt").touch()
     assert folders.command_that_goes_on(["experiment=gan"]) == f"""python train.py 'ckpt='"'"'{folder}'"'"''"""
+
+
+CHILD = """
+import pathlib, signal, sys, time
+def stop(*_):
+    owner.unlink()
+    sys.exit()
+owner = pathlib.Path(sys.argv[1])
+signal.signal(signal.SIGTERM, stop)
+print(flush=True)
+time.sleep(60)
+"""
+
+
+def test_stopping_a_sweep_stops_its_own_jobs_only(tmp_path, monkeypatch):
+    owners = [tmp_path / name / ".owner" for name in ("job", "nested/job", "killed")]
+    for owner in owners:
+        owner.parent.mkdir(parents=True)
+    options = {"stdout": subprocess.PIPE, "text": True}
+    jobs = [subprocess.Popen([sys.executable, "-c", CHILD, str(owner)], **options) for owner in owners[:2]]
+    for owner, process in zip(owners, (*(job.pid for job in jobs), os.getppid()), strict=True):  # not of this command
+        owner.write_text(json.dumps({"pid": process}))
+    for job in jobs:
+        job.stdout.readline()  # it listens
+    monkeypatch.setattr(folders, "_opened", folders.Opened(tmp_path, None, None))
+    folders.stop_jobs()
+    assert [owner.exists() for owner in owners] == [False, False, True]
+    assert [job.wait(timeout=10) for job in jobs] == [0, 0]

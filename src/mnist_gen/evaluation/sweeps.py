@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 SEEDS = ("seed", "data.labels_seed")
 DEVIATION = " deviation"  # behind a metric: its standard deviation, over seeds or over what the job itself averaged
+SCORE = "score"  # key of a row: the metric that chose the checkpoint, its mode, and the score
 Row = dict[str, Any]  # of a job: the swept keys, its status and metrics, such as `test/fid`
 
 
@@ -38,7 +40,9 @@ class Summary(Callback):
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         if config.hydra.mode and config.hydra.mode.name == "MULTIRUN":
-            summarise(Path(config.hydra.sweep.dir), self.swept, self.fixed)
+            folder = Path(config.hydra.sweep.dir)
+            with FileLock(folder / layout.SUMMARY_LOCK):  # jobs of a parallel sweep end at any time
+                summarise(folder, self.swept, self.fixed)
 
 
 def summarise(folder: Path, swept: Sequence[str], fixed: Sequence[str]) -> None:
@@ -58,10 +62,11 @@ def summarise(folder: Path, swept: Sequence[str], fixed: Sequence[str]) -> None:
     ]
     rows.sort(key=lambda row: [_order(row[key]) for key in sorted(swept, key=SEEDS.__contains__)])
     metrics = sorted({key for row in rows for key in row if "/" in key and key not in swept})
+    lines = [{key: value for key, value in row.items() if key != SCORE} for row in rows]
     table = io.StringIO()
     writer = csv.DictWriter(table, [*swept, "status", "seconds", *metrics, "error"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(lines)
     files.write(folder / "summary.csv", table.getvalue())
     settings = [key for key in swept if key not in SEEDS]
     means = list(_over_seeds(rows, settings, metrics)) if len(settings) < len(swept) else []
@@ -93,7 +98,17 @@ def _text(
     if failed := [row for row in rows if "error" in row]:
         tables.append("Failed jobs:\n\n" + _table(failed, [*swept, "error"]))
     minutes = sum(row.get("seconds", 0.0) for row in rows) / 60
-    return "\n".join([*tables, f"Total time: {minutes:.0f} minutes.\n"])
+    return "\n".join([*tables, *_best(rows, swept), f"Total time: {minutes:.0f} minutes.\n"])
+
+
+def _best(rows: Sequence[Row], swept: Sequence[str]) -> list[str]:
+    """A line that names the job with the best validation score, if all jobs that have one chose by the same metric."""
+    scored = [row for row in rows if SCORE in row]
+    if len(scored) < 2 or len({row[SCORE][:2] for row in scored}) > 1:
+        return []
+    name, mode, _ = scored[0][SCORE]
+    best = (min if mode == "min" else max)(scored, key=lambda row: row[SCORE][2])
+    return [f"Best {name}: {best[SCORE][2]:.4f}, with {', '.join(f'{key}={best[key]}' for key in swept)}."]
 
 
 def _draw(folder: Path, title: str, rows: Sequence[Row], swept: Sequence[str], shown: "Sequence[Metric]") -> None:
@@ -136,10 +151,19 @@ def _settings(overrides: Path) -> dict[str, str]:
 def _results(job: Path) -> Row:
     record = layout.read_record(job)
     if record is not None:
-        return {"status": "complete", "seconds": sum(record["seconds"].values()), **record["metrics"]}
+        best, score = _chosen_by(record["config"]), record.get("objective")
+        by = {SCORE: (*best, score)} if best and isinstance(score, float) else {}
+        return {"status": "complete", "seconds": sum(record["seconds"].values()), **by, **record["metrics"]}
     if (job / layout.ERROR).is_file():
         return {"status": "failed", "error": (job / layout.ERROR).read_text(errors="replace").partition("\n")[0]}
     return {"status": "unfinished" if (job / layout.LAST).exists() else "failed"}
+
+
+def _chosen_by(config: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The validation metric and mode by which a run chooses its best checkpoint."""
+    callbacks = config.get("callbacks")
+    best = callbacks.get("best") if isinstance(callbacks, dict) else None
+    return (str(best.get("monitor")), str(best.get("mode"))) if isinstance(best, dict) else None
 
 
 def _order(value: Any) -> tuple[float, str]:

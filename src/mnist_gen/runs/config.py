@@ -11,7 +11,7 @@ from hydra import initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType, QuotedString
+from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType, QuotedString
 from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -22,6 +22,7 @@ from mnist_gen.runs import folders, layout, limits
 from mnist_gen.runs.limits import walk, within
 from mnist_gen.runs.ranges import SAME_TYPE
 from mnist_gen.runs.renamed import present_name
+from mnist_gen.system import devices
 
 CONFIG_NAME = "train"
 MACHINE = ("accelerator", "devices", "strategy", "precision")  # keys of `trainer` that choose the machine
@@ -33,6 +34,13 @@ FREE_BESIDE_CKPT = {  # keys that may be set beside `ckpt`, whose configuration 
     "fit": folders.FREE_TO_GO_ON,
     "test": ("callbacks", *folders.FREE_TO_GO_ON),
     "sample": ("digit", "count", "out", "seed", "root"),
+}
+EXTRAS = {  # Hydra's plugins, and the extra that installs each
+    "hydra/launcher=joblib": "sweep",
+    "hydra/launcher=submitit_slurm": "submitit",
+    "hydra/launcher=submitit_local": "submitit",
+    "hydra/launcher=ray": "ray",
+    "hydra/sweeper=optuna": "optuna",
 }
 MOST_JOBS = 10_000  # of a sweep over one key
 NO_EFFECT = ("callbacks.last", "callbacks.progress")  # parts that do not change a run's results
@@ -85,16 +93,20 @@ def check_arguments(config_dir: str, arguments: Sequence[str]) -> list[str]:
     with composing(config_dir):
         loader = GlobalHydra.instance().config_loader()
         overrides = [o for o in _parsed(loader, arguments) if not o.is_hydra_override()]
+        _check_extras(loader, arguments)
         groups = [o for o in overrides if "." not in o.key_or_group and _choices(loader, o.key_or_group)]
         for override in groups:
             _check_choice(override, _choices(loader, override.key_or_group))
-        if not any(word.startswith(ASKS_ONLY) for word in arguments):
+        asks_only = any(word.startswith(ASKS_ONLY) for word in arguments)
+        if not asks_only:
             _check_purpose(loader, overrides, multirun=bool({"-m", "--multirun"} & set(arguments)))
         defaults = _composed(loader, groups)
         known = [key for key, _ in flat(OmegaConf.to_container(defaults)) if not key.startswith("hydra.")]
         for override in overrides:
             if override not in groups and override.type != OverrideType.DEL:
                 _check_value(override, defaults, known)
+        if not asks_only:
+            _check_accelerator(defaults, overrides)
         if any(o.key_or_group == "experiment" and o.is_sweep_override() for o in overrides):
             return _forced(loader, arguments, overrides, groups)
         return _with_checkpoint(Path(config_dir).parent, arguments, overrides)
@@ -109,6 +121,14 @@ def _parsed(loader: ConfigLoader, arguments: Sequence[str]) -> list[Override]:
             except (ValueError, RecursionError):  # thousands of digits, or of nested lists
                 raise UserError(f"{word[:60]}...: too long to be read.") from None
     return found
+
+
+def _check_extras(loader: ConfigLoader, arguments: Sequence[str]) -> None:
+    """Names the install command of a launcher or sweeper that is not installed."""
+    for word in arguments:
+        group, _, choice = word.lstrip("+").partition("=")
+        if word in EXTRAS and choice not in loader.get_group_options(group):
+            raise UserError(f"{word} is not installed: python -m pip install -e '.[{EXTRAS[word]}]'.")
 
 
 def _choices(loader: ConfigLoader, group: str) -> list[str]:
@@ -179,6 +199,15 @@ def _check_value(override: Override, defaults: DictConfig, known: Sequence[str])
         limits.check(value, key=key)
 
 
+def _check_accelerator(defaults: DictConfig, overrides: Sequence[Override]) -> None:
+    """Asks the driver whether there is a GPU; torch would take seconds to answer."""
+    chosen = next(
+        (o.value() for o in overrides if o.key_or_group == "trainer.accelerator"), defaults.trainer.accelerator
+    )
+    if chosen in ("gpu", "cuda") and devices.gpus() == 0:
+        raise UserError("trainer=gpu: no GPU driver answers on this machine; leave it out.")
+
+
 def _check_key(key: str, known: Sequence[str]) -> None:
     keys = sorted({part for name in known for part in accumulate(name.split("."), "{}.{}".format)})
     if key not in keys:
@@ -197,9 +226,12 @@ def _default(defaults: DictConfig, key: str) -> Any:
 
 
 def _values(override: Override) -> list[Any]:
-    """The values of a sweep, or the single value."""
+    """The values of a sweep, the ends of an interval, or the single value."""
+    value = override.value()
+    if isinstance(value, IntervalSweep):  # of a sweeper that chooses values itself
+        return [value.start, value.end]
     if not override.is_sweep_override():
-        return [override.value()]
+        return [value]
     values = list(islice(override.sweep_iterator(), MOST_JOBS + 1))
     if len(values) > MOST_JOBS:
         raise UserError(f"{override.input_line}: a sweep takes at most {MOST_JOBS} values.")

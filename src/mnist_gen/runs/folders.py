@@ -1,17 +1,31 @@
 """The folder of the running command: its lock, its errors, and the command that continues it. Imports no torch."""
 
 import logging
+import os
 import shlex
+import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mnist_gen.errors import Refused, UserError
+from mnist_gen.errors import Interrupted, Refused, UserError
 from mnist_gen.runs.layout import ERROR, LAST, PREVIOUS, quoted
 from mnist_gen.runs.limits import within
-from mnist_gen.system.files import LOCK, NO_ROOM, OWNER, FolderLock, forget_waiting, is_first_process, locked, write_now
+from mnist_gen.system import signals
+from mnist_gen.system.files import (
+    LOCK,
+    NO_ROOM,
+    OWNER,
+    FolderLock,
+    forget_waiting,
+    is_first_process,
+    locked,
+    read_json,
+    write_now,
+)
 
 PATHS = ("root", "data.root", "data.cache", "data.path")  # this machine's, whatever a checkpoint says
 FREE_TO_GO_ON = ("trainer", *PATHS, "scorer")  # keys that may be set beside `ckpt`
@@ -93,12 +107,46 @@ def job() -> Iterator[None]:
         yield
         return
     _job = Path(config.runtime.output_dir)
-    with locked(_job):
-        try:
-            (_job / ERROR).unlink(missing_ok=True)
-            yield
-        finally:
-            forget_waiting()
+    if _opened is None:  # in a process of a parallel sweep
+        signals.listen_in_worker()
+    try:
+        with locked(_job):
+            try:
+                (_job / ERROR).unlink(missing_ok=True)
+                yield
+            finally:
+                forget_waiting()
+    except Interrupted:
+        if _opened is None:
+            time.sleep(signals.PATIENCE)  # joblib would kill the other jobs if this one returned
+        raise
+
+
+def failed_jobs() -> bool:
+    """Whether a job of this command's sweep has failed, in whatever process."""
+    return _opened is not None and any(_opened.folder.rglob(ERROR))
+
+
+def stop_jobs() -> None:
+    """Stops the jobs of a parallel sweep, and waits until they have saved their work."""
+    running = _child_jobs()
+    for process in running.values():
+        with suppress(OSError):
+            os.kill(process, signal.SIGTERM)
+    while any(owner.exists() for owner in running):  # at most for `signals.PATIENCE`
+        time.sleep(0.05)
+
+
+def _child_jobs() -> dict[Path, int]:
+    """The owner files of jobs that processes of this command are doing, and these processes' numbers."""
+    found = {}
+    for owner in _opened.folder.rglob(OWNER) if _opened is not None else ():
+        with suppress(OSError, KeyError, TypeError, IndexError):  # the job has just ended
+            process = int(read_json(owner)["pid"])
+            parent = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1]
+            if int(parent) == os.getpid():  # a killed process may have left the file
+                found[owner] = process
+    return found
 
 
 def note_error(text: str) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from hydra.core.override_parser.types import Override
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from mnist_gen.errors import Refused
 from mnist_gen.runs import folders
+from mnist_gen.system import memory, signals
 
 WITH_A_FOLDER = ("fit", "test", "study")  # tasks
 
@@ -55,6 +58,9 @@ class Folders(Callback):
             config.hydra.sweep.dir = str(folder)
             config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{folder}'")
         folders.open_folder(Path(config.hydra.sweep.dir), made=None)
+        if str(config.hydra.launcher._target_).endswith(".JoblibLauncher"):
+            _check_memory(config.hydra.launcher.n_jobs)
+            signals.pass_on(folders.stop_jobs)
 
 
 def swept_and_fixed(config: DictConfig) -> tuple[list[Override], list[Override]]:
@@ -63,6 +69,17 @@ def swept_and_fixed(config: DictConfig) -> tuple[list[Override], list[Override]]
     overrides = parser.parse_overrides(list(config.hydra.overrides.task))
     swept = [o for o in overrides if o.is_sweep_override()]
     return swept, [o for o in overrides if not o.is_sweep_override()]
+
+
+def _check_memory(jobs: int) -> None:
+    """Refuses more jobs side by side than fit into the free memory. A negative number counts from all cores."""
+    jobs = jobs if jobs > 0 else max(1, (os.cpu_count() or 1) + 1 + jobs)
+    free = memory.available()
+    if jobs * memory.JOB > free:
+        raise Refused(
+            f"hydra.launcher.n_jobs={jobs}: {jobs} jobs take {jobs * memory.JOB / 1e9:.0f} GB of memory, "
+            f"{free / 1e9:.0f} GB are free; set hydra.launcher.n_jobs={max(1, free // memory.JOB)}."
+        )
 
 
 def _is_set(config: DictConfig, key: str) -> bool:

@@ -22,6 +22,22 @@ _received: int | None = None
 _holds = 0
 _in_batches = False
 _farewell: Callable[[], None] | None = None
+_pass_on: Callable[[], None] | None = None
+
+
+def pass_on(stop: Callable[[], None]) -> None:
+    """From now on other processes do the work: a signal calls `stop`, which has `PATIENCE` to stop them, and ends."""
+    global _pass_on
+    _pass_on = stop
+
+
+def listen_in_worker() -> None:
+    """Installs the handlers in a process that does one of several jobs, unless they are installed.
+
+    The command that started the process says the farewell.
+    """
+    if _farewell is None:
+        listen(lambda: None)
 
 
 def listen(farewell: Callable[[], None]) -> None:
@@ -80,6 +96,9 @@ def _receive(number: int, frame: FrameType | None) -> None:
         return
     _received = number
     threading.Thread(target=_end_after_patience, args=(_farewell,), daemon=True).start()
+    if _pass_on is not None:
+        _pass_on()
+        _end()
     _raise_if_asked()
 
 

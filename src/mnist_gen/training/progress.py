@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from multiprocessing import current_process
 from typing import Any
 
 import lightning as L
@@ -33,7 +34,7 @@ class Progress(Callback):
             unit="batch",
             mininterval=self.every_seconds if sys.stderr.isatty() else 10,
             dynamic_ncols=True,
-            disable=not trainer.is_global_zero,
+            disable=not trainer.is_global_zero or current_process().name != "MainProcess",  # or jobs side by side
         )
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
