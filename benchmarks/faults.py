@@ -56,19 +56,23 @@ def main() -> None:
                 print(f"    {complaint}", file=sys.stderr)
         survived = survived and all(outcome.tried == outcome.survived for outcome in found)
         minutes = round((time.monotonic() - start) / 60, 1)
-        kept[name] = {"outcomes": [outcome.record() for outcome in found], "minutes": minutes, **conditions(name)}
+        kept[name] = {
+            "outcomes": [outcome.record() for outcome in found],
+            "minutes": minutes,
+            **conditions("faults.py", name),
+        }
         RECORD.parent.mkdir(exist_ok=True)
         RECORD.write_text(json.dumps(kept, indent=1) + "\n")
     sys.exit(not survived)
 
 
-def conditions(section: str) -> dict[str, object]:
+def conditions(benchmark: str, section: str) -> dict[str, object]:
     """When, by which code and on what machine something was tried."""
     from mnist_gen.runs.records import processor
 
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":!benchmarks/records")  # by a section before
     return {
-        "command": f"python benchmarks/faults.py {section}",
+        "command": f"python benchmarks/{benchmark} {section}",
         "commit": _git("describe", "--always") + ("-dirty" if changed else ""),
         "date": datetime.now(UTC).date().isoformat(),
         "processor": processor(),
