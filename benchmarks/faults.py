@@ -59,20 +59,20 @@ def main() -> None:
         kept[name] = {
             "outcomes": [outcome.record() for outcome in found],
             "minutes": minutes,
-            **conditions("faults.py", name),
+            **conditions(f"python benchmarks/faults.py {name}"),
         }
         RECORD.parent.mkdir(exist_ok=True)
         RECORD.write_text(json.dumps(kept, indent=1) + "\n")
     sys.exit(not survived)
 
 
-def conditions(benchmark: str, section: str) -> dict[str, object]:
+def conditions(command: str) -> dict[str, object]:
     """When, by which code and on what machine something was tried."""
     from mnist_gen.runs.records import processor
 
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":!benchmarks/records")  # by a section before
     return {
-        "command": f"python benchmarks/{benchmark} {section}",
+        "command": command,
         "commit": _git("describe", "--always") + ("-dirty" if changed else ""),
         "date": datetime.now(UTC).date().isoformat(),
         "processor": processor(),

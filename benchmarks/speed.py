@@ -233,7 +233,7 @@ def main() -> None:
         figures = SECTIONS[name]()
         for figure, value in figures.items():
             print(f"  {figure:<36}{value:>12.4g}", flush=True)
-        entry = {"section": name, **conditions("speed.py", name), "figures": figures}
+        entry = {"section": name, **conditions(f"python -m benchmarks.speed {name}"), "figures": figures}
         same = ("section", "processor", "cores")
         kept = [old for old in kept if any(old[key] != entry[key] for key in same)] + [entry]
         RECORD.write_text(json.dumps(kept, indent=1) + "\n")

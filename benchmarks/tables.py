@@ -167,9 +167,20 @@ def main_run(records: Records) -> str:
     return "\n".join(["```", f"{'metric':<18}{'value':>10}{'real data':>13}", *lines, "```", ""])
 
 
+def speed(records: Records) -> str:
+    """What `speed.py` measured."""
+    rows = [
+        [figure, f"{value:.4g}", str(entry["cores"]), _short(entry["processor"]), entry["commit"]]
+        for entry in records["speed"]
+        for figure, value in entry["figures"].items()
+    ]
+    return markdown(["measured", "", "cores", "processor", "commit"], rows)
+
+
 TABLES: Mapping[str, Callable[[Records], str]] = {
     "experiments": experiments,
     "main_run": main_run,
+    "speed": speed,
     **{name: partial(family, name=name) for name in FAMILIES},
 }
 
