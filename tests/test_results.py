@@ -78,7 +78,10 @@ def test_only_complete_runs_of_committed_code_are_recorded(run, tmp_path):
         list(record.entries(tmp_path / "empty"))
 
 
-@pytest.mark.parametrize(("name", "entries"), RECORDS.items(), ids=list(RECORDS))
+OF_RUNS = {name: entries for name, entries in RECORDS.items() if name != "speed"}
+
+
+@pytest.mark.parametrize(("name", "entries"), OF_RUNS.items(), ids=list(OF_RUNS))
 def test_records_say_how_they_were_measured(name, entries):
     assert name in EXPERIMENTS or name.startswith("sweeps/")
     for entry in entries:
@@ -90,6 +93,13 @@ def test_records_say_how_they_were_measured(name, entries):
         assert all(entry[key] for key in ("processor", "date", "versions"))
         assert entry.get("metrics") or entry["tables"]
         assert entry.get("rounded") or (entry["cores"] and re.fullmatch(r"[0-9a-f]{7,}", entry["commit"]))
+
+
+def test_speed_is_of_committed_code():
+    for entry in RECORDS["speed"]:
+        assert entry["command"] == f"python -m benchmarks.speed {entry['section']}"
+        assert re.fullmatch(r"[0-9a-f]{7,}", entry["commit"])
+        assert entry["figures"]
 
 
 def test_no_run_is_recorded_twice():
