@@ -7,26 +7,18 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from benchmarks.processes import ROOT
 from mnist_gen.data.mnist import ImageData
 from mnist_gen.gan import GAN
 from mnist_gen.networks.input_gradients import by_autograd
 from mnist_gen.training.optimization import warm_up_and_decay
+from tests.conftest import composed
 
 BATCHES = 10_000  # of the planned run: the schedules need a length
-
-
-def composed(*words: str) -> DictConfig:
-    """A configuration, as a job sees it."""
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("train", overrides=["experiment=cgan_embed20", f"root={ROOT}", *words])
 
 
 class BareLoop:
@@ -34,7 +26,7 @@ class BareLoop:
 
     def __init__(self, *words: str) -> None:
         torch.manual_seed(0)
-        cfg = composed(*words)
+        cfg = composed("experiment=cgan_embed20", *words)
         self.data: ImageData = instantiate(cfg.data)
         self.data.prepare_data()
         self.data.setup()

@@ -193,8 +193,7 @@ def _without_empty_columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -
 def quotes(records: Records) -> dict[str, list[str]]:
     """By page, the sentences outside tables that name numbers of a record."""
     metrics = records["cgan_embed20"][-1]["metrics"]
-    minutes = [sum(entry["seconds"].values()) / 60 for entry in records["cgan_embed20"]]
-    time = f"{min(minutes):.0f} to {max(minutes):.0f} minutes"
+    time = f"{sum(records['cgan_embed20'][-1]['seconds'].values()) / 60:.0f} minutes"
     accuracy = f"{100 * metrics['test/class_accuracy']:.1f} %"
     from_50 = f"{100 * records['transfer_semi'][-1]['metrics']['test/accuracy']:.0f} %"
     return {

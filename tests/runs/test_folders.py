@@ -136,6 +136,19 @@ def test_a_command_can_be_typed_as_it_is_said(tmp_path, monkeypatch):
     assert folders.command_that_goes_on(["experiment=gan"]) == f"""python train.py 'ckpt='"'"'{folder}'"'"''"""
 
 
+def test_only_failures_of_this_command_count(tmp_path):
+    folders.open_folder(tmp_path, made=None)
+    old, new = tmp_path / "old/error.txt", tmp_path / "nested/new/error.txt"
+    for path in (old, new):
+        path.parent.mkdir(parents=True)
+    old.touch()
+    os.utime(old, (1_000_000_000,) * 2)
+    assert not folders.failed_jobs()
+    new.touch()
+    os.utime(new, (4_000_000_000,) * 2)
+    assert folders.failed_jobs()
+
+
 CHILD = """
 import pathlib, signal, sys, time
 def stop(*_):

@@ -62,11 +62,11 @@ def summarise(folder: Path, swept: Sequence[str], fixed: Sequence[str]) -> None:
     ]
     rows.sort(key=lambda row: [_order(row[key]) for key in sorted(swept, key=SEEDS.__contains__)])
     metrics = sorted({key for row in rows for key in row if "/" in key and key not in swept})
-    lines = [{key: value for key, value in row.items() if key != SCORE} for row in rows]
     table = io.StringIO()
-    writer = csv.DictWriter(table, [*swept, "status", "seconds", *metrics, "error"], lineterminator="\n")
+    columns = [*swept, "status", "seconds", *metrics, "error"]
+    writer = csv.DictWriter(table, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows(rows)
     files.write(folder / "summary.csv", table.getvalue())
     settings = [key for key in swept if key not in SEEDS]
     means = list(_over_seeds(rows, settings, metrics)) if len(settings) < len(swept) else []
@@ -151,9 +151,9 @@ def _settings(overrides: Path) -> dict[str, str]:
 def _results(job: Path) -> Row:
     record = layout.read_record(job)
     if record is not None:
-        best, score = _chosen_by(record["config"]), record.get("objective")
-        by = {SCORE: (*best, score)} if best and isinstance(score, float) else {}
-        return {"status": "complete", "seconds": sum(record["seconds"].values()), **by, **record["metrics"]}
+        row = {"status": "complete", "seconds": sum(record["seconds"].values()), **record["metrics"]}
+        chosen_by, score = _chosen_by(record["config"]), record.get("objective")
+        return row | ({SCORE: (*chosen_by, score)} if chosen_by and isinstance(score, float) else {})
     if (job / layout.ERROR).is_file():
         return {"status": "failed", "error": (job / layout.ERROR).read_text(errors="replace").partition("\n")[0]}
     return {"status": "unfinished" if (job / layout.LAST).exists() else "failed"}

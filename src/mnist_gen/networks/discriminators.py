@@ -33,9 +33,8 @@ class Discriminator(nn.Module):
         super().__init__()
         self.label_vectors = label_vectors
         self.plane = None if label_vectors is None else LabelPlane(label_vectors.embedding_dim, BLOCKS)
-        self.body = nn.Sequential(
-            *_convolutions(BLOCKS[0] if self.plane is None else 2 * BLOCKS[0], channels, activation), nn.Flatten()
-        )
+        planes = 1 if self.plane is None else 2
+        self.body = nn.Sequential(*_convolutions(planes * BLOCKS[0], channels, activation), nn.Flatten())
         self.score = nn.Linear(channels * 64, 1)
         self.project: nn.Embedding | None = None
         if projection and label_vectors is not None:
@@ -72,11 +71,11 @@ class StackDiscriminator(nn.Sequential):
         body = nn.Sequential(nn.PixelUnshuffle(2), *convolutions, nn.Flatten())
         deviation = [MinibatchDeviation(group)] if group > 1 else []
         super().__init__(body, *deviation, nn.Linear(channels * 64 + len(deviation), 1), nn.Flatten(0))
-        self.couples = group > 1  # the images of a group
+        self.piecewise_linear = group == 1
 
     def scores_and_gradients(self, stacks: Tensor, labels: None, count: int) -> tuple[Tensor, Tensor]:
         """See the module's docstring."""
-        return by_autograd(self, stacks, labels, count) if self.couples else _closed_form(self, stacks, count)
+        return _closed_form(self, stacks, count) if self.piecewise_linear else by_autograd(self, stacks, labels, count)
 
 
 class MinibatchDeviation(nn.Module):
@@ -153,10 +152,10 @@ def _closed_form(layers: nn.Sequential, points: Tensor, count: int) -> tuple[Ten
     return scores, pull(torch.ones_like(scores[:count]))
 
 
-def _convolutions(planes: int, channels: int, activation: str, halvings: int = 2) -> list[nn.Module]:
-    """Blocks (N, planes, 16, 16) -> features (N, 4 channels, 4, 4), or larger ones after fewer halvings of the size."""
+def _convolutions(in_channels: int, channels: int, activation: str, halvings: int = 2) -> list[nn.Module]:
+    """Blocks (N, in_channels, 16, 16) -> features (N, 4 channels, 4, 4), or larger ones after fewer halvings."""
     activate = ACTIVATIONS[activation]
-    layers = [nn.Conv2d(planes, channels, 3, padding=1), activate()]  # (N, channels, 16, 16)
+    layers = [nn.Conv2d(in_channels, channels, 3, padding=1), activate()]  # (N, channels, 16, 16)
     for width in [channels, channels * 2][:halvings]:
         layers += [nn.Conv2d(width, width * 2, 4, stride=2, padding=1), activate()]
     return layers

@@ -37,9 +37,6 @@ FREE_BESIDE_CKPT = {  # keys that may be set beside `ckpt`, whose configuration 
 }
 EXTRAS = {  # Hydra's plugins, and the extra that installs each
     "hydra/launcher=joblib": "sweep",
-    "hydra/launcher=submitit_slurm": "submitit",
-    "hydra/launcher=submitit_local": "submitit",
-    "hydra/launcher=ray": "ray",
     "hydra/sweeper=optuna": "optuna",
 }
 MOST_JOBS = 10_000  # of a sweep over one key
@@ -201,11 +198,13 @@ def _check_value(override: Override, defaults: DictConfig, known: Sequence[str])
 
 def _check_accelerator(defaults: DictConfig, overrides: Sequence[Override]) -> None:
     """Asks the driver whether there is a GPU; torch would take seconds to answer."""
-    chosen = next(
-        (o.value() for o in overrides if o.key_or_group == "trainer.accelerator"), defaults.trainer.accelerator
-    )
+    given = {o.key_or_group: o for o in overrides}
+    accelerator, group = given.get("trainer.accelerator"), given.get("trainer")
+    chosen = defaults.trainer.accelerator if accelerator is None else accelerator.value()
     if chosen in ("gpu", "cuda") and devices.gpus() == 0:
-        raise UserError("trainer=gpu: no GPU driver answers on this machine; leave it out.")
+        named = accelerator or group
+        word = f"trainer.accelerator={chosen}" if named is None else named.input_line
+        raise UserError(f"{word}: no GPU driver answers on this machine; use trainer=cpu.")
 
 
 def _check_key(key: str, known: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mnist_gen.errors import Interrupted, Refused, UserError
@@ -40,6 +40,7 @@ class Opened:
     folder: Path
     lock: FolderLock | None
     made: Path | None  # the outermost folder that this command created for it; None if the folder stays in any case
+    since: float = field(default_factory=time.time)
 
 
 _opened: Opened | None = None
@@ -123,8 +124,8 @@ def job() -> Iterator[None]:
 
 
 def failed_jobs() -> bool:
-    """Whether a job of this command's sweep has failed, in whatever process."""
-    return _opened is not None and any(_opened.folder.rglob(ERROR))
+    """Whether a job of this command's sweep has failed, in whatever process. Older failures do not count."""
+    return _opened is not None and any(path.stat().st_mtime >= _opened.since for path in _opened.folder.rglob(ERROR))
 
 
 def stop_jobs() -> None:

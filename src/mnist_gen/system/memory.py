@@ -4,7 +4,7 @@ import ctypes
 import os
 from pathlib import Path
 
-JOB = 1_500_000_000  # bytes that a run takes at its peak
+JOB = 1_500_000_000  # bytes that a run is reckoned to take
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 KEPT = 2**30  # bytes
