@@ -5,6 +5,7 @@ import shlex
 
 import pytest
 
+from mnist_gen.errors import UserError
 from mnist_gen.runs.config import check_arguments
 from mnist_gen.system import devices
 from tests.conftest import CONF, EXPERIMENTS, ROOT
@@ -30,7 +31,12 @@ def test_commands_are_accepted(command, tmp_path, monkeypatch):
     for name in ("best", "last"):
         (run / f"checkpoints/{name}.ckpt").touch()
     words = shlex.split(command.replace("<run>", str(run)), comments=True)[1:]
-    check_arguments(CONF, [*words, f"root={tmp_path}"] if "ckpt=last" in words else words)
+    try:
+        check_arguments(CONF, [*words, f"root={tmp_path}"] if "ckpt=last" in words else words)
+    except UserError as error:
+        if "is not installed: python -m pip install" not in str(error):
+            raise
+        pytest.skip(str(error))
 
 
 def test_there_are_commands():
