@@ -82,7 +82,9 @@ if __name__ == "__main__":
         sys.argv[1:] = check_arguments(str(ROOT / "conf"), typed)
         main()
         files.settle()
-        failed = failed or folders.failed_jobs()
+        if failures := folders.failed_jobs():
+            print(failures, file=sys.stderr)
+            failed = True
     except (*USERS, Refused, OSError) as error:
         report(error)
         failed = True

@@ -7,25 +7,37 @@ import pytest
 
 from tests.conftest import TINY, error_line, train_py
 
-joblib_only = pytest.mark.skipif(
-    find_spec("hydra_plugins.hydra_joblib_launcher") is None, reason="needs pip install -e '.[sweep]'"
-)
-SWEEP = ("-m", "experiment=cgan_embed20", *TINY, "trainer.max_epochs=1", "hydra/launcher=joblib")
+SWEEP = ("-m", "experiment=cgan_embed20", *TINY, "trainer.max_epochs=1")
 
 
-@joblib_only
-def test_jobs_side_by_side_fail_alone(tmp_path):
-    done = train_py(*SWEEP, "callbacks.best.monitor=val/fid,val/ssim", f"hydra.sweep.dir={tmp_path}")
+def launcher(name: str, plugin: str, extra: str):
+    missing = find_spec(f"hydra_plugins.{plugin}") is None
+    return pytest.param(name, marks=pytest.mark.skipif(missing, reason=f"needs pip install -e '.[{extra}]'"))
+
+
+JOBLIB = launcher("joblib", "hydra_joblib_launcher", "sweep")
+SUBMITIT = launcher("submitit_local", "hydra_submitit_launcher", "slurm")
+RAY = launcher("ray", "hydra_ray_launcher", "ray")
+
+
+@pytest.mark.parametrize("launcher", [JOBLIB, SUBMITIT, RAY])
+def test_jobs_side_by_side_fail_alone(tmp_path, launcher):
+    words = ("callbacks.best.monitor=val/fid,val/ssim", f"hydra/launcher={launcher}", f"hydra.sweep.dir={tmp_path}")
+    done = train_py(*SWEEP, *words)
     assert done.returncode == 1
     with (tmp_path / "summary.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["status"] for row in rows] == ["complete", "failed"]
     assert rows[1]["error"].startswith("callbacks.best.monitor=val/ssim: choose one of val/fid")
-    assert done.stderr.splitlines() == [f"error: {rows[1]['error']}"]  # no bars: they would overwrite each other
+    failures = f"Failed jobs: 1; see {tmp_path}/summary.md."
+    assert done.stderr.splitlines()[-1] == failures
+    if launcher == "joblib":  # no bars: they would overwrite each other
+        assert done.stderr.splitlines() == [f"error: {rows[1]['error']}", failures]
 
 
-@joblib_only
-def test_more_jobs_than_memory_are_refused(command, tmp_path):
-    line = error_line(command(*SWEEP, "seed=0,1", "hydra.launcher.n_jobs=100000", f"hydra.sweep.dir={tmp_path}"))
+@pytest.mark.parametrize("launcher", [JOBLIB])
+def test_more_jobs_than_memory_are_refused(command, tmp_path, launcher):
+    words = ("seed=0,1", f"hydra/launcher={launcher}")
+    line = error_line(command(*SWEEP, *words, "hydra.launcher.n_jobs=100000", f"hydra.sweep.dir={tmp_path}"))
     assert line.startswith("error: hydra.launcher.n_jobs=100000: 100000 jobs take 150000 GB of memory, ")
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]

@@ -146,7 +146,7 @@ def test_only_failures_of_this_command_count(tmp_path):
     assert not folders.failed_jobs()
     new.touch()
     os.utime(new, (4_000_000_000,) * 2)
-    assert folders.failed_jobs()
+    assert folders.failed_jobs() == f"Failed jobs: 1; see {tmp_path}/summary.md."
 
 
 CHILD = """

@@ -74,7 +74,7 @@ def summarise(folder: Path, swept: Sequence[str], fixed: Sequence[str]) -> None:
     for row in rows:
         row |= {deviations[key]: row[key] for key in deviations.keys() & row}
     shown = [metric for metric in METRICS.values() if metric.summary and f"test/{metric.name}" in metrics]
-    files.write(folder / "summary.md", _text(rows, means, swept, settings, shown))
+    files.write(folder / layout.SUMMARY, _text(rows, means, swept, settings, shown))
     charted = [metric for metric in shown if metric.digit is None]
     if charted and means and settings:
         _draw(folder, f"{folder.name}: test metrics, mean and standard deviation over seeds", means, settings, charted)

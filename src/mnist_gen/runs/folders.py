@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mnist_gen.errors import Interrupted, Refused, UserError
-from mnist_gen.runs.layout import ERROR, LAST, PREVIOUS, quoted
+from mnist_gen.runs.layout import ERROR, LAST, PREVIOUS, SUMMARY, quoted
 from mnist_gen.runs.limits import within
 from mnist_gen.system import signals
 from mnist_gen.system.files import (
@@ -123,9 +123,12 @@ def job() -> Iterator[None]:
         raise
 
 
-def failed_jobs() -> bool:
-    """Whether a job of this command's sweep has failed, in whatever process. Older failures do not count."""
-    return _opened is not None and any(path.stat().st_mtime >= _opened.since for path in _opened.folder.rglob(ERROR))
+def failed_jobs() -> str:
+    """Says how many jobs of this command's sweep have failed, on whatever machine. Older failures do not count."""
+    if _opened is None:
+        return ""
+    errors = [path for path in _opened.folder.rglob(ERROR) if path.stat().st_mtime >= _opened.since]
+    return f"Failed jobs: {len(errors)}; see {_opened.folder / SUMMARY}." if errors else ""
 
 
 def stop_jobs() -> None:

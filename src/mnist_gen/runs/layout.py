@@ -9,7 +9,7 @@ from mnist_gen.system.files import read_json
 
 METRICS = "metrics.json"  # written last: marks a complete run
 ERROR = "error.txt"  # left by a failed job of a sweep
-SUMMARY_LOCK = ".summary.lock"  # of a sweep
+SUMMARY, SUMMARY_LOCK = "summary.md", ".summary.lock"  # of a sweep
 CHECKPOINTS = "checkpoints"
 BEST, LAST, PREVIOUS = (Path(CHECKPOINTS, f"{name}.ckpt") for name in ("best", "last", "previous"))
 
