@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from itertools import cycle
 from typing import Any
 
+import lightning as L
 import torch
 import torch.nn.functional as F
 from hydra.utils import instantiate
@@ -15,6 +16,7 @@ from torchvision import datasets, transforms
 from mnist_gen.data.mnist import ImageData
 from mnist_gen.gan import GAN
 from mnist_gen.networks.input_gradients import by_autograd
+from mnist_gen.training.capture import replay_on
 from mnist_gen.training.optimization import warm_up_and_decay
 from tests.conftest import composed
 
@@ -22,34 +24,39 @@ BATCHES = 10_000  # of the planned run: the schedules need a length
 
 
 class BareLoop:
-    """The main job's own training step without Lightning's loop, hooks and callbacks."""
+    """The main job's own training step without Lightning's loop, hooks and callbacks; on a GPU it is replayed."""
 
-    def __init__(self, *words: str) -> None:
+    def __init__(self, *words: str, device: str = "cpu") -> None:
         torch.manual_seed(0)
         cfg = composed("experiment=cgan_embed20", *words)
         self.data: ImageData = instantiate(cfg.data)
         self.data.prepare_data()
         self.data.setup()
-        self.model: GAN = instantiate(cfg.model)
+        self.data.train = self.data.train.to(torch.device(device))
+        self.model: GAN = instantiate(cfg.model).to(device)
         self.batch_size = self.data.batch_size
         self.optimizers = [
             self.model.generator_optimizer(self.model.generator.parameters()),
             self.model.discriminator_optimizer(self.model.discriminator.parameters()),
         ]
-        schedules = [warm_up_and_decay(o, BATCHES, self.model.warmup, self.model.decay_from) for o in self.optimizers]
+        self.schedules = [
+            warm_up_and_decay(o, BATCHES, self.model.warmup, self.model.decay_from) for o in self.optimizers
+        ]
         stand_ins: dict[str, Any] = {  # for what Lightning's trainer does
             "optimizers": lambda: self.optimizers,
-            "lr_schedulers": lambda: schedules,
             "manual_backward": lambda loss, **options: loss.backward(**options),
         }
         for name, stand_in in stand_ins.items():
             setattr(self.model, name, stand_in)
+        self.replay = replay_on(self.model.device, self.optimizers)
         self.batches = cycle(self.data.train_dataloader())
 
     def step(self) -> None:
         """Trains on one batch."""
         batch = self.data.on_after_batch_transfer(next(self.batches), 0)
-        self.model.training_step(batch, 0)
+        self.replay(lambda: self.model.training_step(batch, 0), batch)
+        for schedule in self.schedules:
+            schedule.step()
 
 
 class NaiveLoop:
@@ -100,10 +107,18 @@ class NaiveLoop:
 
 def images_per_second(loop: BareLoop | NaiveLoop, images: int) -> float:
     """The speed over about so many images, after a few steps to warm up."""
-    for _ in range(3):
+    for _ in range(5):
         loop.step()
     steps = max(1, images // loop.batch_size)
+    wait_for(loop.model)
     start = time.perf_counter()
     for _ in range(steps):
         loop.step()
+    wait_for(loop.model)
     return steps * loop.batch_size / (time.perf_counter() - start)
+
+
+def wait_for(model: L.LightningModule) -> None:
+    """Waits until a model's GPU is done."""
+    if model.device.type == "cuda":
+        torch.cuda.synchronize()

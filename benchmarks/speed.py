@@ -23,7 +23,7 @@ from lightning.pytorch.callbacks import Callback
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.faults import conditions
-from benchmarks.loops import BareLoop, NaiveLoop, images_per_second
+from benchmarks.loops import BareLoop, NaiveLoop, images_per_second, wait_for
 from benchmarks.processes import ROOT
 from benchmarks.small import composed
 from benchmarks.tables import RECORDS
@@ -34,6 +34,7 @@ os.environ.pop("OMP_NUM_THREADS", None)  # which the tests' stand-ins set: comma
 
 RECORD = RECORDS / "speed.json"
 IMAGES = 6400  # of a measurement
+WARM = 5  # batches before those that are timed
 PAIRS = 20  # of Lightning and a bare loop
 SHORT = ("callbacks.metrics.val_samples=200", "callbacks.metrics.test_samples=200", "callbacks.metrics.cas=false")
 ONE_EPOCH = ("experiment=cgan_embed20", "trainer.max_epochs=1", "callbacks.confusion.samples=50", *SHORT)
@@ -67,7 +68,7 @@ def lightning() -> Figures:
     """The time of a run's batches under Lightning over that in a bare loop: A B A B, median and quartiles."""
     loop = BareLoop()
     ratios = [
-        images_per_second(loop, IMAGES // 2) / _under_lightning(IMAGES // 2, loop.batch_size) for _ in range(PAIRS)
+        images_per_second(loop, IMAGES // 2) / under_lightning(IMAGES // 2, loop.batch_size) for _ in range(PAIRS)
     ]
     low, median, high = statistics.quantiles(ratios, n=4)
     return {"Lightning / bare loop": median, "lower quartile": low, "upper quartile": high, "pairs": PAIRS}
@@ -170,7 +171,7 @@ SECTIONS: dict[str, Callable[[], Figures]] = {
 
 
 class Clock(Callback):
-    """Times the batches of a run, without the first three."""
+    """Times the batches of a run, without the first few."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -178,19 +179,21 @@ class Clock(Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if batch_idx == 3:
+        if batch_idx == WARM:
+            wait_for(pl_module)
             self.begun = time.perf_counter()
 
-    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         if trainer.is_last_batch:
+            wait_for(pl_module)
             self.seconds = time.perf_counter() - self.begun
 
 
-def _under_lightning(images: int, batch_size: int) -> float:
+def under_lightning(images: int, batch_size: int, *also: str) -> float:
     """Images per second of a run inside this process, with all its callbacks."""
     batches, clock = images // batch_size, Clock()
     with tempfile.TemporaryDirectory() as folder:
-        words = (*ONE_EPOCH, f"root={ROOT}", f"trainer.limit_train_batches={3 + batches}")
+        words = (*ONE_EPOCH, *also, f"root={ROOT}", f"trainer.limit_train_batches={WARM + batches}")
         data, model, trainer = run._build(
             composed([*words, "trainer.check_val_every_n_epoch=1000"], Path(folder)), Path(folder), None
         )

@@ -29,7 +29,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torchvision import datasets
 
-from mnist_gen.system import files
+from mnist_gen.system import devices, files
 
 pytest_plugins = ("tests.interruptions",)
 
@@ -101,6 +101,12 @@ def error_line(done: subprocess.CompletedProcess[str]) -> str:
 def seeded(request: pytest.FixtureRequest) -> None:
     """Every test starts from the seed of the whole run, `--randomly-seed`; another one may not change its verdict."""
     torch.manual_seed(request.config.getoption("randomly_seed", 0))
+
+
+@pytest.fixture(autouse=True)
+def without_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests compute in float32 on every machine."""
+    monkeypatch.setattr(devices, "computes_bf16", lambda: False)
 
 
 @pytest.fixture(autouse=True, scope="session")

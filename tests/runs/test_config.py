@@ -230,3 +230,13 @@ def test_flat_and_differing():
 def test_a_key_or_choice_of_an_older_version_answers_with_its_new_name(words, new):
     with pytest.raises(UserError, match=rf"did you mean {new}\?"):
         check_arguments(CONF, words)
+
+
+def test_a_recipe_is_for_models_with_its_options(monkeypatch):
+    monkeypatch.setattr(devices, "gpus", lambda: 1)
+    check_arguments(CONF, [MAIN, "recipe=gpu"])
+    with pytest.raises(UserError, match=r"^recipe=gpu: it is for GANs; use trainer=gpu with this experiment\.$"):
+        check_arguments(CONF, ["experiment=autoencoder", "recipe=gpu"])
+    monkeypatch.setattr(devices, "gpus", lambda: 0)
+    with pytest.raises(UserError, match="no GPU driver answers on this machine"):
+        check_arguments(CONF, [MAIN, "recipe=gpu"])

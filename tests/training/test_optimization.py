@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from mnist_gen.errors import UserError
-from mnist_gen.training.optimization import check_finite, descend, update_average, warm_up_and_decay
+from mnist_gen.training.optimization import MOST_UNSEEN, CheckLosses, descend, update_average, warm_up_and_decay
 
 
-@pytest.mark.parametrize(("batches", "share"), [(0, 1 - 1 / 10), (10_000, 0.1)])
+@pytest.mark.parametrize(("batches", "share"), [(0, 1 - 1 / 10), (10_000, 0.1), (torch.tensor(10_000.0), 0.1)])
 def test_average_ramps_up_to_its_decay(batches, share):
     averaged, network = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
     for value in (*averaged.parameters(), *averaged.buffers()):
@@ -38,12 +38,29 @@ def test_rates_rise_stay_and_fall():
     assert rates[99] == pytest.approx(0.02)
 
 
+def trained(check, device, *losses):
+    """Shows the check the losses of batches 7, 8, ... of the third epoch."""
+    module = SimpleNamespace(device=torch.device(device))
+    for step, loss in enumerate(losses, 7):
+        loop = SimpleNamespace(epoch_loop=SimpleNamespace(total_batch_idx=step))
+        trainer = SimpleNamespace(current_epoch=2, fit_loop=loop)
+        check.on_train_batch_end(trainer, module, {"loss_d": torch.tensor(1.0), "loss_g": torch.tensor(loss)}, None, 0)
+
+
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_spoilt_losses_are_refused(value):
-    module = SimpleNamespace(current_epoch=2)
-    check_finite(torch.tensor(1.0), module, 7)
-    with pytest.raises(UserError, match=f"The loss became {value} at epoch 3, step 7: training stopped"):
-        check_finite(torch.tensor(value), module, 7)
+    with pytest.raises(UserError, match=f"^loss_g became {value} at epoch 3, step 8: training stopped"):
+        trained(CheckLosses(), "cpu", 1.0, value, 1.0)
+
+
+def test_a_gpus_losses_are_looked_at_together_and_before_a_checkpoint():
+    check = CheckLosses()
+    trained(check, "cuda", 1.0, torch.nan, 1.0)
+    with pytest.raises(UserError, match="^loss_g became nan at epoch 3, step 8: training stopped"):
+        check.on_save_checkpoint(None, None, {})
+    check.on_save_checkpoint(None, None, {})  # nothing is left to look at
+    with pytest.raises(UserError, match="^loss_g became nan at epoch 3, step 7: training stopped"):
+        trained(check, "cuda", torch.nan, *[1.0] * (MOST_UNSEEN - 1))
 
 
 def test_a_step_of_the_optimizers_own_weights_alone():
@@ -55,6 +72,6 @@ def test_a_step_of_the_optimizers_own_weights_alone():
     optimizer = torch.optim.SGD(own.parameters(), lr=0.1)
     before = own.weight.clone()
     loss = (own.weight * other.weight).sum()
-    descend(Module(), optimizer, loss, 7, "discriminator's loss")
+    descend(Module(), optimizer, loss)
     assert torch.allclose(own.weight, before - 0.1 * other.weight)
     assert other.weight.grad is None

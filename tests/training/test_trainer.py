@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mnist_gen.errors import UserError
+from mnist_gen.system import devices
 from tests.autoencoder.conftest import TINY_RUN as FEW
 from tests.conftest import TINY, kept, same_run, train_py
 
@@ -57,12 +58,20 @@ def test_options_that_work(autoencoder, option, expected):
     assert record(folder)["precision"] == "32-true"
 
 
-def test_half_precision_is_recorded(autoencoder, fit, tmp_path):
+def test_half_precision_is_recorded(autoencoder, fit, tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "computes_bf16", lambda: True)
     folder = autoencoder("trainer.precision=bf16-mixed")
     assert record(folder)["precision"] == "bf16-mixed"
     assert record(folder)["metrics"]["test/loss"] != record(autoencoder(name="full"))["metrics"]["test/loss"]
-    fit(tmp_path / "gan", *GAN, "trainer.precision=bf16-mixed", "trainer.max_epochs=1")
+    fit(tmp_path / "gan", *GAN, "trainer.max_epochs=1")  # whose precision is `auto`
     assert record(tmp_path / "gan")["precision"] == "bf16-mixed"
+
+
+def test_without_bf16_instructions(autoencoder, fit, tmp_path):
+    fit(tmp_path / "gan", *GAN, "trainer.max_epochs=1")
+    assert record(tmp_path / "gan")["precision"] == "32-true"
+    with pytest.raises(UserError, match=r"^trainer.precision=bf16-mixed: this processor has no bf16 instructions; set"):
+        autoencoder("trainer.precision=bf16-mixed")
 
 
 @pytest.mark.parametrize("profiler", ["simple", "advanced", "pytorch"])
@@ -105,7 +114,7 @@ def test_accumulated_gradients_are_never_half_saved(autoencoder):
         ("+trainer.min_epochs=-1", "trainer.min_epochs=-1: must be"),
         ("trainer.devices=1024", "trainer.devices=1024: there are .* processor cores; set fewer"),
         ("+trainer.val_check_interval=0.5", "use trainer.check_val_every_n_epoch"),
-        ("trainer.precision=16-mixed", "trainer.precision=16-mixed: must be one of 32-true, bf16-mixed"),
+        ("trainer.precision=16-mixed", "trainer.precision=16-mixed: must be one of auto, 32-true, bf16-mixed"),
         ("trainer.strategy=fsdp", "trainer.strategy=fsdp: must be one of auto, ddp"),
         ("+trainer.profiler=slow", "trainer.profiler=slow: must be one of null, simple"),
         ("+trainer.logger=false", "trainer.logger=False: does not work .*; every run sets it"),

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mnist_gen.data.corrupted import CorruptedBatch
-from mnist_gen.data.mnist import CHUNK
-from mnist_gen.training.optimization import check_finite, with_schedule
+from mnist_gen.data.mnist import chunks
+from mnist_gen.training.optimization import with_schedule
 from mnist_gen.training.trainer import split_of
 
 
@@ -23,6 +23,7 @@ class Autoencoder(L.LightningModule):
     """
 
     validation_metrics = ("loss", "loss_clean")
+    replayable = True
 
     def __init__(
         self,
@@ -44,9 +45,7 @@ class Autoencoder(L.LightningModule):
 
     def training_step(self, batch: CorruptedBatch, batch_idx: int) -> Tensor:
         corrupted, clean, _ = batch
-        loss = self._loss(corrupted, clean)
-        check_finite(loss, self, self.global_step)
-        return loss
+        return self._loss(corrupted, clean)
 
     def validation_step(self, batch: CorruptedBatch, batch_idx: int) -> None:
         """Logs `loss` on corrupted images and `loss_clean` on clean images."""
@@ -66,8 +65,8 @@ class Autoencoder(L.LightningModule):
 
     def encode(self, images: Tensor) -> Tensor:
         """Latents (N, latent_dim) of images (N, 1, 32, 32) in [0, 1]."""
-        return torch.cat([self.encoder(chunk) for chunk in images.split(CHUNK)])
+        return torch.cat([self.encoder(chunk) for chunk in chunks(images)])
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images (N, 1, 32, 32) in [0, 1] of latents (N, latent_dim)."""
-        return torch.cat([self.decoder(chunk) for chunk in latents.split(CHUNK)]).sigmoid()
+        return torch.cat([self.decoder(chunk) for chunk in chunks(latents)]).sigmoid()

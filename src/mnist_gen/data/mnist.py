@@ -17,7 +17,6 @@ from mnist_gen.data import IMAGE_SIZE, SPLIT_SEED, own_images, packed_files
 from mnist_gen.data.batches import Batches, Indexed, ShuffledBatches
 from mnist_gen.errors import UserError, check_choice
 
-CHUNK = 250  # images per forward pass outside training; larger chunks are slower on two CPU cores
 DATASETS = {"MNIST": datasets.MNIST, "FashionMNIST": datasets.FashionMNIST, "KMNIST": datasets.KMNIST}
 VAL_SIZE = 5_000
 ALWAYS_TRAIN = 1_000  # the first images always stay in training; they include the student report's 50 labels
@@ -39,6 +38,14 @@ def to_signed(images: Tensor) -> Tensor:
 def to_unit(images: Tensor) -> Tensor:
     """Maps [-1, 1] to [0, 1]."""
     return (images + 1) / 2
+
+
+def chunks(values: Tensor) -> tuple[Tensor, ...]:
+    """Parts of images or latents (N, ...), each for one forward pass outside training.
+
+    On two CPU cores 250 images are 1.7 times as fast as 1,000; a GPU needs many.
+    """
+    return values.split(250 if values.device.type == "cpu" else 5_000)
 
 
 class ImageSet(TensorDataset):

@@ -15,7 +15,6 @@ from mnist_gen.data import IMAGE_SIZE, NUM_CLASSES
 from mnist_gen.data.augment import random_affine
 from mnist_gen.data.mnist import Batch
 from mnist_gen.errors import UserError
-from mnist_gen.training.optimization import check_finite
 from mnist_gen.training.trainer import split_of
 
 
@@ -26,6 +25,7 @@ class Classifier(L.LightningModule):
     """
 
     validation_metrics = ("accuracy",)
+    replayable = True
 
     def __init__(self, network: nn.Module, optimizer: Callable[..., Optimizer], augment: float) -> None:
         super().__init__()
@@ -40,7 +40,8 @@ class Classifier(L.LightningModule):
         optimizer = self.optimizer(self.network.parameters())
         steps = int(self.trainer.estimated_stepping_batches)
         rise = 0.2 if steps != 5 else 0.4  # torch divides by the length of the rise, less one
-        schedule = OneCycleLR(optimizer, max_lr=optimizer.defaults["lr"], total_steps=steps, pct_start=rise)
+        rate = optimizer.defaults["lr"]
+        schedule = OneCycleLR(optimizer, rate, total_steps=steps, pct_start=rise, cycle_momentum=False)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_start(self) -> None:
@@ -55,9 +56,7 @@ class Classifier(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch
-        loss = F.cross_entropy(self.network(random_affine(images, self.augment)), labels)
-        check_finite(loss, self, self.global_step)
-        return loss
+        return F.cross_entropy(self.network(random_affine(images, self.augment)), labels)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         images, labels = batch

@@ -7,7 +7,7 @@ import torch
 from sklearn.cluster import MiniBatchKMeans, SpectralClustering
 from torch import Tensor, nn
 
-from mnist_gen.data.mnist import CHUNK
+from mnist_gen.data.mnist import chunks
 from mnist_gen.errors import UserError
 from mnist_gen.gan.protocols import HasStatistics, SpaceProtocol
 from mnist_gen.networks.encoders import STATISTICS
@@ -53,13 +53,13 @@ class Clusters(nn.Module):
             raise UserError(f"clusters.landmarks={count}: more than the {len(images)} training images.")
         if isinstance(self.space, HasStatistics):
             self.space.fit(images[:STATISTICS])
-        points = torch.cat([self._points(chunk) for chunk in images.split(CHUNK)])
+        points = torch.cat([self._points(chunk) for chunk in chunks(images)])
         log.info("Clustering %s images into %d clusters.", f"{len(images):,}", self.count)
         points = points.cpu().double()  # in double precision the order of parallel sums does not matter
         seed = torch.initial_seed() % 2**32
         kmeans = MiniBatchKMeans(count, batch_size=4096, n_init=1, random_state=seed)
         landmarks = torch.from_numpy(kmeans.fit(points.numpy()).cluster_centers_)
-        distances = (torch.cdist(chunk, landmarks) for chunk in points.split(CHUNK))
+        distances = (torch.cdist(chunk, landmarks) for chunk in chunks(points))
         nearest = torch.cat([chunk.topk(2, largest=False).indices for chunk in distances])  # (N, 2)
         spectral = SpectralClustering(self.count, affinity="precomputed", random_state=seed)
         groups = torch.from_numpy(spectral.fit_predict(_affinities(nearest, count).numpy())).long()

@@ -14,14 +14,14 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.data import NUM_CLASSES
-from mnist_gen.data.mnist import CHUNK, Batch, ImageData, to_images
+from mnist_gen.data.mnist import Batch, ImageData, chunks, to_images
 from mnist_gen.errors import UserError
 from mnist_gen.gan.clusters import Clusters
 from mnist_gen.gan.protocols import GeneratorProtocol, HasStatistics, SpaceProtocol, StartsPretrained
 from mnist_gen.networks.encoders import STATISTICS
 from mnist_gen.networks.layers import label_vectors
-from mnist_gen.training.adversarial import Loss, scores_and_penalty
-from mnist_gen.training.optimization import descend, update_average, warm_up_and_decay
+from mnist_gen.training.adversarial import Loss, exact, scores_and_penalty
+from mnist_gen.training.optimization import descend, set_rates, update_average, warm_up_and_decay
 from mnist_gen.training.processes import average, own_part
 from mnist_gen.training.trainer import data_of
 
@@ -33,7 +33,9 @@ class GAN(L.LightningModule):
     a GAN is unconditional.
     """
 
+    replayable = True
     averaged: GeneratorProtocol
+    batches: Tensor
 
     def __init__(
         self,
@@ -72,6 +74,7 @@ class GAN(L.LightningModule):
         self.loss, self.r1, self.r2, self.penalised, self.mismatch = loss, r1, r2, penalised, mismatch
         self.generator_optimizer, self.discriminator_optimizer = generator_optimizer, discriminator_optimizer
         self.warmup, self.decay_from, self.ema_decay = warmup, decay_from, ema_decay
+        self.register_buffer("batches", torch.zeros(()), persistent=False)  # trained so far, on the device
         self._needs_statistics = False
 
     @torch.no_grad()
@@ -117,6 +120,12 @@ class GAN(L.LightningModule):
         batches = self.trainer.estimated_stepping_batches
         return optimizers, [warm_up_and_decay(o, batches, self.warmup, self.decay_from) for o in optimizers]
 
+    def on_train_start(self) -> None:
+        self.batches.fill_(self.global_step // 2)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        set_rates(self)
+
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """One step of each network; returns both losses and the gradient penalty, detached."""
         images, digits = batch
@@ -126,8 +135,6 @@ class GAN(L.LightningModule):
             if self.clusters is not None:
                 labels = self.clusters(images)
         generator_optimizer, discriminator_optimizer = cast(list[Optimizer], self.optimizers())
-        step = self.global_step // 2
-
         fake = self.generator(self._latents(len(real)), labels)
 
         # Discriminator: score real images above generated ones with the same labels.
@@ -136,16 +143,15 @@ class GAN(L.LightningModule):
         )
         loss_d = self.loss.discriminator(real_scores, fake_scores)
         mismatch = self._mismatch(real, labels, real_scores)
-        descend(self, discriminator_optimizer, loss_d + penalty + mismatch, step, "discriminator's loss")
+        descend(self, discriminator_optimizer, loss_d + penalty + mismatch)
 
         # Generator: score the same generated images above real ones.
         with torch.no_grad():
-            real_scores = self.discriminator(real, labels)
-        loss_g = self.loss.generator(real_scores, self.discriminator(fake, labels))
-        descend(self, generator_optimizer, loss_g, step, "generator's loss")
-        update_average(cast(nn.Module, self.averaged), self.generator, self.ema_decay, step + 1)
-        for scheduler in cast(list[LambdaLR], self.lr_schedulers()):
-            scheduler.step()
+            real_scores = exact(self.discriminator(real, labels))
+        loss_g = self.loss.generator(real_scores, exact(self.discriminator(fake, labels)))
+        descend(self, generator_optimizer, loss_g)
+        self.batches += 1
+        update_average(cast(nn.Module, self.averaged), self.generator, self.ema_decay, self.batches)
         losses = {"loss_d": loss_d.detach(), "loss_g": loss_g.detach(), "penalty": penalty.detach()}
         average([*losses.values()])
         return losses
@@ -162,7 +168,7 @@ class GAN(L.LightningModule):
             return torch.zeros((), device=self.device)
         few = -(-len(real) // 4)
         shifts = own_part(lambda joint: torch.randint(1, self.num_labels, (joint,), device=self.device), few)
-        wrong = self.discriminator(real[:few], (labels[:few] + shifts) % self.num_labels)
+        wrong = exact(self.discriminator(real[:few], (labels[:few] + shifts) % self.num_labels))
         return self.mismatch * self.loss.discriminator(real_scores[:few], wrong)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -186,7 +192,7 @@ class GAN(L.LightningModule):
             latents, vectors = latents.tensor_split([self.latent_dim], dim=1)
         elif self.averaged.label_vectors is not None:
             vectors = self.averaged.label_vectors(labels)
-        pairs = zip(latents.split(CHUNK), repeat(None) if vectors is None else vectors.split(CHUNK), strict=False)
+        pairs = zip(chunks(latents), repeat(None) if vectors is None else chunks(vectors), strict=False)
         return torch.cat([self.space.leave(self.averaged.from_vectors(z, vector)) for z, vector in pairs])
 
     def sample(self, digit: int | None = None, count: int = 25, seed: int = 0) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.data import NUM_CLASSES
-from mnist_gen.data.mnist import CHUNK, ImageSet, to_images
+from mnist_gen.data.mnist import ImageSet, chunks, to_images
 from mnist_gen.errors import UserError
 from mnist_gen.evaluation import fidelity
 from mnist_gen.gan import GAN
@@ -42,7 +42,7 @@ class Interpolator:
         """Images (S, N, 1, 32, 32) on paths from digits (N,) to digits (N,), both ends included."""
         start, end = self.choose(first, second, torch.Generator().manual_seed(seed))
         latents = self.curve(start, end, torch.linspace(0, 1, steps, device=start.device)).flatten(0, 1)
-        return torch.cat([self.decode(chunk) for chunk in latents.split(CHUNK)]).unflatten(0, (steps, len(first)))
+        return torch.cat([self.decode(chunk) for chunk in chunks(latents)]).unflatten(0, (steps, len(first)))
 
 
 def endpoints_among(latents: Tensor, digits: Tensor, source: str) -> ChooseEndpoints:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from mnist_gen.data.mnist import CHUNK
+from mnist_gen.data.mnist import chunks
 from mnist_gen.networks.layers import convolution
 
 STATISTICS = 10_000  # unlabelled images to which a StandardizedEncoder is fitted
@@ -73,7 +73,7 @@ class StandardizedEncoder(nn.Module):
 
     def latents(self, images: Tensor) -> Tensor:
         """The network's own latents."""
-        return torch.cat([self.network(chunk) for chunk in images.split(CHUNK)])
+        return torch.cat([self.network(chunk) for chunk in chunks(images)])
 
     def forward(self, images: Tensor) -> Tensor:
         latents = (self.latents(images) - self.mean) / self.deviation

@@ -25,7 +25,7 @@ from mnist_gen.runs.renamed import present_name
 from mnist_gen.system import devices
 
 CONFIG_NAME = "train"
-MACHINE = ("accelerator", "devices", "strategy", "precision")  # keys of `trainer` that choose the machine
+MACHINE = ("accelerator", "devices", "strategy", "precision", "capture")  # keys of `trainer` that choose the machine
 PLACES = (  # paths on this machine; they do not change a run's results
     *folders.PATHS,
     *(f"{part}.folder" for part in ("pretrained", "autoencoder", "gan", "cgan", "target_scorer")),
@@ -37,6 +37,9 @@ FREE_BESIDE_CKPT = {  # keys that may be set beside `ckpt`, whose configuration 
 }
 EXTRAS = {  # Hydra's plugins, and the extra that installs each
     "hydra/launcher=joblib": "sweep",
+    "hydra/launcher=submitit_slurm": "slurm",
+    "hydra/launcher=submitit_local": "slurm",
+    "hydra/launcher=ray": "ray",
     "hydra/sweeper=optuna": "optuna",
 }
 MOST_JOBS = 10_000  # of a sweep over one key
@@ -98,6 +101,7 @@ def check_arguments(config_dir: str, arguments: Sequence[str]) -> list[str]:
         if not asks_only:
             _check_purpose(loader, overrides, multirun=bool({"-m", "--multirun"} & set(arguments)))
         defaults = _composed(loader, groups)
+        _check_recipe(loader, groups, defaults)
         known = [key for key, _ in flat(OmegaConf.to_container(defaults)) if not key.startswith("hydra.")]
         for override in overrides:
             if override not in groups and override.type != OverrideType.DEL:
@@ -194,6 +198,17 @@ def _check_value(override: Override, defaults: DictConfig, known: Sequence[str])
         if kind is not None and not is_reference and not kind.allows(value):
             raise UserError(f"{key}={value}: must be {kind.text}, like {default}.")
         limits.check(value, key=key)
+
+
+def _check_recipe(loader: ConfigLoader, groups: Sequence[Override], defaults: DictConfig) -> None:
+    """Checks that the model has the options that a recipe sets."""
+    recipe = next((o for o in groups if o.key_or_group == "recipe" and o.value() is not None), None)
+    if recipe is None:
+        return
+    without = _composed(loader, [o for o in groups if o is not recipe])
+    options, known = ({key for key, _ in flat(OmegaConf.to_container(part.model))} for part in (defaults, without))
+    if options - known:
+        raise UserError(f"{recipe.input_line}: it is for GANs; use trainer=gpu with this experiment.")
 
 
 def _check_accelerator(defaults: DictConfig, overrides: Sequence[Override]) -> None:

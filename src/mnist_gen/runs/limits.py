@@ -97,10 +97,10 @@ KEYS = (  # ranges, and the keys that they apply to; the first pattern that matc
     (choice("norm", "value", None), "trainer.gradient_clip_algorithm"),
     (whole(-1, 10**9), "trainer.max_steps"),
     (choice(True, False, "warn", None), "trainer.deterministic"),
-    (choice(True, False), "trainer.detect_anomaly"),
+    (choice(True, False), "trainer.detect_anomaly trainer.capture"),
     (choice(None, "simple", "advanced", "pytorch"), "trainer.profiler"),
     (choice("auto", "ddp"), "trainer.strategy"),
-    (choice("32-true", "bf16-mixed"), "trainer.precision"),
+    (choice("auto", "32-true", "bf16-mixed"), "trainer.precision"),
     (whole(1, 1024) | choice("auto"), "trainer.devices"),
 )
 RANGES: dict[str, Allowed] = {pattern: allowed for allowed, patterns in KEYS for pattern in patterns.split()}

@@ -201,7 +201,7 @@ def _check_state(optimizer: Optimizer) -> None:
                 raise UserError(f"The checkpoint's optimizer has a {name} that does not fit its weight.")
     for group in optimizer.param_groups:
         for name in {"lr", "betas", "eps", "weight_decay"} & group.keys():
-            value = group[name]
+            value = group[name].item() if isinstance(group[name], Tensor) else group[name]
             limits.check_value(f"optimizer.{name}", list(value) if isinstance(value, tuple) else value)
 
 

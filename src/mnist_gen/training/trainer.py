@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import lightning as L
+import torch
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import CPUAccelerator
@@ -15,7 +16,10 @@ from omegaconf import DictConfig
 from mnist_gen.errors import UserError
 from mnist_gen.runs.config import plain
 from mnist_gen.runs.tensorboard import Events
+from mnist_gen.system import devices
+from mnist_gen.training.capture import Capture
 from mnist_gen.training.checkpoints import EmbedConfig, WholeCheckpoints
+from mnist_gen.training.optimization import CheckLosses
 from mnist_gen.training.processes import AveragingStrategy
 
 T = TypeVar("T")
@@ -50,7 +54,10 @@ def make_trainer(cfg: DictConfig, folder: Path, model: L.LightningModule) -> L.T
         options["profiler"] = PROFILERS[options["profiler"]](dirpath=folder, filename="profile")
     if takes_turns and options.get("strategy") == "ddp":
         options["strategy"] = AveragingStrategy()
-    callbacks = [*(instantiate(callback) for callback in cfg.callbacks.values()), EmbedConfig(plain(cfg))]
+    callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
+    callbacks += [CheckLosses(), EmbedConfig(plain(cfg))]
+    if options.get("capture") and options.get("accumulate_grad_batches", 1) == 1:
+        callbacks.append(Capture())
     trainer = plain_trainer(options, folder, logger=Events(folder), plugins=[WholeCheckpoints()], callbacks=callbacks)
     cores = os.cpu_count() or 1
     if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > cores:
@@ -65,10 +72,19 @@ def make_trainer(cfg: DictConfig, folder: Path, model: L.LightningModule) -> L.T
 
 def plain_trainer(options: dict[str, Any], folder: Path, **ours: Any) -> L.Trainer:
     """A Trainer with the given options and those that every run sets."""
+    options = {key: value for key, value in options.items() if key != "capture"}  # ours, see `make_trainer`
+    on_cpu = options.get("accelerator") == "cpu"
+    if options.get("precision") == "auto":
+        options["precision"] = "bf16-mixed" if on_cpu and devices.computes_bf16() else "32-true"
+    elif options.get("precision") == "bf16-mixed" and on_cpu and not devices.computes_bf16():
+        raise UserError("trainer.precision=bf16-mixed: this processor has no bf16 instructions; set 32-true, or auto.")
     try:
-        return L.Trainer(default_root_dir=folder, **ours, **options)
+        trainer = L.Trainer(default_root_dir=folder, **ours, **options)
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"trainer: {error}") from None
+    if trainer.strategy.root_device.type == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32, as convolutions use anyway
+    return trainer
 
 
 def data_of(trainer: L.Trainer, kind: type[T]) -> T:

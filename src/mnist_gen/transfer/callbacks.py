@@ -16,7 +16,7 @@ from torch import Tensor
 from mnist_gen import plots
 from mnist_gen.data import NUM_CLASSES
 from mnist_gen.data.few_labels import FewLabels
-from mnist_gen.data.mnist import CHUNK, to_images
+from mnist_gen.data.mnist import chunks, to_images
 from mnist_gen.errors import check_choice
 from mnist_gen.runs.tensorboard import epochs_done, run_folder, tensorboard
 from mnist_gen.system import files
@@ -142,5 +142,5 @@ def table(title: str, ours: ClassificationReport, reported: Mapping[str, Any] | 
 
 def _predict(model: L.LightningModule, images: Tensor) -> Tensor:
     """Predictions (D, N) of each draw's classifier for raw images (N, 28, 28)."""
-    chunks = (to_images(chunk).to(model.device) for chunk in images.split(CHUNK))
-    return torch.cat([model(chunk).argmax(dim=2) for chunk in chunks], dim=1)
+    parts = (to_images(chunk).to(model.device) for chunk in chunks(images))
+    return torch.cat([model(part).argmax(dim=2) for part in parts], dim=1)

@@ -25,9 +25,9 @@ from torch.optim import Optimizer
 from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.data.augment import noisy, random_affine
 from mnist_gen.data.few_labels import PartlyLabelled
-from mnist_gen.data.mnist import CHUNK, Batch, to_images
+from mnist_gen.data.mnist import Batch, chunks, to_images
 from mnist_gen.training.curves import checked_history
-from mnist_gen.training.optimization import check_finite, update_average, with_schedule
+from mnist_gen.training.optimization import update_average, with_schedule
 from mnist_gen.training.trainer import data_of
 from mnist_gen.transfer.losses import History, log_epoch, losses_and_hits
 
@@ -69,6 +69,8 @@ class SemiSupervised(L.LightningModule):
 
     starts_from = "pretrained"
     validation_metrics = ("loss", "accuracy")
+    replayable = True
+    batches: Tensor
 
     def __init__(
         self,
@@ -91,6 +93,7 @@ class SemiSupervised(L.LightningModule):
         self.network = nn.Sequential(encoder(latent_dim), norm, head(latent_dim))
         self.to(memory_format=torch.channels_last)  # faster on a CPU
         self.averaged = copy.deepcopy(self.network).requires_grad_(False).eval()
+        self.register_buffer("batches", torch.zeros(()), persistent=False)  # trained so far, on the device
         self.targets: Tensor | None = None  # spread labels of the training images
         self.weights: Tensor | None = None  # their certainty, divided by its mean
         self.next_spread = 0  # epoch
@@ -111,6 +114,7 @@ class SemiSupervised(L.LightningModule):
 
     def on_train_start(self) -> None:
         """Moves spread labels from a checkpoint to the device."""
+        self.batches.fill_(self.global_step)
         if self.targets is not None and self.weights is not None:
             self.targets, self.weights = self.targets.to(self.device), self.weights.to(self.device)
 
@@ -119,11 +123,16 @@ class SemiSupervised(L.LightningModule):
         if self.current_epoch < self.next_spread:
             return
         data = data_of(self.trainer, PartlyLabelled)
-        chunks = (to_images(raw).to(self.device) for raw in data.train.images.split(CHUNK))
-        latents = torch.cat([self.averaged[0](images) for images in chunks])
+        parts = (to_images(raw).to(self.device) for raw in chunks(data.train.images))
+        latents = torch.cat([self.averaged[0](images) for images in parts])
         known, labels = data.positions[0], data.labelled.labels[0]
-        self.targets, certainty = spread(latents, known, labels, self.neighbours, self.alpha)
-        self.weights = certainty / certainty.mean()
+        targets, certainty = spread(latents, known, labels, self.neighbours, self.alpha)
+        weights = certainty / certainty.mean()
+        if self.targets is None or self.weights is None:
+            self.targets, self.weights = targets, weights
+        else:  # in place: `replayable`
+            self.targets.copy_(targets)
+            self.weights.copy_(weights)
         self.next_spread = self.current_epoch + self.every
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -133,14 +142,13 @@ class SemiSupervised(L.LightningModule):
         assert self.weights is not None
         augmented = noisy(random_affine(images, self.augment), self.noise)
         losses = F.cross_entropy(self.network(augmented), self.targets[positions], reduction="none")
-        loss = (losses * self.weights[positions]).mean()
-        check_finite(loss, self, self.global_step)
-        return loss
+        return (losses * self.weights[positions]).mean()
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Also updates the average, before a callback can save it."""
         super().optimizer_step(*args, **kwargs)
-        update_average(self.averaged, self.network, self.ema_decay, self.global_step)
+        self.batches += 1
+        update_average(self.averaged, self.network, self.ema_decay, self.batches)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         images, labels = batch
@@ -157,7 +165,7 @@ class SemiSupervised(L.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (1, N, 10) of images (N, 1, 32, 32) in [0, 1], by the averaged network."""
-        return torch.cat([self.averaged(chunk) for chunk in images.split(CHUNK)]).unsqueeze(0)
+        return torch.cat([self.averaged(chunk) for chunk in chunks(images)]).unsqueeze(0)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Empty: Lightning needs it to test. `callbacks.MeasureDigits` computes the metrics."""

@@ -20,13 +20,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from mnist_gen.data import NUM_CLASSES
-from mnist_gen.data.mnist import CHUNK, to_images, to_signed, to_unit
+from mnist_gen.data.mnist import chunks, to_images, to_signed, to_unit
 from mnist_gen.data.pairs import ImagePairs, PairBatch
 from mnist_gen.evaluation import fidelity
 from mnist_gen.evaluation.classifier import Classifier
 from mnist_gen.networks.classifiers import Scorer
-from mnist_gen.training.adversarial import Loss, scores_and_penalty
-from mnist_gen.training.optimization import descend, update_average, warm_up_and_decay
+from mnist_gen.training.adversarial import Loss, exact, scores_and_penalty
+from mnist_gen.training.optimization import descend, set_rates, update_average, warm_up_and_decay
 from mnist_gen.training.processes import average
 from mnist_gen.training.trainer import data_of
 from mnist_gen.translation.strategy import Strategy
@@ -60,6 +60,8 @@ class Translation(L.LightningModule):
     """A translator from A to B, and one back if the strategy has a cycle loss."""
 
     starts_from = "target_scorer"
+    replayable = True
+    batches: Tensor
 
     def __init__(
         self,
@@ -88,6 +90,7 @@ class Translation(L.LightningModule):
         self.translator_optimizer, self.discriminator_optimizer = translator_optimizer, discriminator_optimizer
         self.warmup, self.decay_from, self.ema_decay = warmup, decay_from, ema_decay
         self.confusion = np.zeros((NUM_CLASSES, NUM_CLASSES), int)  # (input's digit, digit read in the output)
+        self.register_buffer("batches", torch.zeros(()), persistent=False)  # trained so far, on the device
         self._evaluated: list[tuple[Tensor, Tensor, Tensor]] = []  # outputs, targets, labels of each batch
 
     def start_from(self, classifier: L.LightningModule) -> None:
@@ -104,6 +107,12 @@ class Translation(L.LightningModule):
         batches = self.trainer.estimated_stepping_batches
         return optimizers, [warm_up_and_decay(o, batches, self.warmup, self.decay_from) for o in optimizers]
 
+    def on_train_start(self) -> None:
+        self.batches.fill_(self.global_step // len(self.trainer.optimizers))
+
+    def on_train_batch_start(self, batch: PairBatch, batch_idx: int) -> None:
+        set_rates(self)
+
     def training_step(self, batch: PairBatch, batch_idx: int) -> dict[str, Tensor]:
         """One step of the discriminators, then one of the translators; returns both losses, detached."""
         a, b = to_signed(batch[0]), to_signed(batch[1])
@@ -111,15 +120,13 @@ class Translation(L.LightningModule):
         if self.b_to_a is not None:
             translated.append((self.b_to_a, b, a, self.b_to_a.translator(b)))
         translators, *discriminators = _as_list(self.optimizers())
-        step = self.global_step // (1 + len(discriminators))
         loss_d = torch.stack([self._discriminator_loss(*part) for part in translated]).sum()
         for optimizer in discriminators:
-            descend(self, optimizer, loss_d, step, "discriminator's loss")
+            descend(self, optimizer, loss_d)
         loss_g = torch.stack([self._translator_loss(*part) for part in translated]).sum() + self._cycle_loss(translated)
-        descend(self, translators, loss_g, step, "translator's loss")
-        update_average(self.averaged, self.a_to_b.translator, self.ema_decay, step + 1)
-        for schedule in _as_list(self.lr_schedulers()):
-            schedule.step()
+        descend(self, translators, loss_g)
+        self.batches += 1
+        update_average(self.averaged, self.a_to_b.translator, self.ema_decay, self.batches)
         losses = {"loss_d": loss_d.detach(), "loss_g": loss_g.detach()}
         average([*losses.values()])
         return losses
@@ -139,8 +146,8 @@ class Translation(L.LightningModule):
         loss = torch.zeros((), device=self.device)
         if direction.discriminator is not None:
             with torch.no_grad():
-                real_scores = direction.discriminator(direction.real(inputs, targets))
-            loss = self.loss.generator(real_scores, direction.discriminator(direction.fake(inputs, outputs)))
+                real_scores = exact(direction.discriminator(direction.real(inputs, targets)))
+            loss = self.loss.generator(real_scores, exact(direction.discriminator(direction.fake(inputs, outputs))))
         if self.strategy.l1:
             loss = loss + self.strategy.l1 * F.l1_loss(outputs, targets)
         return loss
@@ -201,7 +208,7 @@ class Translation(L.LightningModule):
     @torch.no_grad()
     def translate(self, images: Tensor) -> Tensor:
         """Translates images (N, 1, 32, 32) in [0, 1] from A to B with the averaged translator."""
-        return torch.cat([to_unit(self.averaged(to_signed(chunk))) for chunk in images.split(CHUNK)])
+        return torch.cat([to_unit(self.averaged(to_signed(chunk))) for chunk in chunks(images)])
 
 
 def _as_list(value: Any) -> list[Any]:
