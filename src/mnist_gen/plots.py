@@ -1,6 +1,7 @@
 """Plots of tensors and histories. Images are (N, 1, 32, 32) in [0, 1]; each function returns a matplotlib figure."""
 
 import io
+import math
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +21,7 @@ from mnist_gen.system import files
 DPI = 110
 IN_A_ROW = 3  # charts; more are illegible at page width
 MANY = 6  # with more tick labels than this, they are vertical
+MOST_TICKS = 30  # more are left out
 SPREAD = 0.6  # share of the distance between ticks that the points of several series occupy
 NUMBER = r"-?[\d.]+(e-?\d+)?"
 History = Mapping[str, Sequence[float]]
@@ -120,7 +122,8 @@ def sweep(settings: Mapping[str, Sequence[str]], charts: Mapping[str, Series], t
                 axes.errorbar(beside, ys, yerr=bars if any(bars) else None, label=label, **style)
         if series.floor is not None:
             axes.axhline(series.floor, color="gray", linestyle="--", linewidth=1, label="real data")
-        axes.set_xticks(range(len(ticks)), ticks, **_rotation(ticks))
+        named = range(0, len(ticks), math.ceil(len(ticks) / MOST_TICKS))
+        axes.set_xticks(named, [ticks[place] for place in named], **_rotation(ticks))
         axes.set(ylabel=name, xlabel=along)
     if len(names) > 1 or any(series.floor is not None for series in charts.values()):
         _legend(figure, (*names, "real data"))

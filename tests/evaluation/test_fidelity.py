@@ -156,13 +156,12 @@ def test_each_metric_applies_to_the_samples_it_is_declared_for(scorer, real, tra
     raw, labels = real["train"]
     limit = fidelity.memorisation_limit(test.images[:300], raw[:500])
     known = RealImages(test.images[:300], test.labels[:300], features, raw[:500], limit)
-    copies = Samples(
-        to_images(raw[:50]), labels[:50], scorer, known, training_set=lambda: (train.images[:500], train.labels[:500])
-    )
+    few = (train.images[:500], train.labels[:500], known.images, known.labels)
+    copies = Samples(to_images(raw[:50]), labels[:50], scorer, known, cas=lambda: fidelity.cas(*few))
     measured = measure(copies)
     assert measured["memorised"] == 1
     assert 0.1 < measured["cas"] < 1
-    copies.unseen, copies.training_set = test.images[:300], None
+    copies.unseen, copies.cas = test.images[:300], None
     assert measure(copies)["memorised"] < 0.05
     assert "cas" not in measure(copies)
 

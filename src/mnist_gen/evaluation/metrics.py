@@ -36,7 +36,7 @@ class Samples:
     scorer: Scorer
     real: RealImages
     unseen: Tensor | None = None  # to measure `memorised` on, if `images` are training images themselves
-    training_set: Callable[[], tuple[Tensor, Tensor]] | None = None  # generates as many as training images, for CAS
+    cas: Callable[[], float] | None = None  # trains a classifier on as many images of the kind; None skips this metric
 
     @cached_property
     def features_and_digits(self) -> tuple[Tensor, Tensor]:
@@ -76,12 +76,6 @@ def _memorised(samples: Samples) -> float | None:
     return None if real.training is None else fidelity.memorised(images, real.training, real.memorisation_limit)
 
 
-def _cas(samples: Samples) -> float | None:
-    if samples.training_set is None:
-        return None
-    return fidelity.cas(*samples.training_set(), samples.real.images, samples.real.labels)
-
-
 def _by_digit(family: str, better: str, **options: Any) -> list[Metric]:
     return [Metric(f"{family}_{d}", better, digit=d, family=family, **options) for d in range(NUM_CLASSES)]
 
@@ -105,7 +99,7 @@ OF_SAMPLES = (
     Metric("diversity", "higher", **DIVERSITY),
     Metric("worst_diversity", "higher", summary=False, **DIVERSITY),
     Metric("memorised", "lower", summary=False, measure=_memorised),
-    Metric("cas", "higher", labels=True, measure=_cas),
+    Metric("cas", "higher", labels=True, measure=lambda s: None if s.cas is None else s.cas()),
 )
 OF_MODELS = (  # the models log these themselves
     Metric("loss", "lower", summary=False),

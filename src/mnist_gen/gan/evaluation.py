@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mnist_gen.data.mnist import ImageData, ImageSet, to_images
 from mnist_gen.evaluation import fidelity
+from mnist_gen.evaluation.floor import cas_of_real_images
 from mnist_gen.evaluation.metrics import OF_SAMPLES, RealImages, Samples, measure
 from mnist_gen.evaluation.scorer import scorer_for
 from mnist_gen.gan.gan import GAN
@@ -74,8 +75,8 @@ class MeasureSamples(Callback):
         labels = drawn.labels if model.conditional else None
         floor = Samples(to_images(drawn.images), labels, scorer, test, unseen=test.images)
         if self.cas and model.conditional:
-            samples.training_set = lambda: self._sample(model, train, len(train))
-            floor.training_set = lambda: (to_images(train.images), train.labels)
+            samples.cas = lambda: fidelity.cas(*self._sample(model, train, len(train)), test.images, test.labels)
+            floor.cas = lambda: cas_of_real_images(train, data.test.to(device), data.cache)
         for split, images in (("test", samples), ("floor", floor)):
             pl_module.log_dict({f"{split}/{name}": value for name, value in measure(images).items()}, logger=False)
 

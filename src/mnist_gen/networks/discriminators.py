@@ -15,7 +15,10 @@ from mnist_gen.errors import UserError
 from mnist_gen.networks.input_gradients import by_autograd, with_pullback
 from mnist_gen.networks.layers import LabelPlane
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "leaky_relu": partial(nn.LeakyReLU, 0.2)}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": partial(nn.ReLU, inplace=True),
+    "leaky_relu": partial(nn.LeakyReLU, 0.2, inplace=True),
+}
 EPSILON = 1e-8  # added to variances: the gradient of a square root is infinite at 0
 BLOCKS = (4, 16, 16)  # of an image: its 2 x 2 blocks of pixels, as channels
 DEVIATION_WEIGHT = 8  # our choice: one deviation counts from the start among a thousand features

@@ -2,8 +2,9 @@
 
 A network of convolutions, linear layers and (leaky) ReLUs is piecewise linear: its gradient is a pass through the
 transposed layers, in which each activation multiplies by its slope. The slopes do not depend on the weights, except
-where an activation changes its piece. So this pass is an ordinary forward pass to autograd, and training on it needs no
-double backward. Scores, gradients and the gradients of weights equal autograd's.
+where an activation changes its piece; the signs of its inputs show them, or those of its outputs if it works in place.
+So this pass is an ordinary forward pass to autograd, and training on it needs no double backward. Scores, gradients and
+the gradients of weights equal autograd's.
 """
 
 from collections.abc import Callable, Iterator

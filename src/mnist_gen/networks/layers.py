@@ -16,7 +16,11 @@ def convolution(
     channels: int, out_channels: int, kernel: int, stride: int = 1, norm: Norm = nn.BatchNorm2d, bias: bool = False
 ) -> list[nn.Module]:
     """Convolution, normalisation and ReLU."""
-    return [nn.Conv2d(channels, out_channels, kernel, stride, padding=1, bias=bias), norm(out_channels), nn.ReLU()]
+    return [
+        nn.Conv2d(channels, out_channels, kernel, stride, padding=1, bias=bias),
+        norm(out_channels),
+        nn.ReLU(inplace=True),
+    ]
 
 
 def upsampling(channels: int, out_channels: int, norm: Norm = nn.BatchNorm2d) -> list[nn.Module]:
@@ -24,7 +28,12 @@ def upsampling(channels: int, out_channels: int, norm: Norm = nn.BatchNorm2d) ->
 
     The convolution runs at the lower resolution, and `PixelShuffle` doubles it (Shi et al. 2016).
     """
-    return [nn.Conv2d(channels, out_channels * 4, 3, padding=1), nn.PixelShuffle(2), norm(out_channels), nn.ReLU()]
+    return [
+        nn.Conv2d(channels, out_channels * 4, 3, padding=1),
+        nn.PixelShuffle(2),
+        norm(out_channels),
+        nn.ReLU(inplace=True),
+    ]
 
 
 class Residual(nn.Module):
