@@ -145,10 +145,8 @@ class GAN(L.LightningModule):
         mismatch = self._mismatch(real, labels, real_scores)
         descend(self, discriminator_optimizer, loss_d + penalty + mismatch)
 
-        # Generator: score the same generated images above real ones.
-        with torch.no_grad():
-            real_scores = exact(self.discriminator(real, labels))
-        loss_g = self.loss.generator(real_scores, exact(self.discriminator(fake, labels)))
+        # Generator: score the same generated images above real ones, whose scores are those of before that step.
+        loss_g = self.loss.generator(real_scores.detach(), exact(self.discriminator(fake, labels)))
         descend(self, generator_optimizer, loss_g)
         self.batches += 1
         update_average(cast(nn.Module, self.averaged), self.generator, self.ema_decay, self.batches)
