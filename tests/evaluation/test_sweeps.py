@@ -1,12 +1,15 @@
 import csv
 import json
+from types import SimpleNamespace
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 
 from mnist_gen.errors import Refused
-from mnist_gen.evaluation.sweeps import summarise
+from mnist_gen.evaluation import sweeps
+from mnist_gen.evaluation.sweeps import Summary, summarise
 from mnist_gen.runs import folders
 from mnist_gen.runs.naming import Folders
 from tests.conftest import CONF, ROOT
@@ -177,3 +180,22 @@ def test_two_runs_of_the_same_second_have_a_folder_each(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(Refused, match=f"{tmp_path}/file/gan: .*hydra.run.dir=<folder>"):
         run_folder(tmp_path / "file")
+
+
+def test_jobs_that_end_during_a_summary_do_not_wait_but_are_in_it(tmp_path, monkeypatch):
+    hydra = SimpleNamespace(mode=RunMode.MULTIRUN, sweep=SimpleNamespace(dir=str(tmp_path)))
+    config, summary, ended = SimpleNamespace(hydra=hydra), Summary(), [0]
+    summary.swept = summary.fixed = []
+    seen = []
+
+    def write(*_):
+        seen.append(len(ended))
+        if len(ended) < 3:
+            ended.append(len(ended))
+            summary.on_job_end(config, None)  # of another job
+
+    monkeypatch.setattr(sweeps, "summarise", write)
+    summary.on_job_end(config, None)
+    assert seen == [1, 2, 3]
+    summary.on_job_end(config, None)
+    assert seen == [1, 2, 3, 3]

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -32,17 +32,28 @@ Row = dict[str, Any]  # of a job: the swept keys, its status and metrics, such a
 
 
 class Summary(Callback):
-    """Updates a sweep's summary after each job."""
+    """Updates a sweep's summary after each job.
+
+    Of jobs that end while another one writes the summary, none waits: the writer sees their mark and writes again.
+    """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         swept, fixed = swept_and_fixed(config)
         self.swept, self.fixed = [o.key_or_group for o in swept], [o.key_or_group for o in fixed]
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        if config.hydra.mode and config.hydra.mode.name == "MULTIRUN":
-            folder = Path(config.hydra.sweep.dir)
-            with FileLock(folder / layout.SUMMARY_LOCK):  # jobs of a parallel sweep end at any time
-                summarise(folder, self.swept, self.fixed)
+        if not config.hydra.mode or config.hydra.mode.name != "MULTIRUN":
+            return
+        folder = Path(config.hydra.sweep.dir)
+        mark = folder / layout.SUMMARY_MARK
+        mark.touch()
+        while mark.exists():
+            try:
+                with FileLock(folder / layout.SUMMARY_LOCK, blocking=False):
+                    mark.unlink(missing_ok=True)
+                    summarise(folder, self.swept, self.fixed)
+            except Timeout:
+                return
 
 
 def summarise(folder: Path, swept: Sequence[str], fixed: Sequence[str]) -> None:

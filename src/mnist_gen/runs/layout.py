@@ -10,6 +10,7 @@ from mnist_gen.system.files import read_json
 METRICS = "metrics.json"  # written last: marks a complete run
 ERROR = "error.txt"  # left by a failed job of a sweep
 SUMMARY, SUMMARY_LOCK = "summary.md", ".summary.lock"  # of a sweep
+SUMMARY_MARK = ".summary.due"  # a job has ended since the summary was written
 CHECKPOINTS = "checkpoints"
 BEST, LAST, PREVIOUS = (Path(CHECKPOINTS, f"{name}.ckpt") for name in ("best", "last", "previous"))
 
