@@ -120,10 +120,12 @@ class Translation(L.LightningModule):
         if self.b_to_a is not None:
             translated.append((self.b_to_a, b, a, self.b_to_a.translator(b)))
         translators, *discriminators = _as_list(self.optimizers())
-        loss_d = torch.stack([self._discriminator_loss(*part) for part in translated]).sum()
+        losses_d, real_scores = zip(*(self._discriminator_loss(*part) for part in translated), strict=True)
+        loss_d = torch.stack(losses_d).sum()
         for optimizer in discriminators:
             descend(self, optimizer, loss_d)
-        loss_g = torch.stack([self._translator_loss(*part) for part in translated]).sum() + self._cycle_loss(translated)
+        losses_g = [self._translator_loss(*part, known) for part, known in zip(translated, real_scores, strict=True)]
+        loss_g = torch.stack(losses_g).sum() + self._cycle_loss(translated)
         descend(self, translators, loss_g)
         self.batches += 1
         update_average(self.averaged, self.a_to_b.translator, self.ema_decay, self.batches)
@@ -131,22 +133,24 @@ class Translation(L.LightningModule):
         average([*losses.values()])
         return losses
 
-    def _discriminator_loss(self, direction: Direction, inputs: Tensor, targets: Tensor, outputs: Tensor) -> Tensor:
-        """Adversarial loss and gradient penalty; 0 without a discriminator."""
+    def _discriminator_loss(
+        self, direction: Direction, inputs: Tensor, targets: Tensor, outputs: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Adversarial loss with gradient penalty, and the scores of real images; zeros without a discriminator."""
         if direction.discriminator is None:
-            return torch.zeros((), device=self.device)
+            return torch.zeros((), device=self.device), torch.zeros(len(inputs), device=self.device)
         real, fake = direction.real(inputs, targets), direction.fake(inputs, outputs.detach())
         real_scores, fake_scores, penalty = scores_and_penalty(
             direction.discriminator, real, fake, None, self.r1, self.r2, self.penalised
         )
-        return self.loss.discriminator(real_scores, fake_scores) + penalty
+        return self.loss.discriminator(real_scores, fake_scores) + penalty, real_scores.detach()
 
-    def _translator_loss(self, direction: Direction, inputs: Tensor, targets: Tensor, outputs: Tensor) -> Tensor:
+    def _translator_loss(
+        self, direction: Direction, inputs: Tensor, targets: Tensor, outputs: Tensor, real_scores: Tensor
+    ) -> Tensor:
         """Adversarial loss and L1 distance from the targets."""
         loss = torch.zeros((), device=self.device)
         if direction.discriminator is not None:
-            with torch.no_grad():
-                real_scores = exact(direction.discriminator(direction.real(inputs, targets)))
             loss = self.loss.generator(real_scores, exact(direction.discriminator(direction.fake(inputs, outputs))))
         if self.strategy.l1:
             loss = loss + self.strategy.l1 * F.l1_loss(outputs, targets)
