@@ -1,5 +1,7 @@
 """Holds the newest record of each experiment to its bars of speed and quality, for two CPU cores.
 
+If the newest commit has several seeds, their mean counts.
+
 `python -m benchmarks.bars` checks all experiments, `python -m benchmarks.bars cgan_embed20 gan` only these. It also
 times the commands that must answer before torch is imported. It prints a table, and exits with 1 if a bar is missed or
 not measured.
@@ -7,10 +9,12 @@ not measured.
 
 import math
 import operator
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from statistics import mean
 
 from benchmarks.tables import ROOT, Entry, Records, read
 
@@ -75,23 +79,27 @@ def _answer(words: str) -> float:
 
 def _value(words: str, name: str, records: Records) -> float:
     """Minutes, a metric, or a metric relative to the real-data floor or to another experiment; NaN if not recorded."""
-    entry = _newest(words, records)
+    entries = _newest(words, records)
     metric, _, other = name.partition(" / ")
-    if entry is None:
-        return math.nan
-    if metric == "minutes":
-        return sum(entry.get("seconds", {}).values()) / 60 or math.nan
-    metrics = entry["metrics"]
-    value = metrics.get(metric, metrics.get(f"test/{metric}", math.nan))
+    value = _mean(entries, metric)
     if not other:
         return value
-    return value / (metrics[f"floor/{metric}"] if other == "floor" else _value(other, metric, records))
+    return value / (_mean(entries, f"floor/{metric}") if other == "floor" else _value(other, metric, records))
 
 
-def _newest(words: str, records: Records) -> Entry | None:
-    command = f"python train.py experiment={words}"
-    entries = [entry for entry in records.get(words.split()[0], ()) if entry["command"] == command]
-    return entries[-1] if entries else None
+def _mean(entries: Sequence[Entry], metric: str) -> float:
+    if metric == "minutes":
+        return mean([sum(entry.get("seconds", {}).values()) / 60 or math.nan for entry in entries] or [math.nan])
+    found = [entry["metrics"] for entry in entries]
+    return mean([each.get(metric, each.get(f"test/{metric}", math.nan)) for each in found] or [math.nan])
+
+
+def _newest(words: str, records: Records) -> list[Entry]:
+    """The records of an experiment with any seed, of the newest one's commit and processor."""
+    command = re.compile(rf"python train.py experiment={re.escape(words)}( seed=\d+)?")
+    entries = [entry for entry in records.get(words.split()[0], ()) if command.fullmatch(entry["command"])]
+    same = ("commit", "processor")
+    return [entry for entry in entries if all(entry[key] == entries[-1][key] for key in same)]
 
 
 def _line(words: str, name: str, value: float, bar: str) -> bool:
