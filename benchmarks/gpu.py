@@ -30,6 +30,7 @@ IN_SMALL = (
     "callbacks.draw.at_epochs=[1]", "callbacks.metrics.val_samples=200", "callbacks.metrics.test_samples=200",
     "callbacks.metrics.cas=false", "callbacks.confusion.samples=50",
 )  # fmt: skip
+AUTOENCODER_IN_SMALL = "pretrained.overrides=['trainer.max_epochs=1','trainer.limit_train_batches=2']"
 Figures = dict[str, float]
 
 
@@ -60,8 +61,11 @@ def cpu_recipe() -> Figures:
 
 
 def student_report() -> Figures:
-    """The student report's conditional GAN for its 100 epochs."""
-    return _run(["experiment=student_report/cgan_embed20", "trainer=gpu", "trainer.max_epochs=100"], measured=TEST)
+    """The student report's conditional GAN for its 100 epochs, with the training of the autoencoder it starts from."""
+    words = ["experiment=student_report/cgan_embed20", "trainer=gpu", "trainer.max_epochs=100"]
+    with tempfile.TemporaryDirectory() as folder:
+        words.append(f"pretrained.folder={folder}")
+        return _run(words if DEVICE == "cuda" else [*words, AUTOENCODER_IN_SMALL], measured=TEST)
 
 
 def repeats() -> Figures:
