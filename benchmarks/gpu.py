@@ -1,12 +1,10 @@
-"""What a GPU makes of the project, in under six minutes: `python -m benchmarks.gpu`, or only some sections.
+"""How fast and how good runs are on a GPU: `python -m benchmarks.gpu`, or only some sections.
 
 Prints the figures and keeps them in `benchmarks/records/gpu.json`, one entry for each section and GPU. Without a GPU it
 runs a few batches of everything on the processor, to test itself, and keeps nothing.
 """
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,8 +15,7 @@ import torch
 
 from benchmarks.faults import conditions
 from benchmarks.loops import BareLoop, images_per_second
-from benchmarks.processes import ROOT
-from benchmarks.speed import under_lightning
+from benchmarks.speed import command, under_lightning
 from benchmarks.tables import RECORDS
 
 RECORD = RECORDS / "gpu.json"
@@ -93,12 +90,9 @@ def _run(words: Sequence[str], measured: Sequence[str]) -> Figures:
         small = () if DEVICE == "cuda" else IN_SMALL
         words = [word for word in words if DEVICE == "cuda" or word not in GPU_ONLY]
         begun = time.monotonic()
-        command = [sys.executable, "train.py", *words, *small, f"hydra.run.dir={folder}"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ)
+        said = command(*words, *small, f"hydra.run.dir={folder}")
         seconds = time.monotonic() - begun
-        if done.returncode:
-            sys.exit(f"python train.py {' '.join(words)}: {done.stderr.strip()[-500:]}")
-        for line in done.stderr.splitlines():
+        for line in said.splitlines():
             if "operation by operation" in line:
                 print(f"  {line}", flush=True)
         record = json.loads(Path(folder, "metrics.json").read_text())

@@ -20,6 +20,7 @@ from mnist_gen.training.capture import replay_on
 from mnist_gen.training.optimization import warm_up_and_decay
 from tests.conftest import composed
 
+WARM = 5  # batches before those that are timed
 BATCHES = 10_000  # of the planned run: the schedules need a length
 
 
@@ -107,7 +108,7 @@ class NaiveLoop:
 
 def images_per_second(loop: BareLoop | NaiveLoop, images: int) -> float:
     """The speed over about so many images, after a few steps to warm up."""
-    for _ in range(5):
+    for _ in range(WARM):
         loop.step()
     steps = max(1, images // loop.batch_size)
     wait_for(loop.model)

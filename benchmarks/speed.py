@@ -23,7 +23,7 @@ from lightning.pytorch.callbacks import Callback
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.faults import conditions
-from benchmarks.loops import BareLoop, NaiveLoop, images_per_second, wait_for
+from benchmarks.loops import WARM, BareLoop, NaiveLoop, images_per_second, wait_for
 from benchmarks.processes import ROOT
 from benchmarks.small import composed
 from benchmarks.tables import RECORDS
@@ -34,7 +34,6 @@ os.environ.pop("OMP_NUM_THREADS", None)  # which the tests' stand-ins set: comma
 
 RECORD = RECORDS / "speed.json"
 IMAGES = 6400  # of a measurement
-WARM = 5  # batches before those that are timed
 PAIRS = 20  # of Lightning and a bare loop
 SHORT = ("callbacks.metrics.val_samples=200", "callbacks.metrics.test_samples=200", "callbacks.metrics.cas=false")
 ONE_EPOCH = ("experiment=cgan_embed20", "trainer.max_epochs=1", "callbacks.confusion.samples=50", *SHORT)
@@ -143,7 +142,7 @@ def sweep() -> Figures:
         found = {}
         for name, (also, variables) in kinds.items():
             begun = time.monotonic()
-            _command(*words, *also, f"hydra.sweep.dir={folder}/{name.replace(' ', '_').replace(',', '')}", **variables)
+            command(*words, *also, f"hydra.sweep.dir={folder}/{name.replace(' ', '_').replace(',', '')}", **variables)
             found[f"{name}: s"] = time.monotonic() - begun
         tables = [
             Path(folder, name, "summary.md").read_text().split("Total")[0]
@@ -158,7 +157,7 @@ def sweep() -> Figures:
 def quality() -> Figures:
     """Minutes of training until the validation FID is low enough, in a whole run."""
     with tempfile.TemporaryDirectory() as folder:
-        _command("experiment=cgan_embed20", "callbacks.metrics.cas=false", f"hydra.run.dir={folder}")
+        command("experiment=cgan_embed20", "callbacks.metrics.cas=false", f"hydra.run.dir={folder}")
         fids = json.loads(Path(folder, "history.json").read_text())["val/fid"]
         minutes = json.loads(Path(folder, "metrics.json").read_text())["seconds"]["fit"] / 60 / len(fids)
     reached = {limit: next((epoch for epoch, fid in fids if fid <= limit), None) for limit in (1.0, 0.3, 0.15)}
@@ -205,17 +204,18 @@ def under_lightning(images: int, batch_size: int, *also: str) -> float:
 def _fit(*words: str) -> float:
     """Seconds of training of a command."""
     with tempfile.TemporaryDirectory() as folder:
-        _command(*words, f"hydra.run.dir={folder}")
+        command(*words, f"hydra.run.dir={folder}")
         return json.loads(Path(folder, "metrics.json").read_text())["seconds"]["fit"]
 
 
-def _command(*words: str, **variables: str) -> None:
-    """The real command, silently; a failure ends the benchmark."""
+def command(*words: str, **variables: str) -> str:
+    """The real command; returns what it printed. A failure ends the benchmark."""
     done = subprocess.run(
         [sys.executable, "train.py", *words], cwd=ROOT, capture_output=True, text=True, env=os.environ | variables
     )
     if done.returncode:
         sys.exit(f"python train.py {' '.join(words)}: {done.stderr.strip()[-500:]}")
+    return done.stdout + done.stderr
 
 
 def _seconds(call: Callable[[], object]) -> float:

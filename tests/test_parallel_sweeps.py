@@ -10,15 +10,15 @@ from tests.conftest import TINY, error_line, train_py
 SWEEP = ("-m", "experiment=cgan_embed20", *TINY, "trainer.max_epochs=1")
 
 
-def launcher(name: str, plugin: str, extra: str, *marks: pytest.MarkDecorator):
+def needing(name: str, plugin: str, extra: str, *marks: pytest.MarkDecorator):
     missing = find_spec(f"hydra_plugins.{plugin}") is None
     needed = pytest.mark.skipif(missing, reason=f"needs pip install -e '.[{extra}]'")
     return pytest.param(name, marks=(needed, *marks))
 
 
-JOBLIB = launcher("joblib", "hydra_joblib_launcher", "sweep")
-SUBMITIT = launcher("submitit_local", "hydra_submitit_launcher", "slurm", pytest.mark.slow)
-RAY = launcher("ray", "hydra_ray_launcher", "ray", pytest.mark.slow)
+JOBLIB = needing("joblib", "hydra_joblib_launcher", "sweep")
+SUBMITIT = needing("submitit_local", "hydra_submitit_launcher", "slurm", pytest.mark.slow)
+RAY = needing("ray", "hydra_ray_launcher", "ray", pytest.mark.slow)
 
 
 @pytest.mark.parametrize("launcher", [JOBLIB, SUBMITIT, RAY])

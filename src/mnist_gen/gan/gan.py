@@ -20,7 +20,7 @@ from mnist_gen.gan.clusters import Clusters
 from mnist_gen.gan.protocols import GeneratorProtocol, HasStatistics, SpaceProtocol, StartsPretrained
 from mnist_gen.networks.encoders import STATISTICS
 from mnist_gen.networks.layers import label_vectors
-from mnist_gen.training.adversarial import Loss, exact, scores_and_penalty
+from mnist_gen.training.adversarial import Loss, at_least_single, scores_and_penalty
 from mnist_gen.training.optimization import descend, set_rates, update_average, warm_up_and_decay
 from mnist_gen.training.processes import average, own_part
 from mnist_gen.training.trainer import data_of
@@ -146,7 +146,7 @@ class GAN(L.LightningModule):
         descend(self, discriminator_optimizer, loss_d + penalty + mismatch)
 
         # Generator: score the same generated images above real ones, whose scores are those of before that step.
-        loss_g = self.loss.generator(real_scores.detach(), exact(self.discriminator(fake, labels)))
+        loss_g = self.loss.generator(real_scores.detach(), at_least_single(self.discriminator(fake, labels)))
         descend(self, generator_optimizer, loss_g)
         self.batches += 1
         update_average(cast(nn.Module, self.averaged), self.generator, self.ema_decay, self.batches)
@@ -166,7 +166,7 @@ class GAN(L.LightningModule):
             return torch.zeros((), device=self.device)
         few = -(-len(real) // 4)
         shifts = own_part(lambda joint: torch.randint(1, self.num_labels, (joint,), device=self.device), few)
-        wrong = exact(self.discriminator(real[:few], (labels[:few] + shifts) % self.num_labels))
+        wrong = at_least_single(self.discriminator(real[:few], (labels[:few] + shifts) % self.num_labels))
         return self.mismatch * self.loss.discriminator(real_scores[:few], wrong)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

@@ -75,7 +75,7 @@ def _cross_entropy(scores: Tensor, target: float) -> Tensor:
     return F.binary_cross_entropy_with_logits(scores, torch.full_like(scores, target))
 
 
-def exact(values: Tensor) -> Tensor:
+def at_least_single(values: Tensor) -> Tensor:
     """Scores or gradients in at least single precision: losses are differences, and bf16 has three digits."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
@@ -100,10 +100,10 @@ def scores_and_penalty(
     if count:
         differentiate = getattr(discriminator, "scores_and_gradients", partial(by_autograd, discriminator))
         scores, gradients = differentiate(points, both, 2 * count)
-        at_real, at_fake = exact(gradients).flatten(1).square().sum(dim=1).chunk(2)  # squared norms (count,)
+        at_real, at_fake = at_least_single(gradients).flatten(1).square().sum(dim=1).chunk(2)  # squared norms (count,)
         penalty = r1 / 2 * at_real.mean() + r2 / 2 * at_fake.mean()
     else:
         scores = discriminator(points) if both is None else discriminator(points, both)
         penalty = torch.zeros((), device=scores.device)
-    parts = exact(scores).split([count, count, len(real) - count, len(real) - count])
+    parts = at_least_single(scores).split([count, count, len(real) - count, len(real) - count])
     return torch.cat(parts[::2]), torch.cat(parts[1::2]), penalty

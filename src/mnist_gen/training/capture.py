@@ -1,5 +1,6 @@
-"""Replays a whole training step as one CUDA graph: a small network's step is hundreds of tiny kernels, and launching
-each from Python takes longer than running it.
+"""Replays a whole training step as one CUDA graph.
+
+A small network's step is hundreds of tiny kernels, and Python takes longer to launch one than the GPU to run it.
 
 A model asks for this by `replayable = True`. It promises that each of its training steps runs the same operations on
 the device: it takes one step of each optimizer, no Python number changes from step to step (learning rates may, see
@@ -204,12 +205,12 @@ class Capture(Callback):
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Writes plain numbers, which any machine can load."""
-        for state in checkpoint["optimizer_states"]:
+        for state in checkpoint.get("optimizer_states", ()):
             for group in state["param_groups"]:
                 group["lr"] = float(group["lr"])
                 group.update({"capturable": False} if "capturable" in group else {})
-        for state in checkpoint["lr_schedulers"]:
-            state["_last_lr"] = [float(rate) for rate in state["_last_lr"]]
+        for state in checkpoint.get("lr_schedulers", ()):
+            state["_last_lr"] = [float(rate) for rate in state.get("_last_lr", ())]
 
 
 def _options(optimizer: Optimizer) -> list[dict[str, Any]]:

@@ -43,7 +43,8 @@ def set_rates(module: L.LightningModule) -> None:
     """Sets the coming batch's learning rates, as Lightning does for a model with one optimizer."""
     schedules = module.lr_schedulers()
     for schedule in schedules if isinstance(schedules, list) else [schedules]:
-        if module.global_step and isinstance(schedule, LambdaLR):
+        assert isinstance(schedule, LambdaLR)
+        if module.global_step:  # a schedule starts with the first batch's rate
             schedule.step()
 
 

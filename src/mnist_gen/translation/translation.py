@@ -25,7 +25,7 @@ from mnist_gen.data.pairs import ImagePairs, PairBatch
 from mnist_gen.evaluation import fidelity
 from mnist_gen.evaluation.classifier import Classifier
 from mnist_gen.networks.classifiers import Scorer
-from mnist_gen.training.adversarial import Loss, exact, scores_and_penalty
+from mnist_gen.training.adversarial import Loss, at_least_single, scores_and_penalty
 from mnist_gen.training.optimization import descend, set_rates, update_average, warm_up_and_decay
 from mnist_gen.training.processes import average
 from mnist_gen.training.trainer import data_of
@@ -151,7 +151,9 @@ class Translation(L.LightningModule):
         """Adversarial loss and L1 distance from the targets."""
         loss = torch.zeros((), device=self.device)
         if direction.discriminator is not None:
-            loss = self.loss.generator(real_scores, exact(direction.discriminator(direction.fake(inputs, outputs))))
+            loss = self.loss.generator(
+                real_scores, at_least_single(direction.discriminator(direction.fake(inputs, outputs)))
+            )
         if self.strategy.l1:
             loss = loss + self.strategy.l1 * F.l1_loss(outputs, targets)
         return loss
