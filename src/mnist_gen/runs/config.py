@@ -10,6 +10,7 @@ from typing import Any
 from hydra import initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType, QuotedString
 from hydra.errors import ConfigCompositionException
@@ -134,8 +135,16 @@ def _check_extras(loader: ConfigLoader, arguments: Sequence[str]) -> None:
 
 def _choices(loader: ConfigLoader, group: str) -> list[str]:
     """All choices of a group, with those in subfolders; empty if it is no group."""
-    nested = [f"{sub}/{c}" for sub in loader.list_groups(group) for c in _choices(loader, f"{group}/{sub}")]
-    return loader.get_group_options(group) + nested
+    nested = [
+        f"{sub}/{c}" for sub in _listed(loader, group, ObjectType.GROUP) for c in _choices(loader, f"{group}/{sub}")
+    ]
+    return _listed(loader, group, ObjectType.CONFIG) + nested
+
+
+def _listed(loader: ConfigLoader, group: str, kind: ObjectType) -> list[str]:
+    """As `get_group_options`, which copies the loader and takes 15 ms."""
+    found = [source.list(group, kind) for source in loader.get_sources() if source.is_group(group)]
+    return sorted({name for names in found for name in names})
 
 
 def _check_choice(override: Override, choices: Sequence[str]) -> None:
