@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 import traceback
+from multiprocessing import current_process
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -41,6 +42,7 @@ from omegaconf import DictConfig  # noqa: E402
 from omegaconf.errors import OmegaConfBaseException  # noqa: E402
 
 from mnist_gen.runs.config import check_arguments, one_line  # noqa: E402
+from mnist_gen.system import screen  # noqa: E402
 
 USERS = (UserError, HydraException, OmegaConfBaseException)
 full = os.environ.get("HYDRA_FULL_ERROR") == "1"  # the user wants the whole traceback
@@ -56,6 +58,8 @@ failed = False
 def main(cfg: DictConfig) -> float | None:
     """Runs the task, importing torch only now. A failure is reported at once; a sweep goes on with its other jobs."""
     logging.captureWarnings(True)
+    if cfg.quiet or not files.is_first_process() or current_process().name != "MainProcess":  # one of several jobs
+        screen.be_quiet()
     try:
         with folders.job():
             return hydra.utils.get_method(f"mnist_gen.run.{cfg.task}")(cfg)

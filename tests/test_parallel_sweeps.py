@@ -10,17 +10,17 @@ from tests.conftest import TINY, error_line, train_py
 SWEEP = ("-m", "experiment=cgan_embed20", *TINY, "trainer.max_epochs=1")
 
 
-def needing(name: str, plugin: str, extra: str, *marks: pytest.MarkDecorator):
+def needing(name: str, plugin: str, extra: str):
     missing = find_spec(f"hydra_plugins.{plugin}") is None
-    needed = pytest.mark.skipif(missing, reason=f"needs pip install -e '.[{extra}]'")
-    return pytest.param(name, marks=(needed, *marks))
+    return pytest.param(name, marks=pytest.mark.skipif(missing, reason=f"needs pip install -e '.[{extra}]'"))
 
 
 JOBLIB = needing("joblib", "hydra_joblib_launcher", "sweep")
-SUBMITIT = needing("submitit_local", "hydra_submitit_launcher", "slurm", pytest.mark.slow)
-RAY = needing("ray", "hydra_ray_launcher", "ray", pytest.mark.slow)
+SUBMITIT = needing("submitit_local", "hydra_submitit_launcher", "slurm")
+RAY = needing("ray", "hydra_ray_launcher", "ray")
 
 
+@pytest.mark.slow  # each job is a process of its own, with ten seconds of imports
 @pytest.mark.parametrize("launcher", [JOBLIB, SUBMITIT, RAY])
 def test_jobs_side_by_side_fail_alone(tmp_path, launcher):
     words = ("callbacks.best.monitor=val/fid,val/ssim", f"hydra/launcher={launcher}", f"hydra.sweep.dir={tmp_path}")

@@ -61,9 +61,10 @@ def test_what_a_run_leaves(fit, tmp_path):
         assert {f"{group}/{name}" for name in names} <= record["metrics"].keys()
 
     log = events(folder)
-    for tag in ("train/loss_d", "train/loss_g", "val/fid"):
-        assert [event.step for event in log.Scalars(tag)] == [1, 2, 3]
-    assert [event.step for event in log.Images("samples")] == [1, 3]
+    for tag in ("train/loss_d", "train/loss_g"):
+        assert [event.step for event in log.Scalars(tag)] == list(range(1, 10))  # batches
+    assert [event.step for event in log.Scalars("val/fid")] == [3, 6, 9]
+    assert [event.step for event in log.Images("samples")] == [3, 9]
     fids = [event.value for event in log.Scalars("val/fid")]
     assert kept(folder, "best")["epoch"] == int(np.argmin(fids))
     assert objective == pytest.approx(min(fids), rel=1e-5)
@@ -239,8 +240,8 @@ def test_scorer_is_trained_exported_and_used(fit, tmp_path):
     fit(tmp_path / "run", "experiment=scorer", *few, tiny=False)
     path = tmp_path / "run/scorer.safetensors"
     assert load_scorer(str(path), "MNIST").head.out_features == 10
-    for tag in ("train/loss", "val/accuracy"):
-        assert [event.step for event in events(tmp_path / "run").Scalars(tag)] == [1, 2]
+    for tag, steps in (("train/loss", [1, 2, 3, 4, 5, 6]), ("val/accuracy", [3, 6])):
+        assert [event.step for event in events(tmp_path / "run").Scalars(tag)] == steps
     assert 0 <= metrics(tmp_path / "run")["metrics"]["test/accuracy"] <= 1
     with pytest.raises(UserError, match="ends after 6 batches and cannot be changed to 9"):  # its schedule
         fit(tmp_path / "run", f"ckpt={tmp_path / 'run/checkpoints/last.ckpt'}", "trainer.max_epochs=3")

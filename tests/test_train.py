@@ -25,8 +25,12 @@ def run(tmp_path_factory):
 
 def test_run_prints_a_table_and_the_paths(run):
     folder, done = run
-    assert "training: 100%" in done.stderr
-    assert "loss_d=" in done.stderr
+    assert done.stderr == ""
+    assert "\r" not in done.stdout
+    said = [line.split() for line in done.stdout.splitlines()]
+    assert [words[0] for words in said[:5]] == ["run", "device", "networks", "images", "training"]
+    assert [words[:3] for words in said if words[:1] == ["epoch"]] == [["epoch", "1/1", "loss_d"]]
+    assert (folder / "train.log").read_text().count(" INFO    epoch 1/1  loss_d ") == 1
     rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.strip()}
     assert rows["metric"] == ["value", "real", "data"]
     for name in ("class_accuracy", "worst_class", "fid", "coverage", "memorised"):

@@ -130,8 +130,8 @@ def test_sweep_started_again_skips_complete_jobs_and_completes_the_others(sweep)
         json.loads(path.read_text()) for path in (folder / "kept.json", folder / "data.labels-20/metrics.json")
     )
     assert second["metrics"] == first["metrics"]
-    assert "training: " in once.stderr
-    assert "training: " not in again.stderr  # nothing was left to do but to measure
+    assert "epoch 1/1 " in once.stdout
+    assert "epoch 1/1 " not in again.stdout  # nothing was left to do but to measure
 
 
 def test_experiments_are_swept_too_and_take_keys_that_only_they_have(tmp_path, command):

@@ -108,7 +108,7 @@ def test_a_run_writes_metrics_curves_and_a_checkpoint(fit, tmp_path, caplog):
     assert {"test/accuracy", "test/f1_macro", "train/accuracy"} <= metrics.keys()
     assert metrics["test/kept_epoch"] == 3
     log = events(folder)
-    assert all([event.step for event in log.Scalars(f"{group}/accuracy")] == [1, 2, 3] for group in ("val", "learnt"))
+    assert all([event.step for event in log.Scalars(f"{group}/accuracy")] == [4, 8, 12] for group in ("val", "learnt"))
     model = checkpoint.load(folder / "checkpoints/last.ckpt")
     assert model(torch.rand(5, 1, 32, 32)).shape == (1, 5, 10)
 

@@ -15,23 +15,28 @@ from mnist_gen.data.augment import drawn_from, noisy
 from mnist_gen.data.corrupted import CorruptedImages
 from mnist_gen.data.mnist import to_images
 from mnist_gen.data.pairs import first_of_each
-from mnist_gen.runs.tensorboard import epochs_done, run_folder, tensorboard
+from mnist_gen.runs.tensorboard import batches_done, run_folder, tensorboard
+from mnist_gen.training.pictures import FirstPicture
 from mnist_gen.training.trainer import data_of, model_of
 
 LEVELS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)  # standard deviations of the noise
 STEPS = torch.linspace(-3, 3, 9)  # standard deviations along a direction
 
 
-class DrawRestoration(Callback):
+class DrawRestoration(FirstPicture):
     """Draws test images, corrupted and restored, in TensorBoard and in the run's `figures` folder."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed  # of the corruption
 
+    def first(self, trainer: L.Trainer, pl_module: L.LightningModule, title: str) -> plots.Figure:
+        rows = self._rows(model_of(pl_module, Autoencoder), data_of(trainer, CorruptedImages))
+        return _restored(rows, f"Test images restored, {title}")
+
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.sanity_checking and (writer := tensorboard(trainer)):
             rows = self._rows(model_of(pl_module, Autoencoder), data_of(trainer, CorruptedImages))
-            writer.add_image("restored", make_grid(rows, nrow=len(rows) // 3, padding=1), epochs_done(trainer))
+            writer.add_image("restored", make_grid(rows, nrow=len(rows) // 3, padding=1), batches_done(trainer))
 
     @torch.no_grad()
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -39,9 +44,7 @@ class DrawRestoration(Callback):
         if trainer.is_global_zero:
             model, data = model_of(pl_module, Autoencoder), data_of(trainer, CorruptedImages)
             folder = run_folder(trainer) / "figures"
-            names = ("original", "corrupted", "restored")
-            rows = self._rows(model, data)
-            plots.save(plots.grid(rows, len(rows) // 3, "Test images restored", names), folder / "restored.png")
+            plots.save(_restored(self._rows(model, data), "Test images restored"), folder / "restored.png")
             images = to_images(data.test.images).to(model.device)
             _draw_traversals(model, images, folder / "traversals.png")
             with drawn_from(self.seed):
@@ -68,6 +71,10 @@ class ProjectLatents(Callback):
             images = to_images(test.images)
             latents = model.encode(images.to(model.device))
             writer.add_embedding(latents, test.labels.tolist(), images, tag="latents")
+
+
+def _restored(rows: Tensor, title: str) -> plots.Figure:
+    return plots.grid(rows, len(rows) // 3, title, ("original", "corrupted", "restored"))
 
 
 def _draw_traversals(model: Autoencoder, images: Tensor, path: Path) -> None:

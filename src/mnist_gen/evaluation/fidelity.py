@@ -20,6 +20,7 @@ from mnist_gen.data.mnist import chunks, to_images
 from mnist_gen.errors import UserError
 from mnist_gen.networks.classifiers import Scorer
 from mnist_gen.networks.encoders import WideEncoder
+from mnist_gen.system.screen import counted
 from mnist_gen.training.capture import replay_on
 
 CHUNK = 1000  # rows of a distance matrix held at once, or images for the most expensive metrics
@@ -167,7 +168,7 @@ def cas(images: Tensor, labels: Tensor, test_images: Tensor, test_labels: Tensor
         optimizer.step()
 
     with torch.enable_grad():
-        for chosen in batches:
+        for chosen in counted(batches, "CAS", "batch"):
             batch = images[chosen], labels[chosen]
             replay(partial(learn, *batch), batch)
             schedule.step()

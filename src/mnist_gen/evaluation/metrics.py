@@ -14,6 +14,7 @@ from torch import Tensor
 from mnist_gen.data import NUM_CLASSES
 from mnist_gen.evaluation import fidelity
 from mnist_gen.networks.classifiers import Scorer
+from mnist_gen.system.screen import counted
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,10 @@ METRICS: Mapping[str, Metric] = {metric.name: metric for metric in (*OF_SAMPLES,
 def measure(samples: Samples, validation: bool = False) -> fidelity.Metrics:
     """All metrics that apply to samples, by name; for validation, only the cheap ones."""
     metrics: fidelity.Metrics = {}
-    for metric in OF_SAMPLES:
-        suits = metric.labels in (None, samples.labels is not None) and (metric.validation or not validation)
-        if suits and metric.measure is not None and metric.name not in metrics:
+    suiting = [metric for metric in OF_SAMPLES if metric.labels in (None, samples.labels is not None)]
+    wanted = [metric for metric in suiting if metric.validation or not validation]
+    for metric in wanted if validation else counted(wanted, "test", "metric"):
+        if metric.measure is not None and metric.name not in metrics:
             found = metric.measure(samples)
             group = found if isinstance(found, Mapping) else {metric.name: found}
             metrics |= {name: value for name, value in group.items() if value is not None}

@@ -12,7 +12,7 @@ from torch.utils.tensorboard.summary import hparams
 from mnist_gen.evaluation.metrics import METRICS
 from mnist_gen.runs import layout
 from mnist_gen.runs.config import PLACES, flat, plain
-from mnist_gen.runs.tensorboard import Events
+from mnist_gen.runs.tensorboard import Events, batches_done
 
 COLLAPSED = 0.05  # a lower coverage means that there are only a few pictures
 SAME_PICTURE = 0.2  # a lower diversity means that all samples of a digit are one picture
@@ -53,7 +53,7 @@ def log_hparams(trainer: L.Trainer, cfg: DictConfig, metrics: Mapping[str, float
         return
     settings = {"seed": cfg.seed, "epochs": cfg.trainer.max_epochs} | _settings("data", cfg) | _settings("model", cfg)
     assert isinstance(trainer.logger, Events)
-    trainer.logger.log_metrics(results)
+    trainer.logger.log_metrics(results, step=batches_done(trainer))
     _, start, end = hparams(settings, results)
     for summary in (start, end):
         trainer.logger.attempt(trainer.logger.experiment.file_writer.add_summary, summary)

@@ -17,14 +17,15 @@ from mnist_gen.errors import UserError
 from mnist_gen.evaluation import fidelity
 from mnist_gen.evaluation.scorer import scorer_for
 from mnist_gen.gan.gan import GAN
-from mnist_gen.runs.tensorboard import epochs_done, run_folder, tensorboard
+from mnist_gen.runs.tensorboard import batches_done, epochs_done, run_folder, tensorboard
+from mnist_gen.training.pictures import FirstPicture
 from mnist_gen.training.trainer import data_of, model_of
 
 COLUMNS = 10  # of the grid
 SAMPLES = 25  # in a figure of one digit
 
 
-class DrawSamples(Callback):
+class DrawSamples(FirstPicture):
     """Draws samples from fixed latents, after chosen epochs and of the tested checkpoint.
 
     Writes PNGs to `figures/` and images to TensorBoard. In the 10x10 grid of a conditional GAN, each row is a digit and
@@ -57,6 +58,9 @@ class DrawSamples(Callback):
             return epoch in self._chosen(last)
         return epoch == last or str(epoch).rstrip("0") in ("1", "2", "5")
 
+    def first(self, trainer: L.Trainer, pl_module: L.LightningModule, title: str) -> plots.Figure:
+        return self._grid(model_of(pl_module, GAN), title)[1]
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """After a chosen epoch, draws the grid, and the samples of all drawn epochs side by side."""
         epoch, model = epochs_done(trainer), model_of(pl_module, GAN)
@@ -71,7 +75,7 @@ class DrawSamples(Callback):
             title = f"The same {SAMPLES} latents as {self.digit} over the epochs"
             plots.save(self._plot_epochs("digits", epoch, digits, 5, title), folder / f"digit_{self.digit}_epochs.png")
         if writer := tensorboard(trainer):
-            writer.add_image("samples", make_grid(grid, nrow=COLUMNS, padding=1), epoch)
+            writer.add_image("samples", make_grid(grid, nrow=COLUMNS, padding=1), batches_done(trainer))
 
     def _plot_epochs(self, kind: str, epoch: int, images: Tensor, columns: int, title: str) -> plots.Figure:
         """Adds this epoch's images to those drawn before, and plots all of them."""

@@ -34,6 +34,7 @@ class GAN(L.LightningModule):
     """
 
     replayable = True
+    optimizer_names = ("generator", "discriminator")
     averaged: GeneratorProtocol
     batches: Tensor
 

@@ -44,7 +44,7 @@ EXTRAS = {  # Hydra's plugins, and the extra that installs each
     "hydra/sweeper=optuna": "optuna",
 }
 MOST_JOBS = 10_000  # of a sweep over one key
-NO_EFFECT = ("callbacks.last", "callbacks.progress")  # parts that do not change a run's results
+NO_EFFECT = ("callbacks.last", "callbacks.progress", "quiet")  # parts that do not change a run's results
 ASKS_ONLY = ("-h", "--h", "-c", "--cfg", "-i", "--info", "-sc", "--shell", "--version")  # flags that run nothing
 
 
@@ -91,6 +91,8 @@ def check_arguments(config_dir: str, arguments: Sequence[str]) -> list[str]:
     Checks that there is something to run; each group's choice; each key; each value's type and range. An error names
     the argument and the choices, similar keys, type or range. `ckpt=last` and `ckpt=<folder>` become the file.
     """
+    if {"-sc", "--shell-completion"} & set(arguments):  # `install=bash` is no override
+        return list(arguments)
     with composing(config_dir):
         loader = GlobalHydra.instance().config_loader()
         overrides = [o for o in _parsed(loader, arguments) if not o.is_hydra_override()]
@@ -151,7 +153,9 @@ def _check_choice(override: Override, choices: Sequence[str]) -> None:
     for value in _values(override):
         if value is not None and value not in choices:
             new = present_name(str(value))
-            hint = f"did you mean {new}?" if new in choices else f"choose one of {', '.join(choices)}."
+            begun = [choice for choice in choices if choice.startswith(str(value))][:3]
+            near = [new] if new in choices else begun or difflib.get_close_matches(str(value), choices)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"choose one of {', '.join(choices)}."
             raise UserError(f"{override.key_or_group}={value}: {hint}")
 
 
@@ -167,8 +171,7 @@ def _check_purpose(loader: ConfigLoader, overrides: Sequence[Override], multirun
         if task not in ("fit", "study"):
             raise UserError(f"task={task} needs ckpt=<path of a checkpoint>.")
         if "experiment" not in given:
-            names = ", ".join(_choices(loader, "experiment"))
-            raise UserError(f"choose an experiment, `python train.py experiment=<name>`: {names}.")
+            raise UserError("choose an experiment, experiment=<name>; `python train.py` lists them.")
         return
     if task == "study":
         raise UserError("ckpt: name each model of a study by its part, such as gan.ckpt=<path>.")

@@ -28,7 +28,7 @@ from mnist_gen.system.files import (
 )
 
 PATHS = ("root", "data.root", "data.cache", "data.path")  # this machine's, whatever a checkpoint says
-FREE_TO_GO_ON = ("trainer", *PATHS, "scorer")  # keys that may be set beside `ckpt`
+FREE_TO_GO_ON = ("trainer", *PATHS, "scorer", "quiet")  # keys that may be set beside `ckpt`
 WORTHLESS = (".hydra", "train.log", LOCK, OWNER, "hparams.yaml")  # files of a command that has done nothing yet
 ELSEWHERE = "choose a folder that can be written, hydra.run.dir=<folder>."
 

@@ -20,7 +20,8 @@ SHARE = Allowed("a share of the run, such as 20%", tuple(f"{share}%" for share i
 
 KEYS = (  # ranges, and the keys that they apply to; the first pattern that matches a key decides
     (SEED, "seed *.seed"),
-    (TEXT, "*.experiment *.folder root data.root data.cache data.dataset data.other out callbacks.best.monitor"),
+    (TEXT, "*.experiment *.folder root data.root data.cache data.dataset data.other out"),
+    (TEXT, "callbacks.best.monitor callbacks.progress.metric"),
     (TEXT | NULL, "*.ckpt *.scorer ckpt scorer data.path callbacks.metrics.reported"),
     (listed(TEXT), "*.overrides callbacks.progress.shown"),
     (listed(TEXT, least=1), "callbacks.curves.together"),
@@ -79,7 +80,6 @@ KEYS = (  # ranges, and the keys that they apply to; the first pattern that matc
     (whole(0, 10**6), "model.warmup trainer.num_sanity_val_steps"),
     # callbacks
     (POSITIVE | NULL, "callbacks.last.every_seconds trainer.gradient_clip_val"),
-    (number(0, 3600), "callbacks.progress.every_seconds"),
     (choice("min", "max"), "callbacks.best.mode"),
     (whole(6, 10**6), "callbacks.metrics.val_samples callbacks.metrics.test_samples"),
     # study
@@ -97,7 +97,7 @@ KEYS = (  # ranges, and the keys that they apply to; the first pattern that matc
     (choice("norm", "value", None), "trainer.gradient_clip_algorithm"),
     (whole(-1, 10**9), "trainer.max_steps"),
     (choice(True, False, "warn", None), "trainer.deterministic"),
-    (choice(True, False), "trainer.detect_anomaly trainer.capture"),
+    (choice(True, False), "quiet trainer.detect_anomaly trainer.capture"),
     (choice(None, "simple", "advanced", "pytorch"), "trainer.profiler"),
     (choice("auto", "ddp"), "trainer.strategy"),
     (choice("auto", "32-true", "bf16-mixed"), "trainer.precision"),

@@ -19,8 +19,13 @@ def run_folder(trainer: L.Trainer) -> Path:
 
 
 def epochs_done(trainer: L.Trainer) -> int:
-    """The number of finished epochs, including one that is ending: the step of every curve and picture."""
+    """The number of finished epochs, including one that is ending."""
     return trainer.current_epoch + (trainer.state.fn == TrainerFn.FITTING)
+
+
+def batches_done(trainer: L.Trainer) -> int:
+    """The number of trained batches: the step of every curve and picture in TensorBoard."""
+    return trainer.fit_loop.epoch_loop.total_batch_idx + 1
 
 
 class Events(TensorBoardLogger):

@@ -18,7 +18,7 @@ from mnist_gen.data import NUM_CLASSES
 from mnist_gen.data.few_labels import FewLabels
 from mnist_gen.data.mnist import chunks, to_images
 from mnist_gen.errors import check_choice
-from mnist_gen.runs.tensorboard import epochs_done, run_folder, tensorboard
+from mnist_gen.runs.tensorboard import batches_done, run_folder, tensorboard
 from mnist_gen.system import files
 from mnist_gen.training.trainer import data_of
 from mnist_gen.transfer.semi import SemiSupervised
@@ -92,7 +92,7 @@ class MeasureDigits(Callback):
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        folder, writer, epoch = run_folder(trainer), tensorboard(trainer), epochs_done(trainer)
+        folder, writer, step = run_folder(trainer), tensorboard(trainer), batches_done(trainer)
         tables = {
             split: table(f"{split} images", classification(*pair), self.reported.get(split))
             for split, pair in self.digits.items()
@@ -105,9 +105,9 @@ class MeasureDigits(Callback):
         for name, figure in self._figures(watched).items():
             plots.save(figure, folder / "figures" / f"{name}.png")
             if writer:
-                writer.add_figure(name, figure, epoch)
+                writer.add_figure(name, figure, step)
         for split, text in tables.items() if writer else ():
-            writer.add_text(f"report/{split}", indent(text, "    "), epoch)
+            writer.add_text(f"report/{split}", indent(text, "    "), step)
 
     def _figures(self, watched: str) -> dict[str, plots.Figure]:
         counts = confusion_matrix(*(digits.tolist() for digits in self.digits["test"]), labels=DIGITS)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import lightning as L
 import torch
 import torch.nn.functional as F
-from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -16,6 +15,7 @@ from mnist_gen.data.mnist import Batch, ImageData, to_images
 from mnist_gen.errors import UserError
 from mnist_gen.runs.tensorboard import run_folder
 from mnist_gen.training.optimization import with_schedule
+from mnist_gen.training.pictures import FirstPicture
 from mnist_gen.training.trainer import data_of, model_of, split_of
 
 SHOWN = 10  # images in the figure
@@ -106,24 +106,29 @@ class Mimicry(L.LightningModule):
     on_test_epoch_end = on_validation_epoch_end
 
 
-class DrawMimicry(Callback):
+class DrawMimicry(FirstPicture):
     """Draws the outputs of teacher and network for test images: figures/mimicry.png."""
+
+    def first(self, trainer: L.Trainer, pl_module: L.LightningModule, title: str) -> plots.Figure:
+        return _figure(model_of(pl_module, Mimicry), data_of(trainer, ImageData), f", {title}")
 
     @torch.no_grad()
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero:
-            model, data = model_of(pl_module, Mimicry), data_of(trainer, ImageData)
-            images = to_images(data.test.images[:SHOWN].to(model.device))
-            plots.save(_figure(model, images), run_folder(trainer) / "figures" / "mimicry.png")
+            figure = _figure(model_of(pl_module, Mimicry), data_of(trainer, ImageData))
+            plots.save(figure, run_folder(trainer) / "figures" / "mimicry.png")
 
 
-def _figure(model: Mimicry, images: Tensor) -> plots.Figure:
+def _figure(model: Mimicry, data: ImageData, when: str = "") -> plots.Figure:
     """A convolution's first channel as an image, a dense layer as a scatter plot."""
+    images = to_images(data.test.images[:SHOWN].to(model.device))
     outputs, targets = model.outputs_and_targets(images)
     if targets.ndim == 2:
         values = {"one output for one image": (targets.flatten().tolist(), outputs.flatten().tolist())}
-        return plots.scatter({"outputs": values}, "A dense layer, mimicked", "the layer", "the network", False)
+        return plots.scatter({"outputs": values}, f"A dense layer, mimicked{when}", "the layer", "the network", False)
     low, high = targets[..., 0].min(), targets[..., 0].max()
     rows = [(part[..., 0] - low) / (high - low) for part in (targets, outputs)]
     shown = [F.adaptive_avg_pool2d(images, model.side), *(row.view(-1, 1, model.side, model.side) for row in rows)]
-    return plots.grid(torch.cat(shown), len(images), "A convolution, mimicked", ("image", "convolution", "network"))
+    return plots.grid(
+        torch.cat(shown), len(images), f"A convolution, mimicked{when}", ("image", "convolution", "network")
+    )

@@ -61,6 +61,7 @@ class Translation(L.LightningModule):
 
     starts_from = "target_scorer"
     replayable = True
+    optimizer_names = ("translator", "discriminator")
     batches: Tensor
 
     def __init__(
