@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT / "src"))  # runs from a clone as it is, installed or not
 
 from mnist_gen.errors import Interrupted, Refused, UserError  # noqa: E402
-from mnist_gen.runs import folders  # noqa: E402
+from mnist_gen.runs import folders, overview  # noqa: E402
 from mnist_gen.system import files, signals  # noqa: E402
 
 typed = sys.argv[1:]
@@ -83,12 +83,17 @@ def report(error: BaseException) -> None:
 
 if __name__ == "__main__":
     try:
-        sys.argv[1:] = check_arguments(str(ROOT / "conf"), typed)
-        main()
+        if (others := overview.asked_for(typed)) is not None:
+            print(overview.overview([ROOT / "conf", *others]))
+        else:
+            sys.argv[1:] = check_arguments(str(ROOT / "conf"), typed)
+            main()
         files.settle()
         if failures := folders.failed_jobs():
             print(failures, file=sys.stderr)
             failed = True
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (*USERS, Refused, OSError) as error:
         report(error)
         failed = True

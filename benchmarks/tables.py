@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mnist_gen.runs.overview import described
 from mnist_gen.runs.tables import markdown
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -150,12 +151,7 @@ def written_by_a_run(records: Records, name: str, file: str, index: int) -> str:
 
 def experiments(records: Records) -> str:
     """The experiments and what they show, from the first lines of their files."""
-    folder = ROOT / "conf" / "experiment"
-    rows = []
-    for path in sorted(folder.rglob("*.yaml")):
-        name = path.relative_to(folder).with_suffix("").as_posix()
-        first = next(line for line in path.read_text().splitlines() if not line.startswith("# @"))
-        rows.append([f"`{name}`", first.lstrip("# ")])
+    rows = [[f"`{name}`", meaning] for name, meaning in described([ROOT / "conf"]).items()]
     return markdown(["`experiment=`", "what it shows"], rows)
 
 
