@@ -155,6 +155,19 @@ def experiments(records: Records) -> str:
     return markdown(["`experiment=`", "what it shows"], rows)
 
 
+def without_labels(records: Records) -> str:
+    """The newest run with seed 0 of each GAN without digits, beside the main job and real images."""
+    meanings, rows = described([ROOT / "conf"]), []
+    for name in ("gan_plain", "gan_latent", "gan_decoder", "gan", "cgan_embed20"):
+        metrics = [entry["metrics"] for entry in records[name] if entry["seed"] == 0][-1]
+        rows.append([f"`{name}`", meanings[name], *(cell(metrics) for cell in (FID | COVERAGE).values())])
+    floor = {f"test/{metric}": metrics[f"floor/{metric}"] for metric in ("fid", "density", "coverage")}
+    rows.append(
+        ["real images", "", *(cell(floor | {"floor/fid": floor["test/fid"]}) for cell in (FID | COVERAGE).values())]
+    )
+    return markdown(["`experiment=`", "what it is", *FID, *COVERAGE], rows)
+
+
 def main_run(records: Records) -> str:
     """What a run of the main job prints, in brief."""
     metrics = records["cgan_embed20"][-1]["metrics"]
@@ -177,6 +190,7 @@ TABLES: Mapping[str, Callable[[Records], str]] = {
     "experiments": experiments,
     "main_run": main_run,
     "speed": speed,
+    "without_labels": without_labels,
     **{name: partial(family, name=name) for name in FAMILIES},
 }
 

@@ -231,7 +231,7 @@ def test_samples_as_picture_and_as_array(fit, made, tmp_path):
     assert arrays[0].shape == (7, 1, 32, 32)
     assert (arrays[0] == arrays[1]).all()
     assert (tmp_path / "new/c.png").read_bytes()[:4] == b"\x89PNG"
-    with pytest.raises(UserError, match="must end in .png or .npz"):
+    with pytest.raises(UserError, match=r"^out=a.jpg: must be a path that ends in .png or .npz\.$"):
         fit(tmp_path, *request, "out=a.jpg", task="sample")
 
 

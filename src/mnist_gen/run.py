@@ -155,8 +155,6 @@ def sample(cfg: DictConfig) -> None:
     """Writes samples of a checkpoint: a picture (`.png`), or an array (N, 1, 32, 32) in [0, 1] (`.npz`)."""
     limits.check(plain(cfg))
     out = Path(cfg.out)
-    if out.suffix not in (".png", ".npz"):
-        raise UserError(f"out={out}: must end in .png or .npz.")
     model = checkpoint.load(cfg.ckpt)
     if not isinstance(model, GAN):
         raise UserError(f"ckpt={cfg.ckpt} is a checkpoint of {type(model).__name__}; sampling needs a GAN.")

@@ -138,6 +138,8 @@ def test_what_swept_experiments_bring_can_be_chosen(monkeypatch):
         ((MAIN, "callbacks.progress.shown=loss_d"), "callbacks.progress.shown=loss_d: must be a list"),
         (("task=sample", "digit=3"), "task=sample needs ckpt="),
         (("task=claims",), "task=claims needs sweep="),
+        (("-m", "task=sample", f"ckpt={__file__}", "digit=1,2"), "task=sample: cannot be swept, because each job"),
+        (("task=sample", f"ckpt={__file__}", "out=a.jpg"), "out=a.jpg: must be a path that ends in .png or .npz"),
         (("task=sample", "ckpt=nowhere.ckpt"), "ckpt=nowhere.ckpt: no such file"),
         (("ckpt=nowhere.ckpt",), "ckpt=nowhere.ckpt: no such file"),
         ((f"ckpt={__file__}",), "a run continues from a file in its own checkpoints folder"),

@@ -43,6 +43,7 @@ EXTRAS = {  # Hydra's plugins, and the extra that installs each
     "hydra/launcher=ray": "ray",
     "hydra/sweeper=optuna": "optuna",
 }
+ALONE = ("sample", "claims")  # tasks without a folder of their own
 MOST_JOBS = 10_000  # of a sweep over one key
 NO_EFFECT = ("callbacks.last", "callbacks.progress", "quiet")  # parts that do not change a run's results
 ASKS_ONLY = ("-h", "--h", "-c", "--cfg", "-i", "--info", "-sc", "--shell", "--version")  # flags that run nothing
@@ -163,6 +164,8 @@ def _check_purpose(loader: ConfigLoader, overrides: Sequence[Override], multirun
     """Checks that the task has what it needs: an experiment, a checkpoint (with few other keys) or a sweep."""
     given = {o.key_or_group: o.value() for o in overrides}
     task, ckpt = str(given.get("task", "fit")), given.get("ckpt")
+    if multirun and task in ALONE:
+        raise UserError(f"task={task}: cannot be swept, because each job would write the same file; leave out -m.")
     if task == "claims":
         if "sweep" not in given:
             raise UserError("task=claims needs sweep=<folder of a sweep>.")

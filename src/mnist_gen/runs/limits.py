@@ -17,10 +17,12 @@ IMAGES = whole(1, 55_000)
 POSITIVE = number(0, 10**6, "(]")
 DECAY = number(0, 1, "[)")
 SHARE = Allowed("a share of the run, such as 20%", tuple(f"{share}%" for share in range(1, 101)).__contains__)
+OUT = Allowed("a path that ends in .png or .npz", lambda value: str(value).endswith((".png", ".npz")))
 
 KEYS = (  # ranges, and the keys that they apply to; the first pattern that matches a key decides
     (SEED, "seed *.seed"),
-    (TEXT, "*.experiment *.folder root data.root data.cache data.dataset data.other out"),
+    (TEXT, "*.experiment *.folder root data.root data.cache data.dataset data.other"),
+    (OUT, "out"),
     (TEXT, "callbacks.best.monitor callbacks.progress.metric"),
     (TEXT | NULL, "*.ckpt *.scorer ckpt scorer data.path callbacks.metrics.reported"),
     (listed(TEXT), "*.overrides callbacks.progress.shown"),
