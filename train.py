@@ -41,7 +41,8 @@ from hydra.errors import HydraException  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 from omegaconf.errors import OmegaConfBaseException  # noqa: E402
 
-from mnist_gen.runs.config import check_arguments, one_line  # noqa: E402
+from mnist_gen.runs.command_line import check_arguments  # noqa: E402
+from mnist_gen.runs.config import one_line  # noqa: E402
 from mnist_gen.system import screen  # noqa: E402
 
 USERS = (UserError, HydraException, OmegaConfBaseException)
@@ -58,7 +59,9 @@ failed = False
 def main(cfg: DictConfig) -> float | None:
     """Runs the task, importing torch only now. A failure is reported at once; a sweep goes on with its other jobs."""
     logging.captureWarnings(True)
-    if cfg.quiet or not files.is_first_process() or current_process().name != "MainProcess":  # one of several jobs
+    if not files.is_first_process():  # the first one says it all
+        screen.be_quiet(logging.ERROR)
+    elif cfg.quiet or current_process().name != "MainProcess":  # one of several jobs
         screen.be_quiet()
     try:
         with folders.job():

@@ -13,7 +13,8 @@ from benchmarks.outcome import Outcome
 from benchmarks.small import CONF, EXPECTED, HangError, composed, limited, run_task, use_small_images
 from mnist_gen.errors import UserError
 from mnist_gen.runs import limits
-from mnist_gen.runs.config import check_arguments, flat
+from mnist_gen.runs.command_line import check_arguments
+from mnist_gen.runs.config import flat
 
 EXPERIMENTS = {  # and what makes each small
     "cgan_embed20": (

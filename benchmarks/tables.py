@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mnist_gen.runs.overview import described
+from mnist_gen.runs.overview import SUBJECTS, described, subject
 from mnist_gen.runs.tables import markdown
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -151,8 +151,10 @@ def written_by_a_run(records: Records, name: str, file: str, index: int) -> str:
 
 def experiments(records: Records) -> str:
     """The experiments and what they show, from the first lines of their files."""
-    rows = [[f"`{name}`", meaning] for name, meaning in described([ROOT / "conf"]).items()]
-    return markdown(["`experiment=`", "what it shows"], rows)
+    order = list(SUBJECTS)
+    found = sorted(described([ROOT / "conf"]).items(), key=lambda each: order.index(subject(each[0])))
+    rows = [[subject(name).partition(":")[0], f"`{name}`", meaning] for name, meaning in found]
+    return markdown(["subject", "`experiment=`", "what it is"], rows)
 
 
 def without_labels(records: Records) -> str:

@@ -30,7 +30,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torchvision import datasets
 
-from mnist_gen.system import devices, files
+from mnist_gen.system import devices
 
 pytest_plugins = ("tests.interruptions",)
 
@@ -179,8 +179,9 @@ def tiny_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def rough_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures of a few pixels that differ if what is shown does: nobody looks at those of tiny models."""
     from mnist_gen import plots
+    from mnist_gen.evaluation import dashboard
 
-    def rough(figure: plots.Figure, path: Path) -> Path:
+    def rough(figure: plots.Figure) -> bytes:
         digest = hashlib.sha256()
         for axes in figure.axes:
             words = (axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts, *axes.get_xticklabels())
@@ -191,10 +192,10 @@ def rough_figures(monkeypatch: pytest.MonkeyPatch) -> None:
                 digest.update(np.asarray(line.get_xydata()).tobytes())
         picture = io.BytesIO()
         Image.frombytes("L", (8, 4), digest.digest()).save(picture, format="png")
-        files.write(path, picture.getvalue())
-        return path
+        return picture.getvalue()
 
-    monkeypatch.setattr(plots, "save", rough)
+    monkeypatch.setattr(plots, "png", rough)
+    monkeypatch.setattr(dashboard, "draw_graph", lambda *_: None)  # traces the networks, which takes a second
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import shlex
 import pytest
 
 from mnist_gen.errors import UserError
-from mnist_gen.runs.config import check_arguments
+from mnist_gen.runs.command_line import check_arguments
 from mnist_gen.system import devices
 from tests.conftest import CONF, EXPERIMENTS, ROOT
 

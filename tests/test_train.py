@@ -37,7 +37,7 @@ def test_run_prints_a_table_and_the_paths(run):
         value, floor = map(float, rows[name])
         assert value >= 0
         assert floor >= 0
-    assert str(folder) in done.stdout
+    assert done.stdout.endswith("\nrun\n  figures  metrics.json  checkpoints/best.ckpt\n  tensorboard --logdir .\n")
     assert (folder / ".hydra/config.yaml").exists()
 
 
@@ -58,6 +58,18 @@ def test_going_on_keeps_the_runs_own_files(run, command, tmp_path):
     assert done.returncode == 0, done.stderr
     assert (folder / ".hydra/config.yaml").read_bytes() == before
     assert str(folder) in done.stdout
+
+
+def test_a_quiet_run_shows_its_results_only(run, command, tmp_path):
+    folder = tmp_path / "moved"
+    shutil.copytree(run[0], folder)
+    (folder / "metrics.json").unlink()
+    done = command(f"ckpt={folder}", "quiet=true")
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines() if line and not line.startswith("warning: ")]
+    assert lines[0] == ["metric", "value", "real", "data"]
+    assert lines[-1][:2] == ["tensorboard", "--logdir"]
+    assert not {"run", "epoch", "test:"} & {words[0] for words in lines}
 
 
 def test_an_impossible_sample_is_one_line(run, tmp_path):

@@ -28,11 +28,16 @@ History = Mapping[str, Sequence[float]]
 Points = Mapping[str, tuple[Sequence[float], Sequence[float]]]  # by kind, x and y coordinates
 
 
-def save(figure: Figure, path: Path) -> Path:
-    """Writes a figure as PNG and creates its folder."""
+def png(figure: Figure) -> bytes:
+    """A figure as the content of a PNG file."""
     content = io.BytesIO()
     figure.savefig(content, dpi=DPI, format="png")
-    files.write(path, content.getvalue())
+    return content.getvalue()
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Writes a figure as PNG and creates its folder."""
+    files.write(path, png(figure))
     return path
 
 

@@ -1,12 +1,15 @@
 """What `python train.py` prints."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from mnist_gen.runs.config import check_arguments
+from mnist_gen.runs.command_line import check_arguments
 from mnist_gen.runs.overview import OPTIONS, SUBJECTS, asked_for, described, overview
-from tests.conftest import CONF, EXPERIMENTS, train_py
+from tests.conftest import CONF, EXPERIMENTS, ROOT, train_py
 
 
 def test_every_experiment_has_one_line_below_its_subject():
@@ -22,18 +25,19 @@ def test_every_experiment_has_one_line_below_its_subject():
     assert listed["Conditional GANs"] == ["cgan_embed20", "cgan_embed20_after", "cgan_embed65", "cgan_onehot"]
 
 
-def test_every_option_is_one():
+def test_every_listed_option_is_accepted():
     for option in OPTIONS:
         words = option.replace("<folder>", CONF).replace("trainer=gpu", "trainer=cpu").split()
         check_arguments(CONF, ["experiment=cgan_embed20", *words])
 
 
-def test_ones_own_experiments_are_listed(tmp_path):
+def test_user_experiments_are_listed(tmp_path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment/mine.yaml").write_text("# @package _global_\n# Mine.\n# python train.py experiment=mine\n")
     (tmp_path / "experiment/bare.yaml").write_text("seed: 1\n")
-    assert described([tmp_path]) == {"mine": "Mine.", "bare": ""}
-    assert "Others\n  bare  \n  mine  Mine." in overview([Path(CONF), tmp_path])
+    (tmp_path / "experiment/odd.yaml").write_text("#\nseed: 1\n#   Odd. \n")
+    assert described([tmp_path]) == {"mine": "Mine.", "bare": "", "odd": "Odd."}
+    assert "Others\n  bare  \n  mine  Mine.\n  odd   Odd." in overview([Path(CONF), tmp_path])
 
 
 @pytest.mark.parametrize(
@@ -45,6 +49,7 @@ def test_ones_own_experiments_are_listed(tmp_path):
         (["--help", "--config-dir=mine"], [Path("mine")]),
         (["experiment=gan", "--help"], None),
         (["--config-dir"], None),
+        (["-c", "job"], None),
         (["--hydra-help"], None),
     ],
 )
@@ -64,3 +69,12 @@ def test_completion_is_installed_by_one_command():
     done = train_py("-sc", "install=bash")
     assert done.returncode == 0
     assert "complete -o nospace" in done.stdout
+
+
+def test_completion_knows_the_experiments():
+    line = "python train.py experiment=cgan_e"
+    asked = {"COMP_LINE": line, "COMP_POINT": str(len(line))}
+    command = [sys.executable, str(ROOT / "train.py"), "-sc", "query=bash"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | asked)
+    names = ("cgan_embed20", "cgan_embed20_after", "cgan_embed65")
+    assert done.stdout.split() == [f"experiment={name}" for name in names]

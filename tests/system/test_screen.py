@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from mnist_gen.system import screen
-from mnist_gen.system.screen import Bar, Lines, Plain, be_quiet, counted
+from mnist_gen.system.screen import RESULT, Bar, Lines, Plain, be_quiet, counted
 
 
 class Terminal(io.StringIO):
@@ -66,7 +66,7 @@ def test_a_line_waits_if_something_else_was_said(shown, clock):
     assert shown.getvalue() == ""
     clock(1)
     bar.advance()
-    assert shown.getvalue() == "training: batch 2 of 10  01:16 left\n"
+    assert shown.getvalue() == "training: batch 2 of 10  00:08 left\n"
 
 
 def test_on_a_terminal_a_bar_fits_80_columns(shown, clock, monkeypatch):
@@ -74,11 +74,11 @@ def test_on_a_terminal_a_bar_fits_80_columns(shown, clock, monkeypatch):
     bar = Bar("training", 42_900, "batch", done=999)
     for _ in range(3):
         clock(1)
-        bar.advance(lambda: "loss_d 0.6712  loss_g 0.7741  ")
+        bar.advance(lambda: "loss_d 0.671  loss_g 0.774")
     frames = [frame.strip() for frame in sys.stderr.getvalue().split("\r")]
     assert max(map(len, frames)) <= 80
-    assert frames[-1].startswith("training   2 % |")
-    assert "loss_d 0.6712  loss_g 0.7741" in frames[-1]
+    assert frames[-1].startswith("training  loss_d 0.671  loss_g 0.774   2 % |")
+    assert " batch/s, " in frames[-1]
     assert shown.getvalue() == ""
     bar.close()
     assert sys.stderr.getvalue().endswith("\r")  # the bar is gone
@@ -92,8 +92,9 @@ def test_quiet_shows_warnings_only(shown, clock, monkeypatch):
     bar.advance()
     logging.getLogger("x").info("nothing")
     logging.getLogger("x").warning("something")
+    logging.getLogger("x").log(RESULT, "a result")
     assert sys.stderr.getvalue() == ""
-    assert shown.getvalue() == "warning: something\n"
+    assert shown.getvalue() == "warning: something\na result\n"
 
 
 def test_counted_items_are_all_there(shown, clock):

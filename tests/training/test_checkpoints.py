@@ -273,6 +273,10 @@ ADAM = ("optimizer_states", 0, "state", 0)
         (_set("loops", 5), "a run cannot continue from it"),
         (_set("lr_schedulers", [{"last_epoch": "x"}] * 2), "a run cannot continue from it"),
         (_set("callbacks", "Curves", "history", {"a": [[1, "b"]]}), "a run cannot continue from it"),
+        (_set("callbacks", "Curves", "history", {"a": []}), "a run cannot continue from it"),
+        (_set("callbacks", "Curves", "point_batches", -1), "a run cannot continue from it"),
+        (_set("callbacks", "Curves", "point_sums", {"loss_d": torch.ones(1)}), "a run cannot continue from it"),
+        (_set("callbacks", "Curves", "sums", {"loss_d": torch.ones(())}), "a run cannot continue from it"),
         (
             _set("callbacks", "DrawSamples", {"grids": {1: torch.zeros(3)}, "digits": {}}),
             "a run cannot continue from it",

@@ -2,8 +2,10 @@
 
 import pytest
 
+from mnist_gen.gan import GAN
 from mnist_gen.training import curves
-from tests.conftest import events, kept
+from mnist_gen.training.optimization import set_rates
+from tests.conftest import events, kept, same_run
 
 
 def points(folder, tag):
@@ -21,7 +23,9 @@ def test_every_curve_counts_trained_batches(fit, tmp_path):
         assert [step for step, _ in points(tmp_path, tag)] == [3, 6]
     for tag in (tag for tag in tags if tag.startswith("test/")):
         assert [step for step, _ in points(tmp_path, tag)] == [6]
-    assert [event.step for event in events(tmp_path).Images("samples")] == [3]
+    assert [event.step for event in events(tmp_path).Images("grid")] == [3, 6]  # the second is the tested checkpoint
+    for tag in (tag for tag in tags if tag.startswith("floor/")):
+        assert [step for step, _ in points(tmp_path, tag)] == [6]
 
 
 def test_points_are_means_and_epochs_are_means_of_all(fit, tmp_path, monkeypatch):
@@ -38,3 +42,24 @@ def test_points_are_means_and_epochs_are_means_of_all(fit, tmp_path, monkeypatch
             (1, pytest.approx(sum(single[batch] for batch in (1, 2, 3)) / 3)),
             (2, pytest.approx(sum(single[batch] for batch in (4, 5, 6)) / 3)),
         ]
+
+
+def test_a_run_stopped_inside_a_point_has_the_same_curves(fit, tmp_path, monkeypatch):
+    monkeypatch.setattr(curves, "POINTS", 1)  # a point per epoch
+    words = ("experiment=cgan_embed20", "callbacks.last.every_seconds=1e-9")
+    fit(tmp_path / "whole", *words)
+
+    def stop(model, batch, batch_idx):
+        if model.global_step == 2 * 5:  # after two batches of the second epoch
+            raise RuntimeError("a crash")
+        set_rates(model)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GAN, "on_train_batch_start", stop)
+        with pytest.raises(RuntimeError, match="a crash"):
+            fit(tmp_path / "parts", *words)
+    assert kept(tmp_path / "parts")["callbacks"]["Curves"]["point_batches"] == 2
+    fit(tmp_path / "parts", f"ckpt={tmp_path / 'parts/checkpoints/last.ckpt'}")
+    same_run(tmp_path / "whole", tmp_path / "parts")
+    for tag in ("train/loss_d", "train/loss_g"):
+        assert points(tmp_path / "parts", tag) == points(tmp_path / "whole", tag)

@@ -40,7 +40,7 @@ def test_a_run_writes_metrics_floor_and_figures(fit, tmp_path, scorer, name, cap
     assert metrics["floor/fid"] > 0  # against other images of B
     assert re.search(r"^l1 +\d\.\d{4} +0\.0000$", capsys.readouterr().out, flags=re.MULTILINE)
     log = events(tmp_path / "run")
-    assert "translated" in log.Tags()["images"]
+    assert "translation" in log.Tags()["images"]
     hparams = log.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     assert all(word in hparams for word in (b"pairing", b"rendering", b"Outline", b"rendering.width"))
     assert b"root" not in hparams

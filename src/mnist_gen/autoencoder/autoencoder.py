@@ -9,8 +9,10 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mnist_gen.data import IMAGE_SIZE
 from mnist_gen.data.corrupted import CorruptedBatch
 from mnist_gen.data.mnist import chunks
+from mnist_gen.networks.inspection import Examples
 from mnist_gen.training.optimization import with_schedule
 from mnist_gen.training.trainer import split_of
 
@@ -58,6 +60,12 @@ class Autoencoder(L.LightningModule):
 
     def _loss(self, inputs: Tensor, clean: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(self.decoder(self.encoder(inputs)), clean)
+
+    def examples(self) -> Examples:
+        """The networks with their inputs."""
+        images = torch.zeros(2, 1, IMAGE_SIZE, IMAGE_SIZE, device=self.device)
+        latents = torch.zeros(2, self.latent_dim, device=self.device)
+        return {"encoder": (self.encoder, (images,)), "decoder": (self.decoder, (latents,))}
 
     def forward(self, images: Tensor) -> Tensor:
         """Restores images (N, 1, 32, 32) in [0, 1]."""

@@ -1,12 +1,9 @@
 """Figures of an autoencoder: restored images, directions in the latent space, error against noise."""
 
-from pathlib import Path
-
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from mnist_gen import plots
 from mnist_gen.autoencoder.autoencoder import Autoencoder
@@ -15,8 +12,8 @@ from mnist_gen.data.augment import drawn_from, noisy
 from mnist_gen.data.corrupted import CorruptedImages
 from mnist_gen.data.mnist import to_images
 from mnist_gen.data.pairs import first_of_each
-from mnist_gen.runs.tensorboard import batches_done, run_folder, tensorboard
-from mnist_gen.training.pictures import FirstPicture
+from mnist_gen.runs.tensorboard import epochs_done, tensorboard
+from mnist_gen.training.pictures import FirstPicture, keep
 from mnist_gen.training.trainer import data_of, model_of
 
 LEVELS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)  # standard deviations of the noise
@@ -31,24 +28,23 @@ class DrawRestoration(FirstPicture):
 
     def first(self, trainer: L.Trainer, pl_module: L.LightningModule, title: str) -> plots.Figure:
         rows = self._rows(model_of(pl_module, Autoencoder), data_of(trainer, CorruptedImages))
-        return _restored(rows, f"Test images restored, {title}")
+        names = ("original", "corrupted", "restored")
+        return plots.grid(rows, len(rows) // 3, f"Test images restored, {title}", names)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not trainer.sanity_checking and (writer := tensorboard(trainer)):
-            rows = self._rows(model_of(pl_module, Autoencoder), data_of(trainer, CorruptedImages))
-            writer.add_image("restored", make_grid(rows, nrow=len(rows) // 3, padding=1), batches_done(trainer))
+        if not trainer.sanity_checking and trainer.is_global_zero:
+            keep(trainer, self.first(trainer, pl_module, f"epoch {epochs_done(trainer)}"), "restored")
 
     @torch.no_grad()
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes the same rows, the main directions of the latent space, and the error against the noise."""
         if trainer.is_global_zero:
             model, data = model_of(pl_module, Autoencoder), data_of(trainer, CorruptedImages)
-            folder = run_folder(trainer) / "figures"
-            plots.save(_restored(self._rows(model, data), "Test images restored"), folder / "restored.png")
+            keep(trainer, self.first(trainer, pl_module, "tested checkpoint"), "restored")
             images = to_images(data.test.images).to(model.device)
-            _draw_traversals(model, images, folder / "traversals.png")
+            keep(trainer, _traversals(model, images), "traversals")
             with drawn_from(self.seed):
-                _draw_noise(model, images, folder / "noise.png")
+                keep(trainer, _noise(model, images), "noise")
 
     def _rows(self, model: Autoencoder, data: CorruptedImages) -> Tensor:
         """One test image of each digit: original, corrupted and restored, by default (30, 1, 32, 32)."""
@@ -73,27 +69,23 @@ class ProjectLatents(Callback):
             writer.add_embedding(latents, test.labels.tolist(), images, tag="latents")
 
 
-def _restored(rows: Tensor, title: str) -> plots.Figure:
-    return plots.grid(rows, len(rows) // 3, title, ("original", "corrupted", "restored"))
-
-
-def _draw_traversals(model: Autoencoder, images: Tensor, path: Path) -> None:
+def _traversals(model: Autoencoder, images: Tensor) -> plots.Figure:
     latents = model.encode(images)
     directions = main_directions(latents, NUM_CLASSES)  # (10, latent_dim), fewer if latent_dim < 10
     paths = latents[0] + STEPS.to(model.device).view(1, -1, 1) * directions.unsqueeze(1)  # (10, 9, latent_dim)
     title = "One latent moved -3 to 3 standard deviations\nalong each of the main directions"
     ranks = [str(rank + 1) for rank in range(len(directions))]
-    plots.save(plots.grid(model.decode(paths.flatten(0, 1)), len(STEPS), title, ranks), path)
+    return plots.grid(model.decode(paths.flatten(0, 1)), len(STEPS), title, ranks)
 
 
-def _draw_noise(model: Autoencoder, images: Tensor, path: Path) -> None:
+def _noise(model: Autoencoder, images: Tensor) -> plots.Figure:
     errors: dict[str, list[float]] = {"noisy": [], "restored": []}
     for level in LEVELS:
         inputs = noisy(images, level)
         errors["noisy"].append(_rms_error(inputs, images))
         errors["restored"].append(_rms_error(model(inputs), images))
     title = "Error of test images with noise, before and after restoring"
-    plots.save(plots.curves(LEVELS, errors, title, "root mean squared error", "noise (standard deviation)"), path)
+    return plots.curves(LEVELS, errors, title, "root mean squared error", "noise (standard deviation)")
 
 
 def main_directions(latents: Tensor, count: int) -> Tensor:

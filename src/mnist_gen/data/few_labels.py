@@ -97,6 +97,10 @@ class FewLabels(ImageData):
         drawn = self.train.subset(self.positions)
         self.labelled = LabelDraws(drawn.images, drawn.labels, folds.to(device))
 
+    def described(self) -> str:
+        draws = f" in each of {len(self.seeds)} draws" if len(self.seeds) > 1 else ""
+        return f"{self.labels:,} of {self.dataset}{draws}"
+
     def train_dataloader(self) -> ShuffledBatches:
         """Batches with equally many labelled images of each draw."""
         return self.shuffled(self.labelled, drop_last=False)
@@ -110,6 +114,9 @@ class PartlyLabelled(FewLabels):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, draws=1, folds=0, held_out=1)
+
+    def described(self) -> str:
+        return f"{len(self.train):,} of {self.dataset}, {self.labels:,} with labels"
 
     def train_dataloader(self) -> ShuffledBatches:
         positions = torch.arange(len(self.train), device=self.train.labels.device)

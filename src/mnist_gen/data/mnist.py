@@ -132,6 +132,10 @@ class ImageData(L.LightningDataModule):
         parts = (DATASETS[self.dataset](self.cache, train=is_train) for is_train in (True, False))
         return [ImageSet(part.data, part.targets) for part in parts]
 
+    def described(self) -> str:
+        """The training images in words."""
+        return f"{len(self.train):,} of {self.dataset}"
+
     def train_dataloader(self) -> ShuffledBatches:
         """Shuffled training batches, split among the processes."""
         images = self.train if self.train_images is None else self.train.repeated(self.epoch_images)

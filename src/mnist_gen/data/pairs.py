@@ -90,6 +90,9 @@ class ImagePairs(ImageData):
         count = max(self.pairs, self.epoch_pairs)
         self.training = PairSet(a.repeated(count), b.repeated(count))
 
+    def described(self) -> str:
+        return f"{self.pairs:,} pairs of {self.dataset}, {self.pairing}"
+
     def matched(self) -> tuple[ImageSet, ImageSet]:
         """Training images of A, and for each its partner in B."""
         positions = pair_images(self.train.labels.cpu(), self.pairing, self.pairs, self.seed)

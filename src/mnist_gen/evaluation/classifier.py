@@ -15,6 +15,7 @@ from mnist_gen.data import IMAGE_SIZE, NUM_CLASSES
 from mnist_gen.data.augment import random_affine
 from mnist_gen.data.mnist import Batch
 from mnist_gen.errors import UserError
+from mnist_gen.networks.inspection import Examples
 from mnist_gen.training.trainer import split_of
 
 
@@ -53,6 +54,11 @@ class Classifier(L.LightningModule):
                 f"trainer: this run's learning-rate schedule ends after {schedule.total_steps} batches and cannot be "
                 f"changed to {batches}; start a new run."
             )
+
+    def examples(self) -> Examples:
+        """The network with its input."""
+        images = torch.zeros(2, 1, IMAGE_SIZE, IMAGE_SIZE, device=self.device)
+        return {"classifier": (self.network, (images,))}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         images, labels = batch

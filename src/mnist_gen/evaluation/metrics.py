@@ -121,14 +121,14 @@ OF_MODELS = (  # the models log these themselves
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in (*OF_SAMPLES, *OF_MODELS)}
 
 
-def measure(samples: Samples, validation: bool = False) -> fidelity.Metrics:
-    """All metrics that apply to samples, by name; for validation, only the cheap ones."""
+def measure(samples: Samples, validation: bool = False, bar: str | None = None) -> fidelity.Metrics:
+    """All metrics that apply to samples, by name; for validation, only the cheap ones. `bar` is the name of a bar."""
     metrics: fidelity.Metrics = {}
-    suiting = [metric for metric in OF_SAMPLES if metric.labels in (None, samples.labels is not None)]
-    wanted = [metric for metric in suiting if metric.validation or not validation]
-    for metric in wanted if validation else counted(wanted, "test", "metric"):
-        if metric.measure is not None and metric.name not in metrics:
-            found = metric.measure(samples)
-            group = found if isinstance(found, Mapping) else {metric.name: found}
-            metrics |= {name: value for name, value in group.items() if value is not None}
+    suiting = (metric for metric in OF_SAMPLES if metric.labels in (None, samples.labels is not None))
+    wanted = {metric.measure: metric.name for metric in suiting if metric.validation or not validation}
+    functions = [function for function in wanted if function is not None]
+    for function in functions if bar is None else counted(functions, bar, "metric"):
+        found = function(samples)
+        group = found if isinstance(found, Mapping) else {wanted[function]: found}
+        metrics |= {name: value for name, value in group.items() if value is not None}
     return metrics

@@ -13,6 +13,7 @@ from mnist_gen.evaluation.metrics import METRICS
 from mnist_gen.runs import layout
 from mnist_gen.runs.config import PLACES, flat, plain
 from mnist_gen.runs.tensorboard import Events, batches_done
+from mnist_gen.system.screen import RESULT, shortened
 
 COLLAPSED = 0.05  # a lower coverage means that there are only a few pictures
 SAME_PICTURE = 0.2  # a lower diversity means that all samples of a digit are one picture
@@ -27,19 +28,21 @@ def about_all_digits(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def show(folder: Path, metrics: Mapping[str, float]) -> None:
-    """Prints the test metrics beside the real-data floor, warnings of a collapse, and where the files are."""
+    """Says the test metrics beside the real-data floor, warnings of a collapse, and where the files are."""
     has_floor = any(name.startswith("floor/") for name in metrics)
-    print(f"\n{'metric':<18}{'value':>10}" + (f"{'real data':>13}" if has_floor else ""))
+    lines = [f"{'metric':<18}{'value':>10}" + (f"{'real data':>13}" if has_floor else "")]
     for name, value in about_all_digits(metrics).items():
         floor = metrics.get(f"floor/{name}")
-        print(f"{name:<18}{value:>10.4f}" + ("" if floor is None else f"{floor:>13.4f}"))
+        lines.append(f"{name:<18}{value:>10.4f}" + ("" if floor is None else f"{floor:>13.4f}"))
+    log.log(RESULT, "%s", "\n".join(["", *lines]))
     coverage = metrics.get("test/coverage", 1.0)
     if coverage < COLLAPSED:
         log.warning("The samples are a few pictures: coverage %.3f. Look at figures/grid.png.", coverage)
     if metrics.get("test/worst_diversity", 1.0) < SAME_PICTURE:
-        log.warning("All samples of a digit are one picture: see worst_diversity, and figures/grid.png.")
+        log.warning("All samples of a digit are one picture: see figures/grid.png.")
     left = [name for name in ("figures", layout.METRICS, str(layout.BEST)) if (folder / name).exists()]
-    print(f"\n{folder}\n  {'  '.join(left)}\n  tensorboard --logdir {folder.parent}")
+    lines = ["", shortened(folder), f"  {'  '.join(left)}", f"  tensorboard --logdir {shortened(folder.parent)}"]
+    log.log(RESULT, "%s", "\n".join(lines))
 
 
 def log_hparams(trainer: L.Trainer, cfg: DictConfig, metrics: Mapping[str, float]) -> None:
@@ -53,7 +56,8 @@ def log_hparams(trainer: L.Trainer, cfg: DictConfig, metrics: Mapping[str, float
         return
     settings = {"seed": cfg.seed, "epochs": cfg.trainer.max_epochs} | _settings("data", cfg) | _settings("model", cfg)
     assert isinstance(trainer.logger, Events)
-    trainer.logger.log_metrics(results, step=batches_done(trainer))
+    floor = {name: value for name, value in metrics.items() if name.startswith("floor/")}
+    trainer.logger.log_metrics(results | floor, step=batches_done(trainer))
     _, start, end = hparams(settings, results)
     for summary in (start, end):
         trainer.logger.attempt(trainer.logger.experiment.file_writer.add_summary, summary)

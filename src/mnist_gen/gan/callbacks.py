@@ -8,7 +8,6 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from sklearn.metrics import confusion_matrix
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from mnist_gen import plots
 from mnist_gen.data import IMAGE_SIZE, NUM_CLASSES
@@ -17,8 +16,8 @@ from mnist_gen.errors import UserError
 from mnist_gen.evaluation import fidelity
 from mnist_gen.evaluation.scorer import scorer_for
 from mnist_gen.gan.gan import GAN
-from mnist_gen.runs.tensorboard import batches_done, epochs_done, run_folder, tensorboard
-from mnist_gen.training.pictures import FirstPicture
+from mnist_gen.runs.tensorboard import epochs_done
+from mnist_gen.training.pictures import FirstPicture, keep
 from mnist_gen.training.trainer import data_of, model_of
 
 COLUMNS = 10  # of the grid
@@ -66,16 +65,14 @@ class DrawSamples(FirstPicture):
         epoch, model = epochs_done(trainer), model_of(pl_module, GAN)
         if not self.is_chosen(epoch, trainer.max_epochs or 0) or not trainer.is_global_zero:
             return
-        folder, (grid, figure) = run_folder(trainer) / "figures", self._grid(model, f"epoch {epoch}")
-        plots.save(figure, folder / f"grid_epoch_{epoch:03}.png")
+        grid, figure = self._grid(model, f"epoch {epoch}")
+        keep(trainer, figure, f"grid_epoch_{epoch:03}", "grid")
         title = "Fixed latents over the epochs"
-        plots.save(self._plot_epochs("grids", epoch, grid, COLUMNS, title), folder / "epochs.png")
+        keep(trainer, self._plot_epochs("grids", epoch, grid, COLUMNS, title), "epochs")
         if model.conditional:
             digits = model.sample(self.digit, SAMPLES, self.seed)
             title = f"The same {SAMPLES} latents as {self.digit} over the epochs"
-            plots.save(self._plot_epochs("digits", epoch, digits, 5, title), folder / f"digit_{self.digit}_epochs.png")
-        if writer := tensorboard(trainer):
-            writer.add_image("samples", make_grid(grid, nrow=COLUMNS, padding=1), batches_done(trainer))
+            keep(trainer, self._plot_epochs("digits", epoch, digits, 5, title), f"digit_{self.digit}_epochs")
 
     def _plot_epochs(self, kind: str, epoch: int, images: Tensor, columns: int, title: str) -> plots.Figure:
         """Adds this epoch's images to those drawn before, and plots all of them."""
@@ -86,11 +83,11 @@ class DrawSamples(FirstPicture):
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        folder, model = run_folder(trainer) / "figures", model_of(pl_module, GAN)
-        plots.save(self._grid(model, "tested checkpoint")[1], folder / "grid.png")
+        model = model_of(pl_module, GAN)
+        keep(trainer, self._grid(model, "tested checkpoint")[1], "grid")
         if model.conditional:
             images, title = model.sample(self.digit, SAMPLES, self.seed), f"{SAMPLES} samples of {self.digit}"
-            plots.save(plots.grid(images, 5, title), folder / f"digit_{self.digit}.png")
+            keep(trainer, plots.grid(images, 5, title), f"digit_{self.digit}")
 
     def _grid(self, model: GAN, when: str) -> tuple[Tensor, plots.Figure]:
         """Samples (100, 1, 32, 32): each row shows a digit from the same ten latents; without labels, 100 latents."""
@@ -129,14 +126,14 @@ class DrawConfusion(Callback):
         scorer = scorer_for(self.path, data.dataset)
         if scorer is None or not model.conditional or not trainer.is_global_zero:
             return
-        scorer, folder = scorer.to(model.device), run_folder(trainer) / "figures"
+        scorer = scorer.to(model.device)
         latent = model.latents(1, torch.Generator().manual_seed(self.seed))
         images = model.generate(latent.repeat(NUM_CLASSES, 1), torch.arange(NUM_CLASSES, device=model.device))
         read = [str(digit) for digit in fidelity.features_and_digits(scorer, images)[1].tolist()]
         title = "Digits 0 to 9 from one latent,\nand what the scorer reads"
-        plots.save(plots.grid(images, NUM_CLASSES, title, column_labels=read), folder / "digits.png")
+        keep(trainer, plots.grid(images, NUM_CLASSES, title, column_labels=read), "digits")
         _, digits = fidelity.features_and_digits(scorer, model.sample(count=self.samples, seed=self.seed))
         requested = torch.arange(self.samples) % NUM_CLASSES
         counts = confusion_matrix(requested.tolist(), digits.tolist(), labels=range(NUM_CLASSES))
         title = f"{self.samples:,} samples: requested and read digits,\nin % of the requested digit"
-        plots.save(plots.confusion(counts, title, "requested digit"), folder / "requested.png")
+        keep(trainer, plots.confusion(counts, title, "requested digit"), "requested")

@@ -77,8 +77,9 @@ class MeasureSamples(Callback):
         if self.cas and model.conditional:
             samples.cas = lambda: fidelity.cas(*self._sample(model, train, len(train)), test.images, test.labels)
             floor.cas = lambda: cas_of_real_images(train, data.test.to(device), data.cache)
-        for split, images in (("test", samples), ("floor", floor)):
-            pl_module.log_dict({f"{split}/{name}": value for name, value in measure(images).items()}, logger=False)
+        for split, images, bar in (("test", samples, "test"), ("floor", floor, "real data")):
+            metrics = measure(images, bar=bar)
+            pl_module.log_dict({f"{split}/{name}": value for name, value in metrics.items()}, logger=False)
 
     def _sample(self, model: GAN, train: ImageSet, count: int) -> tuple[Tensor, Any]:
         """Samples, and labels drawn from the training images to have their frequencies; None if unconditional."""

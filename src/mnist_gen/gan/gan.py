@@ -19,6 +19,7 @@ from mnist_gen.errors import UserError
 from mnist_gen.gan.clusters import Clusters
 from mnist_gen.gan.protocols import GeneratorProtocol, HasStatistics, SpaceProtocol, StartsPretrained
 from mnist_gen.networks.encoders import STATISTICS
+from mnist_gen.networks.inspection import Examples
 from mnist_gen.networks.layers import label_vectors
 from mnist_gen.training.adversarial import Loss, at_least_single, scores_and_penalty
 from mnist_gen.training.optimization import descend, set_rates, update_average, warm_up_and_decay
@@ -34,7 +35,7 @@ class GAN(L.LightningModule):
     """
 
     replayable = True
-    optimizer_names = ("generator", "discriminator")
+    rate_names = ("lr_generator", "lr_discriminator")  # in TensorBoard
     averaged: GeneratorProtocol
     batches: Tensor
 
@@ -114,6 +115,17 @@ class GAN(L.LightningModule):
         if self.clusters is not None and not self.clusters.found:
             self.clusters.fit(to_images(images).to(self.device))
         self._needs_statistics = False
+
+    def examples(self) -> Examples:
+        """The networks with their inputs."""
+        labelled = self.generator.label_vectors is not None
+        labels = (torch.zeros(2, dtype=torch.long, device=self.device),) if labelled else ()
+        latents = torch.zeros(2, self.latent_dim, device=self.device)
+        played = torch.zeros(2, *self.space.shape, device=self.device)  # images, or an autoencoder's latents
+        return {
+            "generator": (self.generator, (latents, *labels)),
+            "discriminator": (self.discriminator, (played, *labels)),
+        }
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
         generator = self.generator_optimizer(self.generator.parameters())

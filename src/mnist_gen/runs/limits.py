@@ -82,7 +82,7 @@ KEYS = (  # ranges, and the keys that they apply to; the first pattern that matc
     (whole(0, 10**6), "model.warmup trainer.num_sanity_val_steps"),
     # callbacks
     (POSITIVE | NULL, "callbacks.last.every_seconds trainer.gradient_clip_val"),
-    (choice("min", "max"), "callbacks.best.mode"),
+    (choice("min", "max"), "callbacks.best.mode callbacks.progress.mode"),
     (whole(6, 10**6), "callbacks.metrics.val_samples callbacks.metrics.test_samples"),
     # study
     (listed(COUNT, least=1), "study.components"),

@@ -1,7 +1,5 @@
 """What `python train.py` and `--help` print: tasks, experiments and options. Imports no torch."""
 
-import re
-from argparse import ArgumentError, ArgumentParser
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -10,14 +8,14 @@ COLUMNS = 80
 COMMANDS = {
     "experiment=<name> [key=value ...]": "trains and tests a model",
     "-m experiment=<name> key=1,2,3": "a sweep: one run per value",
-    "ckpt=<run>": "goes on with an interrupted run",
+    "ckpt=<run>": "resumes an interrupted run",
     "task=test ckpt=<run>": "tests a model again",
     "task=sample ckpt=<run> digit=3 out=3.png": "draws samples of a GAN",
     "task=claims sweep=<folder>": "judges the student report's claims",
     "experiment=<name> --cfg job": "prints all options and values",
 }
 OPTIONS = {
-    "seed=1": "of everything random",
+    "seed=1": "another random seed",
     "model.embedding_dim=5": "size of the label embedding",
     "model.concat=after": "the label joins after the decoder",
     "model.label=onehot": "one-hot labels instead of an embedding",
@@ -30,28 +28,28 @@ OPTIONS = {
 }
 SUBJECTS = {  # which experiments belong together; the first pattern that matches decides
     "Conditional GANs": "cgan_*",
-    "GANs without digits": "gan*",
+    "Unconditional GANs": "gan*",
     "Autoencoders": "autoencoder*",
     "Classifiers from 50 labels": "transfer_*",
     "Translation of digits to outlines, or to slanted digits": "translate_* bottleneck/*",
     "Transformers": "mimic_* transformer_*",
     "Comparisons of models": "comparison interpolation",
-    "Classifiers that measure": "scorer*",
+    "Scorers, which measure GANs and translations": "scorer*",
     "The student report's own recipes: experiment=student_report/<name>": "student_report/*",
     "Others": "*",
 }
 
 
 def asked_for(words: Sequence[str]) -> list[Path] | None:
-    """The folders given by `--config-dir`, if a command line asks for nothing else but help; None otherwise."""
-    parser = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--config-dir", "-cd", action="append", type=Path, default=[])
-    parser.add_argument("--help", "-h", action="store_true")
-    try:
-        known, others = parser.parse_known_args(words)
-    except ArgumentError:  # Hydra says what is wrong
-        return None
-    return None if others else known.config_dir
+    """The folders given by `--config-dir`, if a command line asks only for help; None otherwise."""
+    folders, left = [], list(words)
+    while left:
+        word, equals, value = left.pop(0).partition("=")
+        if word in ("--config-dir", "-cd") and (equals or left):
+            folders.append(Path(value if equals else left.pop(0)))
+        elif word not in ("--help", "-h"):
+            return None
+    return folders
 
 
 def described(folders: Sequence[Path]) -> dict[str, str]:
@@ -61,8 +59,14 @@ def described(folders: Sequence[Path]) -> dict[str, str]:
 
 
 def _first_line(path: Path) -> str:
-    comments = re.findall(r"^#\s*(?!\s|@package)(.+)$", path.read_text(errors="replace"), re.MULTILINE)
-    return comments[0] if comments else ""
+    lines = path.read_text(errors="replace").splitlines()
+    comments = (line[1:].strip() for line in lines if line.startswith("#"))
+    return next((comment for comment in comments if comment and not comment.startswith("@package")), "")
+
+
+def subject(experiment: str) -> str:
+    """The title under which an experiment is listed."""
+    return next(title for title, some in SUBJECTS.items() if any(fnmatchcase(experiment, one) for one in some.split()))
 
 
 def overview(folders: Sequence[Path]) -> str:
@@ -70,10 +74,9 @@ def overview(folders: Sequence[Path]) -> str:
     experiments = described(folders)
     subjects: dict[str, dict[str, str]] = {title: {} for title in SUBJECTS}
     for name, meaning in experiments.items():
-        title = next(title for title, some in SUBJECTS.items() if any(fnmatchcase(name, each) for each in some.split()))
-        subjects[title][name.removeprefix("student_report/")] = meaning
+        subjects[subject(name)][name.removeprefix("student_report/")] = meaning
     parts = {"Commands: python train.py ...": COMMANDS} | subjects
-    parts |= {"Options, the most used; docs/options.md explains all": OPTIONS}
+    parts |= {"Most used options (all: docs/options.md)": OPTIONS}
     return "\n\n".join(_part(title, lines) for title, lines in parts.items() if lines)
 
 

@@ -14,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_gen.errors import UserError
 from mnist_gen.runs import checkpoint, layout, trust
-from mnist_gen.runs.config import CONFIG_NAME, MACHINE, check_arguments, composing, flat, plain, shaping
+from mnist_gen.runs.command_line import check_arguments
+from mnist_gen.runs.config import CONFIG_NAME, MACHINE, composing, flat, plain, shaping
 
 SHAPING = (  # the parts of a configuration that determine a checkpoint's weights
     *("seed", "data", "model", "trainer", "pretrained"),

@@ -28,6 +28,11 @@ def batches_done(trainer: L.Trainer) -> int:
     return trainer.fit_loop.epoch_loop.total_batch_idx + 1
 
 
+def batches_in_all(trainer: L.Trainer) -> int:
+    """The number of batches of the whole run."""
+    return int((trainer.max_epochs or 0) * trainer.num_training_batches)
+
+
 class Events(TensorBoardLogger):
     """Writes TensorBoard's events. If the disk is full, the run continues without them."""
 

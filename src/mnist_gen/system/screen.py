@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from shutil import get_terminal_size
 from typing import TypeVar
 
@@ -15,9 +16,12 @@ from tqdm import tqdm
 T = TypeVar("T")
 
 COLUMNS = 80
-BAR = "{desc:<8} {percentage:3.0f} % |{bar}| {postfix}{rate_fmt} {remaining} left"
-BAR_SECONDS = 0.5  # between two looks of a bar
+BAR = "{desc} {percentage:3.0f} % |{bar}| {rate_fmt}, {remaining} left"
+BAR_SECONDS = 0.5  # between refreshes of a bar
 LINE_SECONDS = 10.0  # between two lines where there is no terminal
+
+RESULT = 25  # level of what a command was started for: `quiet` shows it
+logging.addLevelName(RESULT, "RESULT")
 
 log = logging.getLogger(__name__)
 
@@ -42,45 +46,51 @@ def _handlers() -> list[Lines]:
     return [handler for handler in logging.getLogger().handlers if isinstance(handler, Lines)]
 
 
-def be_quiet() -> None:
-    """From now on, shows warnings, errors and results only. The job's train.log stays as it is."""
+def be_quiet(level: int = RESULT) -> None:
+    """From now on, shows only results, warnings and errors. The job's train.log stays as it is."""
     for handler in _handlers():
-        handler.setLevel(logging.WARNING)
+        handler.setLevel(level)
 
 
 def _speaks() -> bool:
-    return any(handler.level < logging.WARNING for handler in _handlers())
+    return any(handler.level <= logging.INFO for handler in _handlers())
+
+
+def shortened(path: Path) -> str:
+    """A path relative to the working directory, if it lies in there."""
+    path, here = path.absolute(), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 class Bar:
     """Progress of counted work: a bar on a terminal, otherwise a line every ten seconds."""
 
     def __init__(self, name: str, total: int, unit: str, done: int = 0) -> None:
-        """`done` is where the work begins, of `total`."""
-        self.name, self.total, self.unit, self.done, self._began_at = name, total, unit, done, done
+        """`done`: units finished before, in a resumed run."""
+        self.name, self.total, self.unit, self.done, self._first = name, total, unit, done, done + 1
         self._start = self._shown = time.monotonic()
         self._bar: tqdm | None = None
         if _speaks() and sys.stderr.isatty():
             columns = min(COLUMNS, get_terminal_size().columns)
-            shape = {"ncols": columns, "bar_format": BAR, "mininterval": 0, "leave": False}
-            self._bar = tqdm(desc=name, total=total, initial=done, unit=unit, **shape)
+            shape = {"ncols": columns, "bar_format": BAR, "leave": False}
+            self._bar = tqdm(desc=name, total=total, initial=done, unit=f" {unit}", **shape)
 
     def advance(self, values: Callable[[], str] = str) -> None:
         """One more is done. `values` says more about it, and is called only if something is shown."""
         self.done += 1
         now = time.monotonic()
+        if self.done == self._first:  # takes longer than the others
+            self._start = now
         if now - self._shown < (LINE_SECONDS if self._bar is None else BAR_SECONDS):
             return
         self._shown = now
         if self._bar is not None:
-            self._bar.set_postfix_str(values(), refresh=False)
-            self._bar.update(self.done - self._bar.n)
+            self._bar.desc, self._bar.n = "  ".join(filter(None, [self.name, values()])), self.done
+            self._bar.refresh()
         else:
-            log.info(
-                "%s: %s",
-                self.name,
-                "  ".join(filter(None, [self._count(), values(), f"{tqdm.format_interval(self.seconds_left())} left"])),
-            )
+            left = f"{tqdm.format_interval(self.seconds_left())} left"
+            count = f"{self.unit} {self.done:,} of {self.total:,}"
+            log.info("%s: %s", self.name, "  ".join(filter(None, [count, values(), left])))
 
     def said(self) -> None:
         """Something else has just been said: the next line can wait."""
@@ -91,12 +101,9 @@ class Bar:
             self._bar.close()
             self._bar = None
 
-    def _count(self) -> str:
-        return f"{self.unit} {self.done:,} of {self.total:,}"
-
     def seconds_left(self) -> float:
         """By the speed so far."""
-        return (self.total - self.done) * (time.monotonic() - self._start) / (self.done - self._began_at)
+        return (self.total - self.done) * (time.monotonic() - self._start) / max(1, self.done - self._first)
 
 
 def counted(items: Sequence[T], name: str, unit: str) -> Iterator[T]:

@@ -49,6 +49,13 @@ class WholeCheckpoints(TorchCheckpointIO):
             Path(path).unlink(missing_ok=True)
 
 
+def validated(trainer: L.Trainer, model: L.LightningModule) -> list[str]:
+    """The metrics that the model and its callbacks say they measure at validation."""
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    of_callbacks = (getattr(callback, "validation_metrics", lambda _: ())(model) for callback in callbacks)
+    return [*getattr(model, "validation_metrics", ()), *chain.from_iterable(of_callbacks)]
+
+
 class BestCheckpoint(Checkpoint):
     """Keeps the checkpoint with the lowest (mode `min`) or highest (`max`) validation metric as `best.ckpt`."""
 
@@ -60,10 +67,7 @@ class BestCheckpoint(Checkpoint):
 
     def check(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         """Checks that the model's or a callback's `validation_metrics` name the metric, if there are any."""
-        callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        of_callbacks = (getattr(callback, "validation_metrics", lambda _: ())(model) for callback in callbacks)
-        named = chain(getattr(model, "validation_metrics", ()), *of_callbacks)
-        if measured := [f"val/{name}" for name in named]:
+        if measured := [f"val/{name}" for name in validated(trainer, model)]:
             check_choice("callbacks.best.monitor", self.monitor, measured)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:

@@ -7,14 +7,17 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from mnist_gen import plots
-from mnist_gen.runs.tensorboard import batches_done, epochs_done, run_folder, tensorboard
+from mnist_gen.data import IMAGE_SIZE
+from mnist_gen.runs.tensorboard import batches_done, batches_in_all, epochs_done, run_folder
 from mnist_gen.system import files
 
 MOST_POINTS = 10**7  # in all curves of a checkpoint
 POINTS = 200  # of each training curve in TensorBoard
+WRONG = "its curves are not what a run writes"
 REDRAW_SECONDS = 10.0  # between two updates of the plot
 
 
@@ -24,7 +27,7 @@ def checked_history(history: Any) -> dict[str, list[list[float]]]:
     rows = [row for rows in history.values() for row in rows] if of_lists else []
     numbers = (isinstance(row, list | tuple) and all(isinstance(value, int | float) for value in row) for row in rows)
     if not of_lists or len(rows) > MOST_POINTS or not all(numbers):
-        raise ValueError("its curves are not what a run writes")
+        raise ValueError(WRONG)
     return history
 
 
@@ -44,63 +47,52 @@ class Means:
         return {f"train/{name}": (total / self.count).item() for name, total in self.sums.items()}
 
 
-class Speed:
-    """Images per second of training, without what happens between batches."""
-
-    def __init__(self) -> None:
-        self.images, self.seconds = 0, 0.0
-
-    def __float__(self) -> float:
-        return self.images / self.seconds if self.seconds else 0.0
-
-
 class Curves(Callback):
     """Logs the means of what `training_step` returns as `train/*`, learning rates, speed, and validation metrics.
 
     The step is the number of trained batches; each training curve has about `POINTS` points. history.json has the means
-    and metrics of each epoch. The losses named in `together` share figures/losses.png and a chart among TensorBoard's
-    custom scalars.
+    and metrics of each epoch. The losses named in `together` share figures/losses.png and a chart in TensorBoard.
     """
 
     def __init__(self, together: Sequence[str]) -> None:
         self.together = [f"train/{name}" for name in together]
         self.history: dict[str, list[tuple[int, float]]] = {}  # by metric: epochs and values
-        self.speed = Speed()  # of this epoch
-        self._epoch, self._point, self._recent = Means(), Means(), Speed()  # so far, and since the last point
-        self._since, self._drawn = 0.0, time.monotonic()
-
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if writer := tensorboard(trainer):
-            title = " and ".join(tag.partition("/")[2] for tag in self.together)
-            writer.add_custom_scalars({"training": {title: ["Multiline", self.together]}})
+        self._epoch, self._point = Means(), Means()  # so far, and since the last point
+        self._images, self._seconds = 0, 0.0  # trained in this epoch
+        self._new_images, self._since = 0, 0.0  # since the last point
+        self._drawn = time.monotonic()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.speed = Speed()
-
-    def on_train_batch_start(self, *_: Any) -> None:
-        self._since = time.monotonic()
+        self._images, self._seconds, self._new_images, self._since = 0, 0.0, 0, time.monotonic()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Adds to the means, and logs a point if it is time."""
-        seconds, images = time.monotonic() - self._since, len(batch[0]) * trainer.world_size
-        for speed in (self.speed, self._recent):
-            speed.images, speed.seconds = speed.images + images, speed.seconds + seconds
         self._point.add(outputs)  # automatic optimization gives {"loss": ...}
-        if batches_done(trainer) % max(1, int(trainer.estimated_stepping_batches) // POINTS) == 0:
+        self._new_images += batch[0].numel() // IMAGE_SIZE**2 * trainer.world_size
+        if batches_done(trainer) % -(-batches_in_all(trainer) // POINTS) == 0:
             self._log_point(trainer, pl_module)
 
     def _log_point(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        names = getattr(module, "optimizer_names", ("",))
-        rates = {
-            f"train/lr_{name}".rstrip("_"): float(optimizer.param_groups[0]["lr"])
-            for name, optimizer in zip(names, trainer.optimizers, strict=False)
-        }
-        more = {"train/images_per_second": float(self._recent), "train/epoch": float(epochs_done(trainer))}
-        _log(trainer, self._point.means() | rates | more)
+        """Logs the means since the last point. They make a GPU wait, so that the time is that of its work."""
+        measured = self._point.means() | {"train/epoch": float(epochs_done(trainer))}
+        names = getattr(module, "rate_names", ("lr",))
+        for name, optimizer in zip(names, trainer.optimizers, strict=False):
+            measured[f"train/{name}"] = float(optimizer.param_groups[0]["lr"])
+        if self._new_images:  # nothing is trained in a run that was stopped after the epoch's last batch
+            now = time.monotonic()
+            seconds, self._since = now - self._since, now
+            measured["train/images_per_second"] = self._new_images / seconds
+            self._images, self._seconds = self._images + self._new_images, self._seconds + seconds
+        _log(trainer, measured)
         self._epoch.add(self._point.sums, self._point.count)
-        self._point, self._recent = Means(), Speed()
+        self._point, self._new_images = Means(), 0
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Ends the point, so that no validation counts as training."""
+        if self._point.count and trainer.state.fn == TrainerFn.FITTING:
+            self._log_point(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._point.count:
@@ -114,10 +106,16 @@ class Curves(Callback):
         measured = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self._remember(trainer, measured)
         _log(trainer, measured)
+        self._since = time.monotonic()
 
     def _remember(self, trainer: L.Trainer, measured: Mapping[str, float]) -> None:
         for name, value in measured.items():
             self.history.setdefault(name, []).append((epochs_done(trainer), value))
+
+    @property
+    def images_per_second(self) -> float | None:
+        """The speed in this epoch's training; None if nothing was trained."""
+        return self._images / self._seconds if self._seconds else None
 
     def measured_in(self, epoch: int) -> dict[str, float]:
         """The means and metrics of an epoch."""
@@ -140,24 +138,31 @@ class Curves(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """The curves, and the sums of an unfinished epoch and point."""
-        epoch, point = self._epoch, self._point
         return {
-            **{"history": self.history, "sums": epoch.sums, "batches": epoch.count},
-            **{"point_sums": point.sums, "point_batches": point.count},
+            "history": self.history,
+            "sums": self._epoch.sums,
+            "batches": self._epoch.count,
+            "point_sums": self._point.sums,
+            "point_batches": self._point.count,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores them after checking them: wrong ones would fail hours later, in a plot."""
         history = checked_history(state["history"])
-        totals = (*state["sums"].values(), *state["point_sums"].values())
-        pairs = all(len(point) == 2 for points in history.values() for point in points)
-        lengths = {len(history.get(tag, ())) for tag in self.together}
-        scalars = all(isinstance(total, Tensor) and total.numel() == 1 for total in totals)
-        if not pairs or len(lengths) > 1 or not scalars:
-            raise ValueError("its curves are not what a run writes")
+        pairs = all(points and all(len(point) == 2 for point in points) for points in history.values())
+        if not pairs or len({len(history.get(tag, ())) for tag in self.together}) > 1:
+            raise ValueError(WRONG)
         self.history = {name: [(int(epoch), value) for epoch, value in points] for name, points in history.items()}
-        self._epoch = Means(state["sums"], int(state["batches"]))
-        self._point = Means(state["point_sums"], int(state["point_batches"]))
+        self._epoch = _checked_means(state["sums"], state["batches"])
+        self._point = _checked_means(state["point_sums"], state["point_batches"])
+
+
+def _checked_means(sums: Any, count: Any) -> Means:
+    """Means as in a checkpoint, if they are what a run writes."""
+    numbers = (isinstance(total, Tensor) and total.ndim == 0 and total.is_floating_point() for total in sums.values())
+    if not all(numbers) or not isinstance(count, int) or count < 0 or bool(count) != bool(sums):
+        raise ValueError(WRONG)
+    return Means(sums, count)
 
 
 def _log(trainer: L.Trainer, measured: Mapping[str, float]) -> None:

@@ -1,44 +1,48 @@
-"""The first picture of a run, so that its user soon sees whether it works."""
+"""The pictures of a run: files in `figures/`, and in each logger that takes pictures."""
 
+import io
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
+import numpy as np
 from lightning.pytorch.callbacks import Callback
+from PIL import Image
 
 from mnist_gen import plots
-from mnist_gen.runs.tensorboard import run_folder
+from mnist_gen.networks.inspection import evaluating
+from mnist_gen.runs.tensorboard import batches_done, run_folder, tensorboard
+from mnist_gen.system import files
+from mnist_gen.system.screen import shortened
 
 AFTER = 30  # batches: ten to twenty seconds after the command, on two cores
 
 log = logging.getLogger(__name__)
 
 
+def keep(trainer: L.Trainer, figure: plots.Figure, name: str, tag: str | None = None) -> Path:
+    """Writes figures/<name>.png, and shows it as `tag` in loggers, where pictures with one tag follow each other."""
+    path, content, step = run_folder(trainer) / "figures" / f"{name}.png", plots.png(figure), batches_done(trainer)
+    files.write(path, content)
+    picture = Image.open(io.BytesIO(content)).convert("RGB")
+    if writer := tensorboard(trainer):
+        writer.add_image(tag or name, np.asarray(picture), step, dataformats="HWC")
+    for logger in trainer.loggers:
+        if hasattr(logger, "log_image"):
+            logger.log_image(key=tag or name, images=[picture], step=step)
+    return path
+
+
 class FirstPicture(Callback):
-    """Writes figures/first.png after `AFTER` batches, and says where it is."""
+    """Draws figures/first.png after `AFTER` batches, and says where it is: the user soon sees whether a run works."""
 
     def first(self, trainer: L.Trainer, pl_module: L.LightningModule, title: str) -> plots.Figure:
         """What the model makes at present. Called in evaluation mode, without gradients."""
         raise NotImplementedError
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        if trainer.fit_loop.epoch_loop.total_batch_idx + 1 == AFTER and trainer.is_global_zero:
+        if batches_done(trainer) == AFTER and trainer.is_global_zero:
             with evaluating(pl_module):
                 figure = self.first(trainer, pl_module, f"after {AFTER} batches")
-            log.info("%-9s %s", "picture", plots.save(figure, run_folder(trainer) / "figures" / "first.png"))
-
-
-@contextmanager
-def evaluating(module: L.LightningModule) -> Iterator[None]:
-    """Inside, the module is in evaluation mode; its parts then return to their own modes."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
+            log.info("%-9s %s", "picture", shortened(keep(trainer, figure, "first")))

@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -14,15 +13,14 @@ from torch import nn
 
 from mnist_gen.data.batches import Batches
 from mnist_gen.data.mnist import ImageData
-from mnist_gen.runs.tensorboard import batches_done, epochs_done, run_folder
-from mnist_gen.system.screen import Bar
-from mnist_gen.training.checkpoints import BestCheckpoint
+from mnist_gen.networks.inspection import HasExamples
+from mnist_gen.runs.tensorboard import batches_done, batches_in_all, epochs_done, run_folder
+from mnist_gen.system.screen import Bar, shortened
 from mnist_gen.training.curves import Curves
 from mnist_gen.training.trainer import data_of
 
 PRECISIONS = {"32-true": "float32", "bf16-mixed": "bf16"}
-
-FORETOLD_SECONDS = 5.0  # of training, before a run says how long it will take
+ESTIMATE_AFTER = 5.0  # seconds of training
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +28,12 @@ log = logging.getLogger(__name__)
 class Progress(Callback):
     """Says where and on what a run trains, shows a bar, and says after each epoch how it went.
 
-    An epoch's line has the means of `shown`, the losses that `training_step` returns, and the validation `metric`.
+    An epoch's line has the means of `shown`, the losses that `training_step` returns, and the validation `metric` with
+    its best value so far; `mode` is `min` if a low value is good, or `max`.
     """
 
-    def __init__(self, shown: Sequence[str], metric: str) -> None:
-        self.shown, self.metric = shown, metric
+    def __init__(self, shown: Sequence[str], metric: str, mode: str) -> None:
+        self.shown, self.metric, self.best = shown, metric, min if mode == "min" else max
         self._bar: Bar | None = None
         self._start: float | None = None  # until the run has said how long it will take
 
@@ -44,16 +43,16 @@ class Progress(Callback):
             for name, value in _facts(trainer, pl_module):
                 log.info("%-9s %s", name, value)
             self._start = time.monotonic()
-            self._bar = Bar("training", int(trainer.estimated_stepping_batches), "batch", batches_done(trainer))
+            self._bar = Bar("training", batches_in_all(trainer), "batch", batches_done(trainer))
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
         """Moves the bar. Values leave the device only when it shows them."""
         if self._bar is None:
             return
-        self._bar.advance(lambda: _in_words({name: outputs[name].item() for name in self.shown}))
-        if self._start is not None and time.monotonic() - self._start > FORETOLD_SECONDS:
+        self._bar.advance(lambda: in_words({name: outputs[name].item() for name in self.shown if name in outputs}))
+        if self._start is not None and time.monotonic() - self._start > ESTIMATE_AFTER:
             self._start = None
-            log.info("%-9s about %s", "time", _minutes(self._bar.seconds_left()))
+            log.info("%-9s about %s of training", "time", duration(self._bar.seconds_left()))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         curves = next((c for c in trainer.callbacks if isinstance(c, Curves)), None)  # type: ignore[attr-defined]
@@ -61,9 +60,13 @@ class Progress(Callback):
             return
         epoch, last = epochs_done(trainer), trainer.max_epochs or 0
         measured = curves.measured_in(epoch)
-        wanted = [name for name in (*(f"train/{name}" for name in self.shown), self.metric) if name in measured]
-        words = _in_words({name.partition("/")[2]: measured[name] for name in wanted} | _best(trainer))
-        log.info("epoch %*d/%d  %s%.0f images/s", len(str(last)), epoch, last, words, curves.speed)
+        words = {name: measured[f"train/{name}"] for name in self.shown if f"train/{name}" in measured}
+        if self.metric in measured:
+            name = self.metric.removeprefix("val/")
+            words[self.metric if name in words else name] = measured[self.metric]
+            words["best"] = self.best(value for _, value in curves.history[self.metric])
+        speed = [] if curves.images_per_second is None else [_speed(curves.images_per_second)]
+        log.info("%s", "  ".join([f"epoch {epoch:>{len(str(last))}}/{last}", in_words(words), *speed]))
         self._bar.said()
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -92,36 +95,46 @@ class Progress(Callback):
 
 def _facts(trainer: L.Trainer, model: L.LightningModule) -> Iterator[tuple[str, str]]:
     """What a user wants to know before waiting."""
-    folder, here = run_folder(trainer).absolute(), Path.cwd()
-    yield "run", str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
+    yield "run", shortened(run_folder(trainer))
     device, precision = trainer.strategy.root_device, PRECISIONS[str(trainer.precision)]
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    threads = f"{torch.get_num_threads()} threads" if device.type == "cpu" else "1 device"
-    yield "device", f"{name}, {threads if trainer.world_size == 1 else f'{trainer.world_size} processes'}, {precision}"
-    sizes = {name: _parameters(network) for name, network in model.named_children()}
-    yield "networks", ", ".join(f"{name} {size:,}" for name, size in sizes.items() if size) + " parameters"
+    parts = counted_word(torch.get_num_threads(), "thread") if device.type == "cpu" else counted_word(1, "device")
+    if trainer.world_size > 1:
+        parts = counted_word(trainer.world_size, "process", "processes")
+    yield "device", f"{name}, {parts}, {precision}"
+    examples = model.examples() if isinstance(model, HasExamples) else {}
+    sizes = [f"{name} {_parameters(network):,}" for name, (network, _) in examples.items()]
+    yield "networks", f"{', '.join(sizes or [f'{_parameters(model):,}'])} parameters"
+    yield "images", data_of(trainer, ImageData).described()
     batches = trainer.train_dataloader
     assert isinstance(batches, Batches)
-    data = data_of(trainer, ImageData)
-    yield "images", f"{len(data.train):,} of {data.dataset}"
-    count = int(trainer.num_training_batches)
-    yield "training", f"{trainer.max_epochs} epochs of {count:,} batches of {batches.batch_size} images"
+    count, size = int(trainer.num_training_batches), batches.batch_size * trainer.world_size
+    of_batches = f"{counted_word(count, 'batch', 'batches')} of {counted_word(size, 'image')}"
+    yield "training", f"{counted_word(trainer.max_epochs or 0, 'epoch')} of {of_batches}"
 
 
 def _parameters(network: nn.Module) -> int:
-    """How many numbers are trained."""
+    """The number of trainable parameters."""
     return sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
 
 
-def _best(trainer: L.Trainer) -> dict[str, float]:
-    """The best validation score so far."""
-    score = next((each.score for each in trainer.checkpoint_callbacks if isinstance(each, BestCheckpoint)), None)
-    return {} if score is None else {"best": score}
+def counted_word(count: int, one: str, several: str | None = None) -> str:
+    """`1 epoch`, `1,000 epochs`."""
+    return f"{count:,} {one if count == 1 else several or f'{one}s'}"
 
 
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
+def duration(seconds: float) -> str:
+    """About how long, in words."""
+    if seconds < 90:
+        return counted_word(max(1, round(seconds)), "second")
+    minutes = round(seconds / 60)
+    return counted_word(minutes, "minute") if minutes < 120 else counted_word(round(minutes / 60), "hour")
 
 
-def _in_words(values: Mapping[str, float]) -> str:
-    return "".join(f"{name} {value:#.4g}  " for name, value in values.items())
+def in_words(values: Mapping[str, float]) -> str:
+    """Names and values, in three significant digits; whole numbers from 100 on."""
+    return "  ".join(f"{name} {value:{'.0f' if abs(value) >= 100 else '.3g'}}" for name, value in values.items())
+
+
+def _speed(images: float) -> str:
+    return f"{images:.0f} images/s" if images < 10_000 else f"{images / 1000:.0f}k images/s"

@@ -29,7 +29,7 @@ OURS = "every run sets it; leave it out"
 INSTEAD = {  # options that cannot work here
     "fast_dev_run": "it keeps no checkpoint to test; use trainer.max_epochs=1 trainer.limit_train_batches=1",
     "overfit_batches": "it changes the order of the images; use data.train_images=<number>",
-    "val_check_interval": "curves count epochs; use trainer.check_val_every_n_epoch",
+    "val_check_interval": "history.json counts epochs; use trainer.check_val_every_n_epoch",
     "num_nodes": "a run has one machine",
     **dict.fromkeys(("callbacks", "logger", "plugins", "default_root_dir", "enable_checkpointing", "barebones"), OURS),
 }

@@ -20,6 +20,7 @@ from mnist_gen.data.mnist import chunks, to_images
 from mnist_gen.errors import check_choice
 from mnist_gen.runs.tensorboard import batches_done, run_folder, tensorboard
 from mnist_gen.system import files
+from mnist_gen.training.pictures import keep
 from mnist_gen.training.trainer import data_of
 from mnist_gen.transfer.semi import SemiSupervised
 from mnist_gen.transfer.transfer import Transfer
@@ -103,9 +104,7 @@ class MeasureDigits(Callback):
         print("\n" + text)
         watched = "validation images" if data_of(trainer, FewLabels).watched else "test images"
         for name, figure in self._figures(watched).items():
-            plots.save(figure, folder / "figures" / f"{name}.png")
-            if writer:
-                writer.add_figure(name, figure, step)
+            keep(trainer, figure, name)
         for split, text in tables.items() if writer else ():
             writer.add_text(f"report/{split}", indent(text, "    "), step)
 

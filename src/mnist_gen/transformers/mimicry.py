@@ -13,9 +13,9 @@ from mnist_gen import plots
 from mnist_gen.data import IMAGE_SIZE
 from mnist_gen.data.mnist import Batch, ImageData, to_images
 from mnist_gen.errors import UserError
-from mnist_gen.runs.tensorboard import run_folder
+from mnist_gen.networks.inspection import Examples
 from mnist_gen.training.optimization import with_schedule
-from mnist_gen.training.pictures import FirstPicture
+from mnist_gen.training.pictures import FirstPicture, keep
 from mnist_gen.training.trainer import data_of, model_of, split_of
 
 SHOWN = 10  # images in the figure
@@ -71,6 +71,10 @@ class Mimicry(L.LightningModule):
         with torch.no_grad():
             self.outputs_and_targets(torch.zeros(1, 1, IMAGE_SIZE, IMAGE_SIZE))  # checks the shapes
 
+    def examples(self) -> Examples:
+        """The network with its input."""
+        return {"network": (self.network, (torch.zeros(2, 1, self.side, self.side, device=self.device),))}
+
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         return with_schedule(self, self.optimizer(self.network.parameters()), self.warmup, self.decay_from)
 
@@ -115,8 +119,7 @@ class DrawMimicry(FirstPicture):
     @torch.no_grad()
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero:
-            figure = _figure(model_of(pl_module, Mimicry), data_of(trainer, ImageData))
-            plots.save(figure, run_folder(trainer) / "figures" / "mimicry.png")
+            keep(trainer, _figure(model_of(pl_module, Mimicry), data_of(trainer, ImageData)), "mimicry")
 
 
 def _figure(model: Mimicry, data: ImageData, when: str = "") -> plots.Figure:

@@ -3,13 +3,12 @@
 import lightning as L
 import torch
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from mnist_gen import plots
 from mnist_gen.data.mnist import to_images
 from mnist_gen.data.pairs import ImagePairs, first_of_each
-from mnist_gen.runs.tensorboard import batches_done, run_folder, tensorboard
-from mnist_gen.training.pictures import FirstPicture
+from mnist_gen.runs.tensorboard import epochs_done
+from mnist_gen.training.pictures import FirstPicture, keep
 from mnist_gen.training.trainer import data_of, model_of
 from mnist_gen.translation.translation import Translation
 
@@ -18,22 +17,23 @@ class DrawTranslation(FirstPicture):
     """Draws a test image of each digit, its translation and its counterpart, in three rows."""
 
     def first(self, trainer: L.Trainer, pl_module: L.LightningModule, title: str) -> plots.Figure:
-        return _figure(_rows(trainer, pl_module), data_of(trainer, ImagePairs), f"Test images translated, {title}")
+        rows, data = _rows(trainer, pl_module), data_of(trainer, ImagePairs)
+        names = ("input", "output", "truth" if data.true_counterparts else "same class")
+        digits = [str(digit) for digit in data.test.labels.unique().tolist()]
+        return plots.grid(rows, len(rows) // 3, f"Test images translated, {title}", names, digits)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if writer := tensorboard(trainer):
-            rows = _rows(trainer, pl_module)
-            writer.add_image("translated", make_grid(rows, nrow=len(rows) // 3, padding=1), batches_done(trainer))
+        if trainer.is_global_zero:
+            keep(trainer, self.first(trainer, pl_module, f"epoch {epochs_done(trainer)}"), "translation")
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes the rows as translation.png, and the digits read in the translations as becomes.png."""
         if not trainer.is_global_zero:
             return
-        rows, data, folder = _rows(trainer, pl_module), data_of(trainer, ImagePairs), run_folder(trainer) / "figures"
-        plots.save(_figure(rows, data, "Test images translated"), folder / "translation.png")
+        keep(trainer, self.first(trainer, pl_module, "tested checkpoint"), "translation")
         title = "Digits read in translated test images,\nin % of each input digit"
         counts = model_of(pl_module, Translation).confusion
-        plots.save(plots.confusion(counts, title, "input digit"), folder / "becomes.png")
+        keep(trainer, plots.confusion(counts, title, "input digit"), "becomes")
 
 
 def _rows(trainer: L.Trainer, module: L.LightningModule) -> Tensor:
@@ -42,9 +42,3 @@ def _rows(trainer: L.Trainer, module: L.LightningModule) -> Tensor:
     pairs = data.counterparts(first_of_each(data.test))
     inputs, targets = (to_images(part.images).to(model.device) for part in (pairs.a, pairs.b))
     return torch.cat([inputs, model.translate(inputs), targets])
-
-
-def _figure(rows: Tensor, data: ImagePairs, title: str) -> plots.Figure:
-    names = ("input", "output", "truth" if data.true_counterparts else "same class")
-    digits = [str(digit) for digit in data.test.labels.unique().tolist()]
-    return plots.grid(rows, len(rows) // 3, title, names, digits)

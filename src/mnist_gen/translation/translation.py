@@ -19,12 +19,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from mnist_gen.data import NUM_CLASSES
+from mnist_gen.data import IMAGE_SIZE, NUM_CLASSES
 from mnist_gen.data.mnist import chunks, to_images, to_signed, to_unit
 from mnist_gen.data.pairs import ImagePairs, PairBatch
 from mnist_gen.evaluation import fidelity
 from mnist_gen.evaluation.classifier import Classifier
 from mnist_gen.networks.classifiers import Scorer
+from mnist_gen.networks.discriminators import MinibatchDeviation
+from mnist_gen.networks.inspection import Examples
 from mnist_gen.training.adversarial import Loss, at_least_single, scores_and_penalty
 from mnist_gen.training.optimization import descend, set_rates, update_average, warm_up_and_decay
 from mnist_gen.training.processes import average
@@ -61,7 +63,7 @@ class Translation(L.LightningModule):
 
     starts_from = "target_scorer"
     replayable = True
-    optimizer_names = ("translator", "discriminator")
+    rate_names = ("lr_translator", "lr_discriminator")  # in TensorBoard
     batches: Tensor
 
     def __init__(
@@ -97,6 +99,15 @@ class Translation(L.LightningModule):
     def start_from(self, classifier: L.LightningModule) -> None:
         assert isinstance(classifier, Classifier)
         self.scorer.load_state_dict(classifier.network.state_dict())
+
+    def examples(self) -> Examples:
+        """The networks from A to B with their inputs."""
+        images, judge = torch.zeros(2, 1, IMAGE_SIZE, IMAGE_SIZE, device=self.device), self.a_to_b.discriminator
+        found: dict[str, tuple[nn.Module, tuple[Tensor, ...]]] = {"translator": (self.a_to_b.translator, (images,))}
+        if judge is not None:
+            group = next((part.group for part in judge.modules() if isinstance(part, MinibatchDeviation)), 1)
+            found["discriminator"] = (judge, (self.a_to_b.fake(images, images).repeat(group, 1, 1, 1),))
+        return found
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
         directions = [part for part in (self.a_to_b, self.b_to_a) if part is not None]

@@ -1,0 +1,102 @@
+"""What TensorBoard shows beside curves and pictures: charts of several curves, networks, configuration, results."""
+
+import warnings
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+from omegaconf import OmegaConf
+from torch import nn
+
+from mnist_gen.evaluation.metrics import METRICS
+from mnist_gen.evaluation.results import about_all_digits
+from mnist_gen.networks.inspection import Examples, HasExamples, evaluating, layers
+from mnist_gen.runs.tables import markdown
+from mnist_gen.runs.tensorboard import batches_done, tensorboard
+from mnist_gen.training.checkpoints import EmbedConfig, validated
+from mnist_gen.training.curves import Curves
+
+
+class Networks(nn.Module):
+    """Networks side by side, so that one graph shows all of them."""
+
+    def __init__(self, examples: Examples) -> None:
+        super().__init__()
+        self.names, self.counts = list(examples), [len(inputs) for _, inputs in examples.values()]
+        for name, (network, _) in examples.items():
+            self.add_module(name, network)
+
+    def forward(self, *inputs: Any) -> list[Any]:
+        parts = iter(inputs)
+        return [
+            getattr(self, name)(*(next(parts) for _ in range(count)))
+            for name, count in zip(self.names, self.counts, strict=True)
+        ]
+
+
+class Dashboard(Callback):
+    """Writes TensorBoard's custom scalars, configuration, networks as tables and as a graph, and results."""
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if (writer := tensorboard(trainer)) is None:
+            return
+        writer.add_custom_scalars(_charts(trainer, pl_module))
+        writer.add_text("configuration", _code(OmegaConf.to_yaml(OmegaConf.create(_config(trainer)))))
+        if isinstance(pl_module, HasExamples):
+            examples = pl_module.examples()
+            for name, (network, inputs) in examples.items():
+                writer.add_text(f"networks/{name}", architecture(network, inputs))
+            draw_graph(writer, examples)
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if writer := tensorboard(trainer):
+            metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+            rows = [
+                [name, f"{value:.4f}", f"{metrics[f'floor/{name}']:.4f}" if f"floor/{name}" in metrics else ""]
+                for name, value in about_all_digits(metrics).items()
+            ]
+            writer.add_text("results", markdown(["metric", "value", "real data"], rows), batches_done(trainer))
+
+
+def architecture(network: nn.Module, inputs: tuple[Any, ...]) -> str:
+    """A network's layers as a Markdown table, with the sum of the parameters."""
+    found = layers(network, inputs)
+    rows = [[layer.name, layer.kind, " x ".join(map(str, layer.shape)), f"{layer.parameters:,}"] for layer in found]
+    total = sum(weight.numel() for weight in network.parameters())
+    return markdown(["layer", "kind", "output", "parameters"], [*rows, ["all", "", "", f"{total:,}"]])
+
+
+def draw_graph(writer: Any, examples: Examples) -> None:
+    """Traces the networks once."""
+    networks = Networks(examples)
+    with evaluating(networks), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of checks of shapes, which a graph does not show
+        writer.add_graph(networks, tuple(value for _, inputs in examples.values() for value in inputs))
+
+
+def _config(trainer: L.Trainer) -> dict[str, Any]:
+    return next(c.config for c in trainer.callbacks if isinstance(c, EmbedConfig))  # type: ignore[attr-defined]
+
+
+def _charts(trainer: L.Trainer, model: L.LightningModule) -> dict[str, dict[str, list[Any]]]:
+    """TensorBoard's custom scalars, in the order in which people look: losses, quality, single digits."""
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    together = [tag for callback in callbacks if isinstance(callback, Curves) for tag in callback.together]
+    rates = [f"train/{name}" for name in getattr(model, "rate_names", ("lr",))]
+    measured = [METRICS[name] for name in validated(trainer, model) if name in METRICS]
+    of_all = [metric.name for metric in measured if metric.digit is None]
+    families = dict.fromkeys(str(metric.family) for metric in measured if metric.digit is not None)
+    digits = {
+        family: ["Multiline", [f"val/{metric.name}" for metric in measured if metric.family == family]]
+        for family in families
+    }
+    return {
+        "losses": {"losses": ["Multiline", together], "learning rates": ["Multiline", rates]},
+        "quality": {name: ["Multiline", [f"{split}/{name}" for split in ("val", "test", "floor")]] for name in of_all},
+        **({"digits": digits} if digits else {}),
+    }
+
+
+def _code(text: str) -> str:
+    """Markdown that shows the text as it is."""
+    return "\n".join(f"    {line}" for line in text.splitlines())

@@ -1,0 +1,256 @@
+"""Checks the command line. Imports no torch, so that mistakes are answered at once."""
+
+import difflib
+from collections.abc import Sequence
+from itertools import accumulate, islice
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType, QuotedString
+from hydra.errors import ConfigCompositionException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mnist_gen.errors import UserError
+from mnist_gen.runs import folders, layout, limits
+from mnist_gen.runs.config import CONFIG_NAME, composing, flat
+from mnist_gen.runs.limits import within
+from mnist_gen.runs.ranges import SAME_TYPE
+from mnist_gen.runs.renamed import present_name
+from mnist_gen.system import devices
+
+FREE_BESIDE_CKPT = {  # keys that may be set beside `ckpt`, whose configuration is used otherwise
+    "fit": folders.FREE_TO_GO_ON,
+    "test": ("callbacks", *folders.FREE_TO_GO_ON),
+    "sample": ("digit", "count", "out", "seed", "root"),
+}
+EXTRAS = {  # Hydra's plugins, and the extra that installs each
+    "hydra/launcher=joblib": "sweep",
+    "hydra/launcher=submitit_slurm": "slurm",
+    "hydra/launcher=submitit_local": "slurm",
+    "hydra/launcher=ray": "ray",
+    "hydra/sweeper=optuna": "optuna",
+}
+ALONE = ("sample", "claims")  # tasks without a folder of their own
+MOST_JOBS = 10_000  # of a sweep over one key
+ASKS_ONLY = ("-h", "--h", "-c", "--cfg", "-i", "--info", "-sc", "--shell", "--version")  # flags that run nothing
+
+
+def check_arguments(config_dir: str, arguments: Sequence[str]) -> list[str]:
+    """Checks a command line before anything is created or imported, and returns it as Hydra takes it.
+
+    Checks that there is something to run; each group's choice; each key; each value's type and range. An error names
+    the argument and the choices, similar keys, type or range. `ckpt=last` and `ckpt=<folder>` become the file.
+    """
+    if {"-sc", "--shell-completion"} & set(arguments):  # `install=bash` is no override
+        return list(arguments)
+    with composing(config_dir):
+        loader = GlobalHydra.instance().config_loader()
+        overrides = [o for o in _parsed(loader, arguments) if not o.is_hydra_override()]
+        _check_extras(loader, arguments)
+        groups = [o for o in overrides if "." not in o.key_or_group and _choices(loader, o.key_or_group)]
+        for override in groups:
+            _check_choice(override, _choices(loader, override.key_or_group))
+        asks_only = any(word.startswith(ASKS_ONLY) for word in arguments)
+        if not asks_only:
+            _check_purpose(loader, overrides, multirun=bool({"-m", "--multirun"} & set(arguments)))
+        defaults = _composed(loader, groups)
+        _check_recipe(loader, groups, defaults)
+        known = [key for key, _ in flat(OmegaConf.to_container(defaults)) if not key.startswith("hydra.")]
+        for override in overrides:
+            if override not in groups and override.type != OverrideType.DEL:
+                _check_value(override, defaults, known)
+        if not asks_only:
+            _check_accelerator(defaults, overrides)
+        if any(o.key_or_group == "experiment" and o.is_sweep_override() for o in overrides):
+            return _forced(loader, arguments, overrides, groups)
+        return _with_checkpoint(Path(config_dir).parent, arguments, overrides)
+
+
+def _parsed(loader: ConfigLoader, arguments: Sequence[str]) -> list[Override]:
+    parser, found = OverridesParser.create(config_loader=loader), []
+    for word in arguments:
+        if "=" in word and not word.startswith("-"):
+            try:
+                found += parser.parse_overrides([word])
+            except (ValueError, RecursionError):  # thousands of digits, or of nested lists
+                raise UserError(f"{word[:60]}...: too long to be read.") from None
+    return found
+
+
+def _check_extras(loader: ConfigLoader, arguments: Sequence[str]) -> None:
+    """Names the install command of a launcher or sweeper that is not installed."""
+    for word in arguments:
+        group, _, choice = word.lstrip("+").partition("=")
+        if word in EXTRAS and choice not in loader.get_group_options(group):
+            raise UserError(f"{word} is not installed: python -m pip install -e '.[{EXTRAS[word]}]'.")
+
+
+def _choices(loader: ConfigLoader, group: str) -> list[str]:
+    """All choices of a group, with those in subfolders; empty if it is no group."""
+    nested = [
+        f"{sub}/{c}" for sub in _listed(loader, group, ObjectType.GROUP) for c in _choices(loader, f"{group}/{sub}")
+    ]
+    return _listed(loader, group, ObjectType.CONFIG) + nested
+
+
+def _listed(loader: ConfigLoader, group: str, kind: ObjectType) -> list[str]:
+    """As `get_group_options`, which copies the loader and takes 15 ms."""
+    found = [source.list(group, kind) for source in loader.get_sources() if source.is_group(group)]
+    return sorted({name for names in found for name in names})
+
+
+def _check_choice(override: Override, choices: Sequence[str]) -> None:
+    for value in _values(override):
+        if value is not None and value not in choices:
+            new = present_name(str(value))
+            begun = [choice for choice in choices if value != "" and choice.startswith(str(value))]
+            near = [new] if new in choices else begun or difflib.get_close_matches(str(value), choices)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"choose one of {', '.join(choices)}."
+            raise UserError(f"{override.key_or_group}={value}: {hint}")
+
+
+def _check_purpose(loader: ConfigLoader, overrides: Sequence[Override], multirun: bool) -> None:
+    """Checks that the task has what it needs: an experiment, a checkpoint (with few other keys) or a sweep."""
+    given = {o.key_or_group: o.value() for o in overrides}
+    task, ckpt = str(given.get("task", "fit")), given.get("ckpt")
+    if multirun and task in ALONE:
+        raise UserError(f"task={task}: cannot be swept, because each job would write the same file; leave out -m.")
+    if task == "claims":
+        if "sweep" not in given:
+            raise UserError("task=claims needs sweep=<folder of a sweep>.")
+        return
+    if ckpt is None:
+        if task not in ("fit", "study"):
+            raise UserError(f"task={task} needs ckpt=<path of a checkpoint>.")
+        if "experiment" not in given:
+            raise UserError("choose an experiment, experiment=<name>; `python train.py` lists them.")
+        return
+    if task == "study":
+        raise UserError("ckpt: name each model of a study by its part, such as gan.ckpt=<path>.")
+    chosen = ("task", "ckpt", *(["experiment"] if ckpt == "last" else []))
+    for key in given:
+        if not within(key, (*chosen, *FREE_BESIDE_CKPT[task])):
+            free = ", ".join(FREE_BESIDE_CKPT[task])
+            raise UserError(f"{key} cannot be changed: the checkpoint has its own configuration; only {free} can.")
+    if task == "fit" and multirun:
+        raise UserError("ckpt: a sweep cannot continue from one checkpoint; repeat the sweep's command.")
+
+
+def _composed(loader: ConfigLoader, groups: Sequence[Override]) -> DictConfig:
+    """The configuration with the chosen groups; of a sweep, with the first choice of each."""
+    first = [f"{o.get_key_element()}={next(iter(_values(o)), 'null')}" for o in groups]
+    try:
+        return loader.load_configuration(CONFIG_NAME, first, RunMode.RUN)
+    except ConfigCompositionException as error:
+        for key, word in ((o.key_or_group, o.input_line) for o in groups):
+            if f"Could not override '{key}'" in str(error):  # Hydra would advise a +, which changes nothing
+                raise UserError(f"{word}: the other choices have no {key}; leave it out.") from None
+        raise
+
+
+def _check_value(override: Override, defaults: DictConfig, known: Sequence[str]) -> None:
+    """Checks the key and each value. A `+` may add a key, but no top-level part of the configuration."""
+    key = override.key_or_group
+    if override.type == OverrideType.CHANGE:
+        _check_key(key, known)
+    else:
+        _check_key(key.partition(".")[0], [name.partition(".")[0] for name in known])
+    default = _default(defaults, key)
+    kind = SAME_TYPE.get(type(default))
+    for value in _values(override):
+        is_reference = isinstance(value, str) and "${" in value
+        if kind is not None and not is_reference and not kind.allows(value):
+            raise UserError(f"{key}={value}: must be {kind.text}, like {default}.")
+        limits.check(value, key=key)
+
+
+def _check_recipe(loader: ConfigLoader, groups: Sequence[Override], defaults: DictConfig) -> None:
+    """Checks that the model has the options that a recipe sets."""
+    recipe = next((o for o in groups if o.key_or_group == "recipe" and o.value() is not None), None)
+    if recipe is None:
+        return
+    without = _composed(loader, [o for o in groups if o is not recipe])
+    options, known = ({key for key, _ in flat(OmegaConf.to_container(part.model))} for part in (defaults, without))
+    if options - known:
+        raise UserError(f"{recipe.input_line}: it is for GANs; use trainer=gpu with this experiment.")
+
+
+def _check_accelerator(defaults: DictConfig, overrides: Sequence[Override]) -> None:
+    """Asks the driver whether there is a GPU; torch would take seconds to answer."""
+    given = {o.key_or_group: o for o in overrides}
+    accelerator, group = given.get("trainer.accelerator"), given.get("trainer")
+    chosen = defaults.trainer.accelerator if accelerator is None else accelerator.value()
+    if chosen in ("gpu", "cuda") and devices.gpus() == 0:
+        named = accelerator or group
+        word = f"trainer.accelerator={chosen}" if named is None else named.input_line
+        raise UserError(f"{word}: no GPU driver answers on this machine; use trainer=cpu.")
+
+
+def _check_key(key: str, known: Sequence[str]) -> None:
+    keys = sorted({part for name in known for part in accumulate(name.split("."), "{}.{}".format)})
+    if key not in keys:
+        near = [new] if (new := present_name(key)) in keys else difflib.get_close_matches(key, keys, n=3, cutoff=0.5)
+        near = near or [k for k in keys if k.rpartition(".")[2] == key.rpartition(".")[2]][:3]
+        hint = f"did you mean {' or '.join(near)}?" if near else "see `python train.py --cfg job experiment=<name>`."
+        raise UserError(f"{key}: no such key; {hint}")
+
+
+def _default(defaults: DictConfig, key: str) -> Any:
+    try:
+        value = OmegaConf.select(defaults, key)
+    except OmegaConfBaseException:  # an interpolation that only a job can resolve
+        return None
+    return OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
+
+
+def _values(override: Override) -> list[Any]:
+    """The values of a sweep, the ends of an interval, or the single value."""
+    value = override.value()
+    if isinstance(value, IntervalSweep):  # of a sweeper that chooses values itself
+        return [value.start, value.end]
+    if not override.is_sweep_override():
+        return [value]
+    values = list(islice(override.sweep_iterator(), MOST_JOBS + 1))
+    if len(values) > MOST_JOBS:
+        raise UserError(f"{override.input_line}: a sweep takes at most {MOST_JOBS} values.")
+    return [v.text if isinstance(v, QuotedString) else v for v in values]
+
+
+def _forced(
+    loader: ConfigLoader, arguments: Sequence[str], overrides: Sequence[Override], groups: Sequence[Override]
+) -> list[str]:
+    """Writes fixed keys as `++key=value`, and groups without a default as sweeps over one choice.
+
+    Hydra composes a sweep's common part without the swept experiments, and would refuse keys that only they have.
+    """
+    forced = {}
+    for fixed in (o for o in overrides if not o.is_sweep_override()):
+        if fixed not in groups:
+            forced[fixed.input_line] = f"++{str(fixed.input_line).lstrip('+')}"
+            continue
+        try:
+            _composed(loader, [fixed])
+        except (UserError, ConfigCompositionException):  # only an experiment has this group
+            forced[fixed.input_line] = f"{fixed.get_key_element()}=choice({fixed.value()})"
+    return [forced.get(word, word) for word in arguments]
+
+
+def _with_checkpoint(root: Path, arguments: Sequence[str], overrides: Sequence[Override]) -> list[str]:
+    """Replaces `ckpt=last` (and the experiment beside it) or `ckpt=<folder>` by the checkpoint's file."""
+    words = {o.key_or_group: o.input_line for o in overrides}
+    given = {o.key_or_group: str(o.value()) for o in overrides if o.value() is not None}
+    if "ckpt" not in given:
+        return list(arguments)
+    task, named, experiment = given.get("task", "fit"), given["ckpt"], given.get("experiment")
+    path = layout.find_checkpoint(Path(given.get("root", root)), task, named, experiment)
+    if task == "fit" and path.absolute().parent.name != layout.CHECKPOINTS:
+        raise UserError(f"ckpt={named}: a run continues from a file in its own checkpoints folder.")
+    placed = {words["ckpt"]: f"ckpt={layout.quoted(str(path))}"}
+    dropped = words.get("experiment")
+    return [placed.get(word, word) for word in arguments if word != dropped]

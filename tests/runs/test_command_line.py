@@ -1,0 +1,194 @@
+"""Checks of the command line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mnist_gen.errors import UserError
+from mnist_gen.runs import command_line
+from mnist_gen.runs.command_line import check_arguments
+from mnist_gen.system import devices
+from tests.conftest import CONF, ROOT
+
+MAIN = "experiment=cgan_embed20"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (MAIN,),
+        (MAIN, "model.label=null", "model.concat=after", "seed=0", "trainer.devices=2", "callbacks.draw.at_epochs=[1]"),
+        (MAIN, "model.generator_optimizer.lr=1"),  # a whole number is a number
+        (MAIN, "model/loss=bce", "model.loss.real_target=0.9"),
+        ("-m", MAIN, "model.embedding_dim=5,20", "seed=range(0,3)"),
+        ("-m", MAIN, "model.r1=interval(0.1,10)"),
+        ("-m", "experiment=glob(*)"),
+        ("-m", "experiment=cgan_embed65,gan", "callbacks.metrics.cas=false", "model.embedding_dim=5,20"),
+        ("task=sample", f"ckpt={__file__}", "digit=3", "out=a.png"),
+        (MAIN, "hydra.run.dir=/x"),
+        (MAIN, "+trainer.gradient_clip_val=1.0"),
+        ("--cfg", "job"),
+        ("--help",),
+    ],
+)
+def test_right_arguments(words):
+    assert [word.lstrip("+") for word in check_arguments(CONF, words)] == [word.lstrip("+") for word in words]
+
+
+@pytest.mark.parametrize("word", ["trainer=gpu", "trainer=ddp", "trainer.accelerator=cuda"])
+def test_a_gpu_is_asked_for_before_torch_is_imported(monkeypatch, word):
+    monkeypatch.setattr(devices, "gpus", lambda: 1)
+    check_arguments(CONF, (MAIN, word))
+    monkeypatch.setattr(devices, "gpus", lambda: 0)
+    with pytest.raises(UserError, match=f"{word}: no GPU driver answers on this machine; use trainer=cpu."):
+        check_arguments(CONF, (MAIN, word))
+    check_arguments(CONF, (MAIN, word, "--cfg", "job"))
+
+
+def test_a_plugin_that_is_not_installed_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setitem(command_line.EXTRAS, "hydra/launcher=nothing", "sweep")
+    with pytest.raises(
+        UserError, match=r"hydra/launcher=nothing is not installed: python -m pip install -e '.\[sweep\]'."
+    ):
+        check_arguments(CONF, ("-m", MAIN, "seed=0,1", "hydra/launcher=nothing"))
+    check_arguments(CONF, ("-m", MAIN, "seed=0,1", "hydra/launcher=basic"))
+
+
+def test_the_ends_of_an_interval_are_checked():
+    with pytest.raises(UserError, match="model.r1=-1.0: must be a number from 0 to 1000000"):
+        check_arguments(CONF, ("-m", MAIN, "model.r1=interval(-1,10)"))
+
+
+def test_only_a_sweep_over_experiments_forces_its_fixed_keys():
+    """Hydra composes what its jobs share without any of the experiments."""
+    fixed = ("data.labels_seed=0", "+trainer.gradient_clip_val=1.0", "pretrained=autoencoder", "hydra.sweep.dir=x")
+    assert check_arguments(CONF, ("-m", "experiment=transfer_linear_frozen", "data.labels=10,50", *fixed))[3:] == [
+        *fixed
+    ]
+    assert check_arguments(CONF, ("-m", "experiment=glob(transfer_*_*)", "data.labels=10,50", *fixed))[2:] == [
+        "data.labels=10,50", "++data.labels_seed=0", "++trainer.gradient_clip_val=1.0", *fixed[2:]
+    ]  # fmt: skip
+
+
+def test_what_swept_experiments_bring_can_be_chosen(monkeypatch):
+    monkeypatch.setattr(devices, "gpus", lambda: 1)
+    swept = ["-m", "experiment=translate_l1_paired,translate_cgan_paired", "seed=0,1"]
+    words = [*swept, "data/rendering=slant", "trainer=gpu", "model/strategy=l1,gan"]
+    assert check_arguments(CONF, words) == [*swept, "data/rendering=choice(slant)", *words[4:]]
+    assert check_arguments(CONF, [*words[:1], "experiment=translate_l1_paired", *words[2:]])[3] == words[3]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("seed=3",), "choose an experiment, experiment=<name>; `python train.py` lists them."),
+        (
+            ("experiment=cgan",),
+            "experiment=cgan: did you mean cgan_embed20 or cgan_embed20_after or cgan_embed65 or cgan_o",
+        ),
+        (
+            ("experiment=cgan_embed",),
+            "experiment=cgan_embed: did you mean cgan_embed20 or cgan_embed20_after or cgan_e",
+        ),
+        (("experiment=cgan_embde20",), "experiment=cgan_embde20: did you mean cgan_embed20 or cgan_embed65 or "),
+        (("experiment=xyz",), "experiment=xyz: choose one of autoencoder, "),
+        ((MAIN, "model/loss=wgan"), "model/loss=wgan: choose one of bce, hinge, non_saturating, relativistic"),
+        (
+            (MAIN, "data=cifar"),
+            "data=cifar: choose one of corrupted, fashion_mnist, ",
+        ),
+        ((MAIN, "data/rendering=slant"), "data/rendering=slant: the other choices have no data/rendering; leave it"),
+        ((MAIN, "model.embeding_dim=3"), "model.embeding_dim: no such key; did you mean model.embedding_dim"),
+        ((MAIN, "lr=3"), "lr: no such key; did you mean"),
+        ((MAIN, "digit=3"), "digit: no such key"),
+        ((MAIN, "model.embedding_dim=abc"), "model.embedding_dim=abc: must be a whole number, like 20"),
+        ((MAIN, "model.embedding_dim=2.5"), "model.embedding_dim=2.5: must be a whole number"),
+        (("-m", MAIN, "model.embedding_dim=5,abc"), "model.embedding_dim=abc: must be a whole number"),
+        ((MAIN, "model.r1=big"), "model.r1=big: must be a finite number"),
+        ((MAIN, "model.r1=nan"), "model.r1=nan: must be a finite number"),
+        ((MAIN, "seed=abc"), "seed=abc: must be a whole number"),
+        ((MAIN, "callbacks.metrics.cas=7"), "callbacks.metrics.cas=7: must be true or false"),
+        ((MAIN, "callbacks.progress.shown=loss_d"), "callbacks.progress.shown=loss_d: must be a list"),
+        (("task=sample", "digit=3"), "task=sample needs ckpt="),
+        (("task=claims",), "task=claims needs sweep="),
+        (("-m", "task=sample", f"ckpt={__file__}", "digit=1,2"), "task=sample: cannot be swept, because each job"),
+        (("task=sample", f"ckpt={__file__}", "out=a.jpg"), "out=a.jpg: must be a path that ends in .png or .npz"),
+        (("task=sample", "ckpt=nowhere.ckpt"), "ckpt=nowhere.ckpt: no such file"),
+        (("ckpt=nowhere.ckpt",), "ckpt=nowhere.ckpt: no such file"),
+        ((f"ckpt={__file__}",), "a run continues from a file in its own checkpoints folder"),
+        (("task=study",), "choose an experiment"),
+        (("task=study", f"ckpt={__file__}"), "ckpt: name each model of a study by its part, such as gan.ckpt=<path>"),
+        (("task=train",), "task=train: choose one of claims, fit, sample, study, test"),
+        ((MAIN, f"seed={'9' * 5000}"), "too long to be read"),
+        ((MAIN, f"seed={'[' * 2000}{']' * 2000}"), "too long to be read"),
+        (("-m", MAIN, "seed=range(0,1000000000000)"), "a sweep takes at most 10000 values"),
+    ],
+)
+def test_wrong_arguments(words, message):
+    with pytest.raises(UserError) as error:
+        check_arguments(CONF, words)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_run_that_goes_on_keeps_its_configuration(tmp_path):
+    path = tmp_path / "checkpoints/last.ckpt"
+    path.parent.mkdir()
+    path.touch()
+    check_arguments(CONF, [f"ckpt={path}", "trainer.max_epochs=3"])
+    for word in ("model.embedding_dim=3", "seed=1", MAIN):
+        for task in ("fit", "test", "sample"):
+            if (task, word) != ("sample", "seed=1"):
+                with pytest.raises(UserError, match=f"{word.partition('=')[0]} cannot be changed"):
+                    check_arguments(CONF, [f"task={task}", f"ckpt={path}", word])
+    with pytest.raises(UserError, match="a sweep cannot continue from one checkpoint"):
+        check_arguments(CONF, ["-m", f"ckpt={path}", "trainer.max_epochs=2,4"])
+
+
+def test_checking_imports_no_torch():
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r})\n"
+        f"from mnist_gen.evaluation import sweeps\nfrom mnist_gen.runs import command_line, folders, layout, naming\n"
+        f"command_line.check_arguments({CONF!r}, [{MAIN!r}, 'seed=3'])\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path("/")).returncode == 0
+
+
+def test_help_and_config_answer_without_torch():
+    for words, answer in ((["--help"], "experiment"), (["--cfg", "job", MAIN], "embedding_dim: 20")):
+        command = [sys.executable, "-X", "importtime", str(ROOT / "train.py"), *words]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert answer in done.stdout
+        assert not any(line.split("|")[-1].strip() in ("torch", "lightning") for line in done.stderr.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("words", "new"),
+    [
+        (["experiment=cgan_embed20", "callbacks.judge.cas=false"], "callbacks.metrics.cas"),
+        (["experiment=transfer_linear_frozen", "model.codes=raw"], "model.latents"),
+        (["experiment=transfer_linear_frozen", "callbacks.recognition.reported=null"], "callbacks.metrics.reported"),
+        (["experiment=translate_l1_paired", "reader.ckpt=a.ckpt"], "target_scorer.ckpt"),
+        (["experiment=translate_l1_paired", "model.generator.channels=8"], "model.translator.channels"),
+        (["experiment=comparison", "study.codes=100"], "study.latents"),
+        (["experiment=gan_codes"], "gan_latent"),
+        (["experiment=report/gan"], "student_report/gan"),
+        (["experiment=gan", "model/clusters=codes"], "latents"),
+    ],
+)
+def test_a_key_or_choice_of_an_older_version_answers_with_its_new_name(words, new):
+    with pytest.raises(UserError, match=rf"did you mean {new}\?"):
+        check_arguments(CONF, words)
+
+
+def test_a_recipe_is_for_models_with_its_options(monkeypatch):
+    monkeypatch.setattr(devices, "gpus", lambda: 1)
+    check_arguments(CONF, [MAIN, "recipe=gpu"])
+    with pytest.raises(UserError, match=r"^recipe=gpu: it is for GANs; use trainer=gpu with this experiment\.$"):
+        check_arguments(CONF, ["experiment=autoencoder", "recipe=gpu"])
+    monkeypatch.setattr(devices, "gpus", lambda: 0)
+    with pytest.raises(UserError, match="no GPU driver answers on this machine"):
+        check_arguments(CONF, [MAIN, "recipe=gpu"])
