@@ -272,7 +272,7 @@ def test_gpu_asked_for_where_none_is(fit, tmp_path):
         ({"test/coverage": 0.003}, "The samples are a few pictures: coverage 0.003. Look at figures/grid.png."),
         (
             {"test/worst_diversity": 0.1},
-            "All samples of a digit are one picture: see worst_diversity, and figures/grid.png.",
+            "All samples of a digit are one picture: see figures/grid.png.",
         ),
     ],
 )

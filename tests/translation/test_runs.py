@@ -1,6 +1,7 @@
 """Whole runs of translators: their files, their scorers, resumption, and figures of several runs."""
 
 import json
+import logging
 import re
 
 import pytest
@@ -29,7 +30,8 @@ def scorer(made, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["translate_l1_paired", "translate_cyclegan_unpaired"])
-def test_a_run_writes_metrics_floor_and_figures(fit, tmp_path, scorer, name, capsys):
+def test_a_run_writes_metrics_floor_and_figures(fit, tmp_path, scorer, name, caplog):
+    caplog.set_level(logging.INFO)
     fit(tmp_path / "run", f"experiment={name}", f"target_scorer.ckpt={scorer}", *TINY, tiny=False)
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())["metrics"]
     assert {"fid", "correspondence", "l1", "ssim", "retrieval", *BECOMES} == {
@@ -38,7 +40,9 @@ def test_a_run_writes_metrics_floor_and_figures(fit, tmp_path, scorer, name, cap
     assert all(metrics[f"test/{name}"] in range(10) for name in BECOMES)
     assert metrics["floor/l1"] == 0
     assert metrics["floor/fid"] > 0  # against other images of B
-    assert re.search(r"^l1 +\d\.\d{4} +0\.0000$", capsys.readouterr().out, flags=re.MULTILINE)
+    assert re.search(
+        r"^l1 +\d\.\d{4} +0\.0000$", "\n".join(record.getMessage() for record in caplog.records), flags=re.MULTILINE
+    )
     log = events(tmp_path / "run")
     assert "translation" in log.Tags()["images"]
     hparams = log.summary_metadata["_hparams_/session_start_info"].plugin_data.content
