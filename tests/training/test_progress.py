@@ -72,13 +72,13 @@ def test_a_loss_that_is_also_the_metric_is_shown_twice(fit, tmp_path, caplog):
     history = json.loads((tmp_path / "history.json").read_text())
     (_, train), (_, val) = history["train/loss"][-1], history["val/loss"][-1]
     best = min(value for _, value in history["val/loss"])
-    assert epochs[-1].startswith(f"epoch 2/2  loss {train:.3g}  val/loss {val:.3g}  best {best:.3g}  ")
+    assert epochs[-1].startswith(f"epoch 2/2  loss {train:#.3g}  val/loss {val:#.3g}  best {best:#.3g}  ")
 
 
 def test_the_longest_line_fits_80_columns():
     words = progress.in_words({"loss_d": 0.16934, "loss_g": 12.6481, "fid": 0.097812, "best": 0.097812})
     assert len(f"epoch 10/10  {words}  9999 images/s") <= 80
-    assert progress.in_words({"fid": 144.44, "loss": 1e-5}) == "fid 144  loss 1e-05"
+    assert progress.in_words({"fid": 144.44, "loss": 1e-5}) == "fid 144  loss 1.00e-05"
 
 
 @pytest.mark.parametrize(

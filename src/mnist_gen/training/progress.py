@@ -133,7 +133,7 @@ def duration(seconds: float) -> str:
 
 def in_words(values: Mapping[str, float]) -> str:
     """Names and values, in three significant digits; whole numbers from 100 on."""
-    return "  ".join(f"{name} {value:{'.0f' if abs(value) >= 100 else '.3g'}}" for name, value in values.items())
+    return "  ".join(f"{name} {value:{'.0f' if abs(value) >= 100 else '#.3g'}}" for name, value in values.items())
 
 
 def _speed(images: float) -> str:
