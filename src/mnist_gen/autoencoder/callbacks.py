@@ -26,21 +26,21 @@ class DrawRestoration(FirstPicture):
     def __init__(self, seed: int) -> None:
         self.seed = seed  # of the corruption
 
-    def first(self, trainer: L.Trainer, pl_module: L.LightningModule, title: str) -> plots.Figure:
+    def figure(self, trainer: L.Trainer, pl_module: L.LightningModule, when: str) -> plots.Figure:
         rows = self._rows(model_of(pl_module, Autoencoder), data_of(trainer, CorruptedImages))
         names = ("original", "corrupted", "restored")
-        return plots.grid(rows, len(rows) // 3, f"Test images restored, {title}", names)
+        return plots.grid(rows, len(rows) // 3, f"Test images restored, {when}", names)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.sanity_checking and trainer.is_global_zero:
-            keep(trainer, self.first(trainer, pl_module, f"epoch {epochs_done(trainer)}"), "restored")
+            keep(trainer, self.figure(trainer, pl_module, f"epoch {epochs_done(trainer)}"), "restored")
 
     @torch.no_grad()
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes the same rows, the main directions of the latent space, and the error against the noise."""
         if trainer.is_global_zero:
             model, data = model_of(pl_module, Autoencoder), data_of(trainer, CorruptedImages)
-            keep(trainer, self.first(trainer, pl_module, "tested checkpoint"), "restored")
+            keep(trainer, self.figure(trainer, pl_module, "tested checkpoint"), "restored")
             images = to_images(data.test.images).to(model.device)
             keep(trainer, _traversals(model, images), "traversals")
             with drawn_from(self.seed):

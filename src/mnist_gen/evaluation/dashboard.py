@@ -9,10 +9,10 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from mnist_gen.evaluation.metrics import METRICS
-from mnist_gen.evaluation.results import about_all_digits
+from mnist_gen.evaluation.results import beside_floor
 from mnist_gen.networks.inspection import Examples, HasExamples, evaluating, layers
 from mnist_gen.runs.tables import markdown
-from mnist_gen.runs.tensorboard import batches_done, tensorboard
+from mnist_gen.runs.tensorboard import batches_done, callbacks_of, tensorboard
 from mnist_gen.training.checkpoints import EmbedConfig, validated
 from mnist_gen.training.curves import Curves
 
@@ -50,11 +50,7 @@ class Dashboard(Callback):
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if writer := tensorboard(trainer):
-            metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-            rows = [
-                [name, f"{value:.4f}", f"{metrics[f'floor/{name}']:.4f}" if f"floor/{name}" in metrics else ""]
-                for name, value in about_all_digits(metrics).items()
-            ]
+            rows = beside_floor({name: float(value) for name, value in trainer.callback_metrics.items()})
             writer.add_text("results", markdown(["metric", "value", "real data"], rows), batches_done(trainer))
 
 
@@ -75,13 +71,12 @@ def draw_graph(writer: Any, examples: Examples) -> None:
 
 
 def _config(trainer: L.Trainer) -> dict[str, Any]:
-    return next(c.config for c in trainer.callbacks if isinstance(c, EmbedConfig))  # type: ignore[attr-defined]
+    return next(c.config for c in callbacks_of(trainer) if isinstance(c, EmbedConfig))
 
 
 def _charts(trainer: L.Trainer, model: L.LightningModule) -> dict[str, dict[str, list[Any]]]:
     """TensorBoard's custom scalars, in the order in which people look: losses, quality, single digits."""
-    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    together = [tag for callback in callbacks if isinstance(callback, Curves) for tag in callback.together]
+    together = [tag for callback in callbacks_of(trainer) if isinstance(callback, Curves) for tag in callback.together]
     rates = [f"train/{name}" for name in getattr(model, "rate_names", ("lr",))]
     measured = [METRICS[name] for name in validated(trainer, model) if name in METRICS]
     of_all = [metric.name for metric in measured if metric.digit is None]

@@ -27,13 +27,19 @@ def about_all_digits(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in found.items() if name not in METRICS or METRICS[name].digit is None}
 
 
+def beside_floor(metrics: Mapping[str, float]) -> list[list[str]]:
+    """Name, value and real-data floor of each test metric, as text; without a floor, an empty one."""
+    return [
+        [name, f"{value:.4f}", f"{metrics[f'floor/{name}']:.4f}" if f"floor/{name}" in metrics else ""]
+        for name, value in about_all_digits(metrics).items()
+    ]
+
+
 def show(folder: Path, metrics: Mapping[str, float]) -> None:
     """Says the test metrics beside the real-data floor, warnings of a collapse, and where the files are."""
     has_floor = any(name.startswith("floor/") for name in metrics)
     lines = [f"{'metric':<18}{'value':>10}" + (f"{'real data':>13}" if has_floor else "")]
-    for name, value in about_all_digits(metrics).items():
-        floor = metrics.get(f"floor/{name}")
-        lines.append(f"{name:<18}{value:>10.4f}" + ("" if floor is None else f"{floor:>13.4f}"))
+    lines += [f"{name:<18}{value:>10}{floor:>13}".rstrip() for name, value, floor in beside_floor(metrics)]
     log.log(RESULT, "%s", "\n".join(["", *lines]))
     coverage = metrics.get("test/coverage", 1.0)
     if coverage < COLLAPSED:

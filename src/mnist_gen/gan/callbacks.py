@@ -57,8 +57,8 @@ class DrawSamples(FirstPicture):
             return epoch in self._chosen(last)
         return epoch == last or str(epoch).rstrip("0") in ("1", "2", "5")
 
-    def first(self, trainer: L.Trainer, pl_module: L.LightningModule, title: str) -> plots.Figure:
-        return self._grid(model_of(pl_module, GAN), title)[1]
+    def figure(self, trainer: L.Trainer, pl_module: L.LightningModule, when: str) -> plots.Figure:
+        return self._grid(model_of(pl_module, GAN), when)[1]
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """After a chosen epoch, draws the grid, and the samples of all drawn epochs side by side."""

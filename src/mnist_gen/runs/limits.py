@@ -5,6 +5,7 @@ Conditions on several keys or on the data are checked where they are used. Impor
 
 from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
+from pathlib import PurePath
 from typing import Any
 
 from mnist_gen.errors import UserError
@@ -17,7 +18,7 @@ IMAGES = whole(1, 55_000)
 POSITIVE = number(0, 10**6, "(]")
 DECAY = number(0, 1, "[)")
 SHARE = Allowed("a share of the run, such as 20%", tuple(f"{share}%" for share in range(1, 101)).__contains__)
-OUT = Allowed("a path that ends in .png or .npz", lambda value: str(value).endswith((".png", ".npz")))
+OUT = Allowed("a path that ends in .png or .npz", lambda value: PurePath(str(value)).suffix in (".png", ".npz"))
 
 KEYS = (  # ranges, and the keys that they apply to; the first pattern that matches a key decides
     (SEED, "seed *.seed"),

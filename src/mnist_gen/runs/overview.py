@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-COLUMNS = 80
+from mnist_gen.system.screen import COLUMNS
+
 COMMANDS = {
     "experiment=<name> [key=value ...]": "trains and tests a model",
     "-m experiment=<name> key=1,2,3": "a sweep: one run per value",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 
@@ -16,6 +17,11 @@ log = logging.getLogger(__name__)
 def run_folder(trainer: L.Trainer) -> Path:
     """Where this run writes."""
     return Path(trainer.default_root_dir)
+
+
+def callbacks_of(trainer: L.Trainer) -> list[Callback]:
+    """All callbacks; Lightning's annotations leave them out."""
+    return trainer.callbacks  # type: ignore[attr-defined]
 
 
 def epochs_done(trainer: L.Trainer) -> int:

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from mnist_gen.errors import UserError, check_choice
 from mnist_gen.runs import folders, layout, limits
 from mnist_gen.runs.checkpoint import is_whole
-from mnist_gen.runs.tensorboard import epochs_done, run_folder, tensorboard
+from mnist_gen.runs.tensorboard import callbacks_of, epochs_done, run_folder, tensorboard
 from mnist_gen.runs.trust import CONFIG
 from mnist_gen.system import files, signals
 
@@ -51,8 +51,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 def validated(trainer: L.Trainer, model: L.LightningModule) -> list[str]:
     """The metrics that the model and its callbacks say they measure at validation."""
-    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    of_callbacks = (getattr(callback, "validation_metrics", lambda _: ())(model) for callback in callbacks)
+    of_callbacks = (getattr(each, "validation_metrics", lambda _: ())(model) for each in callbacks_of(trainer))
     return [*getattr(model, "validation_metrics", ()), *chain.from_iterable(of_callbacks)]
 
 

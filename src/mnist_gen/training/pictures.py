@@ -2,6 +2,7 @@
 
 import io
 import logging
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,15 @@ def keep(trainer: L.Trainer, figure: plots.Figure, name: str, tag: str | None = 
     return path
 
 
-class FirstPicture(Callback):
+class FirstPicture(Callback, ABC):
     """Draws figures/first.png after `AFTER` batches, and says where it is: the user soon sees whether a run works."""
 
-    def first(self, trainer: L.Trainer, pl_module: L.LightningModule, title: str) -> plots.Figure:
-        """What the model makes at present. Called in evaluation mode, without gradients."""
-        raise NotImplementedError
+    @abstractmethod
+    def figure(self, trainer: L.Trainer, pl_module: L.LightningModule, when: str) -> plots.Figure:
+        """What the model makes at present. Called in evaluation mode; `when` is for the title."""
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         if batches_done(trainer) == AFTER and trainer.is_global_zero:
             with evaluating(pl_module):
-                figure = self.first(trainer, pl_module, f"after {AFTER} batches")
+                figure = self.figure(trainer, pl_module, f"after {AFTER} batches")
             log.info("%-9s %s", "picture", shortened(keep(trainer, figure, "first")))

@@ -14,7 +14,7 @@ from torch import nn
 from mnist_gen.data.batches import Batches
 from mnist_gen.data.mnist import ImageData
 from mnist_gen.networks.inspection import HasExamples
-from mnist_gen.runs.tensorboard import batches_done, batches_in_all, epochs_done, run_folder
+from mnist_gen.runs.tensorboard import batches_done, batches_in_all, callbacks_of, epochs_done, run_folder
 from mnist_gen.system.screen import Bar, shortened
 from mnist_gen.training.curves import Curves
 from mnist_gen.training.trainer import data_of
@@ -55,7 +55,7 @@ class Progress(Callback):
             log.info("%-9s about %s of training", "time", duration(self._bar.seconds_left()))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        curves = next((c for c in trainer.callbacks if isinstance(c, Curves)), None)  # type: ignore[attr-defined]
+        curves = next((c for c in callbacks_of(trainer) if isinstance(c, Curves)), None)
         if self._bar is None or curves is None:
             return
         epoch, last = epochs_done(trainer), trainer.max_epochs or 0
@@ -98,9 +98,9 @@ def _facts(trainer: L.Trainer, model: L.LightningModule) -> Iterator[tuple[str, 
     yield "run", shortened(run_folder(trainer))
     device, precision = trainer.strategy.root_device, PRECISIONS[str(trainer.precision)]
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    parts = counted_word(torch.get_num_threads(), "thread") if device.type == "cpu" else counted_word(1, "device")
+    parts = quantity(torch.get_num_threads(), "thread") if device.type == "cpu" else quantity(1, "device")
     if trainer.world_size > 1:
-        parts = counted_word(trainer.world_size, "process", "processes")
+        parts = quantity(trainer.world_size, "process", "processes")
     yield "device", f"{name}, {parts}, {precision}"
     examples = model.examples() if isinstance(model, HasExamples) else {}
     sizes = [f"{name} {_parameters(network):,}" for name, (network, _) in examples.items()]
@@ -109,8 +109,8 @@ def _facts(trainer: L.Trainer, model: L.LightningModule) -> Iterator[tuple[str, 
     batches = trainer.train_dataloader
     assert isinstance(batches, Batches)
     count, size = int(trainer.num_training_batches), batches.batch_size * trainer.world_size
-    of_batches = f"{counted_word(count, 'batch', 'batches')} of {counted_word(size, 'image')}"
-    yield "training", f"{counted_word(trainer.max_epochs or 0, 'epoch')} of {of_batches}"
+    of_batches = f"{quantity(count, 'batch', 'batches')} of {quantity(size, 'image')}"
+    yield "training", f"{quantity(trainer.max_epochs or 0, 'epoch')} of {of_batches}"
 
 
 def _parameters(network: nn.Module) -> int:
@@ -118,7 +118,7 @@ def _parameters(network: nn.Module) -> int:
     return sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
 
 
-def counted_word(count: int, one: str, several: str | None = None) -> str:
+def quantity(count: int, one: str, several: str | None = None) -> str:
     """`1 epoch`, `1,000 epochs`."""
     return f"{count:,} {one if count == 1 else several or f'{one}s'}"
 
@@ -126,9 +126,9 @@ def counted_word(count: int, one: str, several: str | None = None) -> str:
 def duration(seconds: float) -> str:
     """About how long, in words."""
     if seconds < 90:
-        return counted_word(max(1, round(seconds)), "second")
+        return quantity(max(1, round(seconds)), "second")
     minutes = round(seconds / 60)
-    return counted_word(minutes, "minute") if minutes < 120 else counted_word(round(minutes / 60), "hour")
+    return quantity(minutes, "minute") if minutes < 120 else quantity(round(minutes / 60), "hour")
 
 
 def in_words(values: Mapping[str, float]) -> str:

@@ -113,25 +113,25 @@ class Mimicry(L.LightningModule):
 class DrawMimicry(FirstPicture):
     """Draws the outputs of teacher and network for test images: figures/mimicry.png."""
 
-    def first(self, trainer: L.Trainer, pl_module: L.LightningModule, title: str) -> plots.Figure:
-        return _figure(model_of(pl_module, Mimicry), data_of(trainer, ImageData), f", {title}")
+    def figure(self, trainer: L.Trainer, pl_module: L.LightningModule, when: str) -> plots.Figure:
+        return _figure(model_of(pl_module, Mimicry), data_of(trainer, ImageData), when)
 
     @torch.no_grad()
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero:
-            keep(trainer, _figure(model_of(pl_module, Mimicry), data_of(trainer, ImageData)), "mimicry")
+            keep(trainer, self.figure(trainer, pl_module, "tested checkpoint"), "mimicry")
 
 
-def _figure(model: Mimicry, data: ImageData, when: str = "") -> plots.Figure:
+def _figure(model: Mimicry, data: ImageData, when: str) -> plots.Figure:
     """A convolution's first channel as an image, a dense layer as a scatter plot."""
     images = to_images(data.test.images[:SHOWN].to(model.device))
     outputs, targets = model.outputs_and_targets(images)
     if targets.ndim == 2:
         values = {"one output for one image": (targets.flatten().tolist(), outputs.flatten().tolist())}
-        return plots.scatter({"outputs": values}, f"A dense layer, mimicked{when}", "the layer", "the network", False)
+        return plots.scatter({"outputs": values}, f"A dense layer, mimicked, {when}", "the layer", "the network", False)
     low, high = targets[..., 0].min(), targets[..., 0].max()
     rows = [(part[..., 0] - low) / (high - low) for part in (targets, outputs)]
     shown = [F.adaptive_avg_pool2d(images, model.side), *(row.view(-1, 1, model.side, model.side) for row in rows)]
     return plots.grid(
-        torch.cat(shown), len(images), f"A convolution, mimicked{when}", ("image", "convolution", "network")
+        torch.cat(shown), len(images), f"A convolution, mimicked, {when}", ("image", "convolution", "network")
     )

@@ -16,21 +16,21 @@ from mnist_gen.translation.translation import Translation
 class DrawTranslation(FirstPicture):
     """Draws a test image of each digit, its translation and its counterpart, in three rows."""
 
-    def first(self, trainer: L.Trainer, pl_module: L.LightningModule, title: str) -> plots.Figure:
+    def figure(self, trainer: L.Trainer, pl_module: L.LightningModule, when: str) -> plots.Figure:
         rows, data = _rows(trainer, pl_module), data_of(trainer, ImagePairs)
         names = ("input", "output", "truth" if data.true_counterparts else "same class")
         digits = [str(digit) for digit in data.test.labels.unique().tolist()]
-        return plots.grid(rows, len(rows) // 3, f"Test images translated, {title}", names, digits)
+        return plots.grid(rows, len(rows) // 3, f"Test images translated, {when}", names, digits)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero:
-            keep(trainer, self.first(trainer, pl_module, f"epoch {epochs_done(trainer)}"), "translation")
+            keep(trainer, self.figure(trainer, pl_module, f"epoch {epochs_done(trainer)}"), "translation")
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes the rows as translation.png, and the digits read in the translations as becomes.png."""
         if not trainer.is_global_zero:
             return
-        keep(trainer, self.first(trainer, pl_module, "tested checkpoint"), "translation")
+        keep(trainer, self.figure(trainer, pl_module, "tested checkpoint"), "translation")
         title = "Digits read in translated test images,\nin % of each input digit"
         counts = model_of(pl_module, Translation).confusion
         keep(trainer, plots.confusion(counts, title, "input digit"), "becomes")
