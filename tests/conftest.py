@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,15 +73,22 @@ def train_py(*arguments: str, cwd: Path = ROOT, timeout: float = 600) -> subproc
 @pytest.fixture(scope="session")
 def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
     """As `train_py`, without its ten seconds of imports: see `forks.py`."""
-    place = tmp_path_factory.mktemp("said")
+    with forking(ROOT, tmp_path_factory.mktemp("said")) as run:
+        yield run
+
+
+@contextmanager
+def forking(root: Path, place: Path, **environment: str) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """Inside, runs `python train.py` of a project in forks of one process; `place` is for what they print."""
     said = {name: str(place / name) for name in ("stdout", "stderr")}
     options: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, str(ROOT / "tests/forks.py")], **options) as forks:
+    options["env"] = {**os.environ, **environment}
+    with subprocess.Popen([sys.executable, str(root / "tests/forks.py")], **options) as forks:
         assert forks.stdin is not None
         assert forks.stdout is not None
         asked, answered = forks.stdin, forks.stdout
 
-        def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+        def run(*arguments: str, cwd: Path = root) -> subprocess.CompletedProcess[str]:
             print(json.dumps({"arguments": arguments, "cwd": str(cwd), **said}), file=asked, flush=True)
             status = int(answered.readline())
             texts = {name: Path(path).read_text() for name, path in said.items()}

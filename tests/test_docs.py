@@ -12,7 +12,14 @@ from tests.conftest import CONF, EXPERIMENTS, ROOT
 
 README = (ROOT / "README.md").read_text()
 DOCS = {path: path.read_text() for path in (*sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md")}
-NEW = ("least_squares", "generator=mlp", "noise.npz", "cgan_hinge", "rotation")  # what docs/extend.md makes first
+NEW = (
+    "least_squares",
+    "generator=mlp",
+    "noise.npz",
+    "cgan_hinge",
+    "rotation",
+    "experiment=mine",
+)  # what docs/extend.md makes first
 COMMANDS = dict.fromkeys(
     command
     for text in (README, *DOCS.values())

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, TINY, error_line, forking
 
 TEXT = (ROOT / "docs/extend.md").read_text()
 STEPS = re.compile(r"^(Append to|Create|Add to `\w+` in) `([^`]+)`:\n\n```\w+\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -48,12 +48,14 @@ def extended(tmp_path_factory):
     root = tmp_path_factory.mktemp("extended")
     for name in ("src", "conf"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    shutil.copy(ROOT / "train.py", root)
+    for name in ("train.py", "tests/forks.py"):
+        (root / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, root / name)
     for how, path, code in STEPS.findall(TEXT):
         place = root / path
         if how == "Create":
             assert not place.exists()
-            place.parent.mkdir(exist_ok=True)
+            place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(code)
         elif how == "Append to":
             place.write_text(f"{place.read_text()}\n\n{code}")
@@ -69,7 +71,7 @@ def extended(tmp_path_factory):
 def test_each_change_takes_at_most_two_files():
     for section in TEXT.split("\n## ")[1:]:
         assert len(STEPS.findall(section)) <= 2
-    assert len(STEPS.findall(TEXT)) == 10
+    assert len(STEPS.findall(TEXT)) == 12
 
 
 def test_every_change_works(extended):
@@ -80,3 +82,20 @@ def test_every_change_works(extended):
     assert "turns_right" in done.stdout
     left = {path.name for path in (extended / "run").rglob("*")}
     assert left >= {"metrics.json", "history.json", "best.ckpt", "last.ckpt", "losses.png", "train.log"}
+
+
+def test_a_package_outside_the_clone(extended, tmp_path):
+    """It trains, and its checkpoint loads again where the command line trusts it."""
+    own, data = ("--config-dir", "elsewhere/conf", "experiment=mine"), f"data.root={ROOT / 'data'}"
+    place = {"PYTHONPATH": str(extended / "elsewhere"), "MNIST_GEN_ROOT": str(extended)}
+    with forking(extended, tmp_path, **place) as run:
+        trained = run(*own, *TINY, data, "hydra.run.dir=own")
+        assert trained.returncode == 0, trained.stderr
+        assert "epoch 2 is over" in trained.stdout
+        remedy = "if my_package is your own package, add trust=[my_package]."
+        assert error_line(run("task=test", "ckpt=own")).endswith(remedy)
+        trusted = run("task=test", "ckpt=own", "trust=[my_package]", data, "hydra.run.dir=again")
+        assert trusted.returncode == 0, trusted.stderr
+        wrong = error_line(run(*own, "+model.loss.weight=1"))
+        assert "my_package.Wasserstein" in wrong
+        assert "takes no arguments" in wrong

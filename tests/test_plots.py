@@ -34,6 +34,16 @@ def test_grids_side_by_side():
     assert [axes.get_title() for axes in figure.axes] == ["epoch 1", "epoch 20"]
 
 
+def test_many_grids_stand_in_several_rows_that_are_named():
+    grids = {f"epoch {epoch}": torch.zeros(100, 1, 32, 32) for epoch in range(3)}
+    figure = plots.side_by_side(grids, 10, "title", "0123456789")
+    rows = [axes.get_subplotspec().rowspan.start for axes in figure.axes]
+    assert rows == [0, 0, 1]
+    named = [[tick.get_text() for tick in axes.get_yticklabels()] for axes in figure.axes]
+    assert named == [[*"0123456789"], [], [*"0123456789"]]
+    assert figure.get_figwidth() < 9
+
+
 def test_curves_label_their_axes():
     figure = plots.curves([1, 2], {"loss_d": [1.0, 0.5], "loss_g": [0.2, 0.3]}, "title", "loss")
     (axes,) = figure.axes
@@ -46,7 +56,24 @@ def test_sweep_leaves_a_gap_for_a_failed_job():
         {"embedding_dim": ["5", "20", "65"]}, {"fid": plots.Series([1.0, None, 0.5], [None] * 3)}, "title"
     )
     assert figure.axes[0].lines[0].get_xdata() == pytest.approx([0, 2])
-    assert figure.axes[0].lines[0].get_linestyle() == "-"
+    assert figure.axes[0].lines[0].get_linestyle() == "None"  # a line between single jobs would suggest a trend
+
+
+def test_sweep_shows_the_values_behind_means():
+    series = plots.Series([1.0, 0.5], [0.1, 0.2], single=([0.9, 1.1], [0.3, 0.7]))
+    (axes,) = plots.sweep({"embedding dim": ["5", "20"]}, {"FID": series}, "title").axes
+    points = [list(line.get_ydata()) for line in axes.lines if line.get_marker() == "."]
+    assert points == [[0.9, 1.1], [0.3, 0.7]]
+    (means,) = (container.lines[0] for container in axes.containers)
+    assert means.get_linestyle() == "-"
+    assert means.get_ydata() == pytest.approx([1.0, 0.5])
+
+
+def test_a_constant_is_drawn_as_a_constant():
+    series = plots.Series([0.99, 0.9900001], [None] * 2)
+    (axes,) = plots.sweep({"seed": ["0", "1"]}, {"accuracy": series}, "title").axes
+    low, high = axes.get_ylim()
+    assert high - low == pytest.approx(0.002 * 0.99, rel=1e-3)
 
 
 def test_sweep_draws_no_line_between_names():

@@ -18,8 +18,11 @@ from torchvision.utils import make_grid
 
 from mnist_gen.system import files
 
-DPI = 110
+DPI = 220  # sharp on screens of twice the usual density
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito's, for all eyes
 IN_A_ROW = 3  # charts; more are illegible at page width
+IMAGES_IN_A_ROW = 20  # of grids side by side; more are illegible at page width
+LEAST_SPAN = 0.002  # of a vertical axis, relative to its values: a constant is drawn as a constant
 MANY = 6  # with more tick labels than this, they are vertical
 MOST_TICKS = 30  # more are left out
 SPREAD = 0.6  # share of the distance between ticks that the points of several series occupy
@@ -58,13 +61,19 @@ def grid(
     return figure
 
 
-def side_by_side(grids: Mapping[str, Tensor], columns: int, title: str) -> Figure:
-    """Several grids of equal size in a row, each under its name."""
+def side_by_side(grids: Mapping[str, Tensor], columns: int, title: str, row_labels: Sequence[str] = ()) -> Figure:
+    """Several grids of equal size, each under its name. Row labels stand beside the first in each row."""
+    across = min(len(grids), max(1, IMAGES_IN_A_ROW // columns))
+    down, side = -(-len(grids) // across), 2.3 if across > 2 else 4.2
     rows = -(-len(next(iter(grids.values()))) // columns)
-    figure = Figure(figsize=(2.3 * len(grids), 2.3 * rows / columns + 0.7), layout="constrained")
-    for axes, (name, images) in zip(figure.subplots(1, len(grids), squeeze=False)[0], grids.items(), strict=True):
+    figure = Figure(figsize=(side * across, (side * rows / columns + 0.3) * down + 0.4), layout="compressed")
+    for number, (name, images) in enumerate(grids.items()):
+        axes = figure.add_subplot(down, across, number + 1)
         _show(axes, images, columns)
         axes.set_title(name, fontsize=10)
+        if number % across == 0:
+            axes.set_yticks(_centers(axes.get_ylim()[0], row_labels), row_labels, fontsize=9)
+            axes.tick_params(length=0)
     _title(figure, title)
     return figure
 
@@ -74,11 +83,11 @@ def curves(
 ) -> Figure:
     """Several named series in one chart; `scale` applies to both axes."""
     figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.add_subplot()
+    axes = _chart(figure, 1, 1, 1)
     for name, values in series.items():
         axes.plot(xs, values, label=name, marker="o" if len(xs) < 30 else None, markersize=3)
-    axes.set(title=title, xlabel=xlabel, ylabel=ylabel, xscale=scale, yscale=scale)
-    axes.grid(alpha=0.3)
+    axes.set(xlabel=xlabel, ylabel=ylabel, xscale=scale, yscale=scale)
+    _title(figure, title)
     axes.legend()
     return figure
 
@@ -96,43 +105,66 @@ def charts(xs: Sequence[float], panels: Mapping[str, History], title: str, xlabe
 
 @dataclass(frozen=True)
 class Series:
-    """A metric's values in the jobs of a sweep."""
+    """A metric's values in the settings of a sweep."""
 
-    values: Sequence[float | None]  # one per job; None for a failed job leaves a gap
+    values: Sequence[float | None]  # of a single job, or means over seeds; None for a failed job leaves a gap
     deviations: Sequence[float | None]  # standard deviations, drawn as error bars; None for none
     floor: float | None = None  # the metric of real data, drawn as a dashed line
+    single: Sequence[Sequence[float]] = ()  # the values behind each mean, drawn as small points
 
 
 def sweep(settings: Mapping[str, Sequence[str]], charts: Mapping[str, Series], title: str) -> Figure:
-    """One chart per metric over the last numeric key, with one line per setting of the other keys.
+    """One chart per metric over the last numeric key, with one colour per setting of the other keys.
 
-    Without numeric keys, it shows points over the first key, with one colour per setting of the others. `settings` has
-    each swept key's value in each job.
+    Without numeric keys, the first key is the horizontal axis. `settings` has each swept key's value in each job. Lines
+    connect means over seeds along numbers; single jobs are points, because a line would suggest a trend.
     """
     numbers = [key for key, values in settings.items() if all(re.fullmatch(NUMBER, value) for value in values)]
     along = (numbers[-1:] or list(settings))[0]  # the key of the horizontal axis
     places, ticks = _numbered([settings[along]])
     others = [values for key, values in settings.items() if key != along]
-    lines, names = _numbered(others or [[""] * len(places)])
-    shift = 0.0 if numbers else SPREAD / len(names)  # keeps points from hiding each other
-    style: dict[str, Any] = {"marker": "o", "markersize": 4, "linestyle": "-" if numbers else "", "capsize": 2}
+    colours, names = _numbered(others or [[""] * len(places)])
+    shift = SPREAD / len(names) if len(names) > 1 else 0.0  # keeps points from hiding each other
     figure, panels = _panels(len(charts), title)
     for axes, (name, series) in zip(panels, charts.items(), strict=True):
         for number, label in enumerate(names):
-            points = zip(places, lines, series.values, series.deviations, strict=True)
-            known = [(x, y, bar or 0.0) for x, line, y, bar in points if line == number and y is not None]
-            if known:
-                xs, ys, bars = zip(*known, strict=True)
-                beside = [x + shift * (number - (len(names) - 1) / 2) for x in xs]
-                axes.errorbar(beside, ys, yerr=bars if any(bars) else None, label=label, **style)
+            jobs = [job for job, colour in enumerate(colours) if colour == number]
+            beside = [places[job] + shift * (number - (len(names) - 1) / 2) for job in jobs]
+            _setting(axes, series, jobs, beside, bool(numbers), label=label, color=COLOURS[number % len(COLOURS)])
         if series.floor is not None:
             axes.axhline(series.floor, color="gray", linestyle="--", linewidth=1, label="real data")
         named = range(0, len(ticks), math.ceil(len(ticks) / MOST_TICKS))
         axes.set_xticks(named, [ticks[place] for place in named], **_rotation(ticks))
-        axes.set(ylabel=name, xlabel=along)
+        axes.set(ylabel=name, xlabel=along, xlim=(-0.5, len(ticks) - 0.5))
+        _widen(axes)
     if len(names) > 1 or any(series.floor is not None for series in charts.values()):
         _legend(figure, (*names, "real data"))
     return figure
+
+
+def _setting(
+    axes: Axes, series: Series, jobs: Sequence[int], xs: Sequence[float], in_order: bool, **style: Any
+) -> None:
+    """Draws one colour of a chart: values or means with error bars, and the values behind the means."""
+    for job, x in zip(jobs, xs, strict=True) if series.single else ():
+        values = series.single[job]
+        axes.plot([x] * len(values), values, ".", markersize=4, alpha=0.4, color=style["color"])
+    points = ((x, series.values[job], series.deviations[job] or 0.0) for job, x in zip(jobs, xs, strict=True))
+    known = [(x, y, bar) for x, y, bar in points if y is not None]
+    if known:
+        places, values, bars = zip(*known, strict=True)
+        line = "-" if in_order and series.single else ""
+        options: dict[str, Any] = {"marker": "o", "markersize": 4, "linestyle": line, "capsize": 2, **style}
+        axes.errorbar(places, values, yerr=bars if any(bars) else None, **options)
+
+
+def _widen(axes: Axes) -> None:
+    """Keeps rounding errors from filling a chart."""
+    low, high = axes.get_ylim()
+    least = LEAST_SPAN * max(abs(low), abs(high))
+    if high - low < least:
+        axes.set_ylim((low + high - least) / 2, (low + high + least) / 2)
+    axes.ticklabel_format(axis="y", useOffset=False)
 
 
 def scatter(
@@ -152,14 +184,15 @@ def scatter(
 def confusion(counts: NDArray[np.integer], title: str, ylabel: str = "digit") -> Figure:
     """A confusion matrix (10, 10) as percentages of each row; columns are the digits the scorer reads."""
     shares = 100 * counts / counts.sum(axis=1, keepdims=True).clip(min=1)
-    figure = Figure(figsize=(6, 5.6), layout="constrained")
+    figure = Figure(figsize=(5.6, 5.8), layout="compressed")
     axes = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
     style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
     for (row, column), share in np.ndenumerate(shares):
         if share >= 0.05:
             axes.text(column, row, f"{share:.1f}", color="w" if share > 50 else "k", **style)
-    axes.set(title=title, xlabel="read", ylabel=ylabel, xticks=range(len(counts)), yticks=range(len(counts)))
+    axes.set(xlabel="read", ylabel=ylabel, xticks=range(len(counts)), yticks=range(len(counts)))
+    _title(figure, title)
     return figure
 
 
@@ -174,8 +207,16 @@ def _panels(count: int, title: str, columns: int = IN_A_ROW) -> tuple[Figure, li
     figure = Figure(figsize=(max(4.5, 3.2 * columns), 3.6 * rows), layout="constrained")
     _title(figure, title)
     for number in range(count):
-        figure.add_subplot(rows, columns, number + 1).grid(alpha=0.3)
+        _chart(figure, rows, columns, number + 1)
     return figure, figure.axes
+
+
+def _chart(figure: Figure, *place: int) -> Axes:
+    """Axes with our colours and grid lines."""
+    axes = figure.add_subplot(*place)
+    axes.set_prop_cycle(color=COLOURS)
+    axes.grid(alpha=0.3)
+    return axes
 
 
 def _legend(figure: Figure, order: Sequence[str] = ()) -> None:

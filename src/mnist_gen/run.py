@@ -49,6 +49,7 @@ def fit(cfg: DictConfig) -> float | None:
             raise UserError(f"ckpt={cfg.ckpt}: no such file.")
         return _fit(_configuration_of(cfg, *found), _folder(), found, resumed=True)
     _resolve_paths(cfg)
+    cfg.run.experiment = HydraConfig.get().runtime.choices.get("experiment")
     return _fit(pretrained.complete(cfg), _folder(), checkpoint.usable(_folder() / layout.LAST))
 
 
@@ -114,7 +115,7 @@ def _pretrained_model(cfg: DictConfig, part: str) -> L.LightningModule:
     """The model that a part of the configuration asks for: named by its checkpoint, found, or trained now."""
     wanted = cfg[part]
     if wanted.ckpt is not None:
-        return checkpoint.load(wanted.ckpt)
+        return checkpoint.load(wanted.ckpt, trust.by_command(cfg))
     own, folder = pretrained.own_run(cfg, part)
     if layout.read_record(folder) is None:
         with files.locked(folder, wait=True):
@@ -122,7 +123,7 @@ def _pretrained_model(cfg: DictConfig, part: str) -> L.LightningModule:
                 log.info("%s.ckpt is not set: training %s once, in %s", part, wanted.experiment, folder)
                 _fit(own, folder, checkpoint.usable(folder / layout.LAST))
     log.info("%s: %s", part, layout.checkpoint_of(folder))
-    return checkpoint.load(layout.checkpoint_of(folder))
+    return checkpoint.load(layout.checkpoint_of(folder), trust.by_command(own))
 
 
 def test(cfg: DictConfig) -> None:
@@ -155,7 +156,7 @@ def sample(cfg: DictConfig) -> None:
     """Writes samples of a checkpoint: a picture (`.png`), or an array (N, 1, 32, 32) in [0, 1] (`.npz`)."""
     limits.check(plain(cfg))
     out = Path(cfg.out)
-    model = checkpoint.load(cfg.ckpt)
+    model = checkpoint.load(cfg.ckpt, cfg.trust)
     if not isinstance(model, GAN):
         raise UserError(f"ckpt={cfg.ckpt} is a checkpoint of {type(model).__name__}; sampling needs a GAN.")
     images = model.sample(cfg.digit, cfg.count, cfg.seed)
@@ -237,7 +238,8 @@ def _configuration_of(cfg: DictConfig, path: Path, content: dict[str, Any]) -> D
     if images is not None and saved.get("data.dataset") != own_images.fingerprint(Path(images).expanduser()):
         raise UserError(f"data.path={images}: not the images of the run of ckpt={path}.")
     places = {key: OmegaConf.select(cfg, key) for key in (*PLACES, "scorer")}
-    config = trust.configuration(content, path, places)
+    config = trust.configuration(content, path, places, cfg.trust)
+    config.logger = OmegaConf.to_container(cfg.logger)
     for key in (argument.partition("=")[0].lstrip("+~") for argument in HydraConfig.get().overrides.task):
         if key == "trainer":  # changes the machine, not the run
             config.trainer.update({key: cfg.trainer[key] for key in MACHINE})
@@ -252,6 +254,7 @@ def _configuration_of(cfg: DictConfig, path: Path, content: dict[str, Any]) -> D
 
 def _build(cfg: DictConfig, folder: Path, kept: Kept | None) -> Built:
     """Data, model and Trainer. A checkpoint's weights are checked before the model takes memory."""
+    cfg.run.folder = str(folder)
     limits.check(plain(cfg), apart=PLACES)
     if kept is not None:
         checkpoint.check_weights(kept[1], cfg.model, kept[0])

@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -103,7 +104,7 @@ def sweep(tmp_path_factory, command):
     first = command("-m", *words)
     (folder,) = (root / "outputs/sweeps").iterdir()
     complete = {path.parent.name for path in folder.rglob("metrics.json")}
-    (folder / "data.labels-20/metrics.json").rename(folder / "kept.json")
+    (folder / "labels-20/metrics.json").rename(folder / "kept.json")
     return folder, first, complete, command("-m", *words)
 
 
@@ -112,23 +113,22 @@ def test_sweep_reports_a_failing_job_and_goes_on(sweep):
     assert first.returncode == 1
     errors = [line for line in first.stderr.splitlines() if line.startswith("error")]
     assert errors == [f"error: {UNBALANCED}"]
-    assert complete == {"data.labels-10", "data.labels-20"}
-    assert folder.name.startswith("transfer_linear_scratch")
+    assert complete == {"labels-10", "labels-20"}
+    assert re.fullmatch(r"transfer_linear_scratch_labels_[0-9a-f]{6}", folder.name)
+    assert (folder / "command.txt").read_text().startswith("python train.py -m experiment=transfer_linear_scratch ")
     with (folder / "summary.csv").open() as file:
         rows = [(row["data.labels"], row["status"]) for row in csv.DictReader(file)]
     assert rows == [("10", "complete"), ("20", "complete"), ("25", "failed")]
     assert (folder / "summary.png").exists()
     assert f"| 25 | {UNBALANCED} |" in (folder / "summary.md").read_text()
-    assert f"error: {UNBALANCED}" in (folder / "data.labels-25/train.log").read_text()
+    assert f"error: {UNBALANCED}" in (folder / "labels-25/train.log").read_text()
 
 
 def test_sweep_started_again_skips_complete_jobs_and_completes_the_others(sweep):
     folder, once, _, again = sweep
     assert again.returncode == 1
     assert again.stdout.count("is complete: nothing to do") == 1
-    first, second = (
-        json.loads(path.read_text()) for path in (folder / "kept.json", folder / "data.labels-20/metrics.json")
-    )
+    first, second = (json.loads(path.read_text()) for path in (folder / "kept.json", folder / "labels-20/metrics.json"))
     assert second["metrics"] == first["metrics"]
     assert "epoch 1/1 " in once.stdout
     assert "epoch 1/1 " not in again.stdout  # nothing was left to do but to measure
@@ -141,7 +141,10 @@ def test_experiments_are_swept_too_and_take_keys_that_only_they_have(tmp_path, c
     assert done.stderr.splitlines()[:2] == [f"error: {UNBALANCED}"] * 2
     (folder,) = (tmp_path / "outputs/sweeps").iterdir()
     assert done.stderr.splitlines()[2:] == [f"Failed jobs: 2; see {folder}/summary.md."]
-    assert folder.name.startswith("glob-transfer_-_frozen-_data.labels-25_data.labels_seed-0_pretrained.folder-x")
+    assert folder.name.startswith("glob-transfer_-_frozen_")
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {
+        "transfer_linear_frozen", "transfer_mlp_frozen"
+    }  # fmt: skip
     assert (folder / "summary.md").read_text().splitlines()[2:-2] == [
         "| transfer_linear_frozen | failed |",
         "| transfer_mlp_frozen | failed |",

@@ -48,12 +48,46 @@ def test_a_gpu_is_asked_for_before_torch_is_imported(monkeypatch, word):
 
 
 def test_a_plugin_that_is_not_installed_is_named_with_its_extra(monkeypatch):
-    monkeypatch.setitem(command_line.EXTRAS, "hydra/launcher=nothing", "sweep")
+    monkeypatch.setitem(command_line.EXTRAS, "hydra/launcher=nothing", ("sweep", ""))
+    monkeypatch.setitem(command_line.EXTRAS, "logger=csv", ("far", "a_module_that_nobody_has"))
     with pytest.raises(
         UserError, match=r"hydra/launcher=nothing is not installed: python -m pip install -e '.\[sweep\]'."
     ):
         check_arguments(CONF, ("-m", MAIN, "seed=0,1", "hydra/launcher=nothing"))
     check_arguments(CONF, ("-m", MAIN, "seed=0,1", "hydra/launcher=basic"))
+    with pytest.raises(UserError, match=r"logger=csv is not installed: python -m pip install -e '.\[far\]'."):
+        check_arguments(CONF, (MAIN, "logger=[tensorboard,csv]"))
+
+
+def test_each_choice_of_a_list_is_checked():
+    check_arguments(CONF, (MAIN, "logger=[tensorboard,csv]", "callbacks/extra=[early_stopping,lr_monitor]"))
+    with pytest.raises(UserError, match="logger=scv: did you mean csv"):
+        check_arguments(CONF, (MAIN, "logger=[tensorboard,scv]"))
+
+
+def test_debugging_stands_for_the_settings_that_an_experiment_has():
+    """What the command line sets itself goes before."""
+    settings = check_arguments(CONF, (MAIN, "debug=limit", "trainer.max_epochs=2"))[3:]
+    assert {"trainer.limit_train_batches=20", "callbacks.metrics.cas=False"} <= {*settings}
+    assert not any(word.startswith(("trainer.max_epochs", "data.draws", "study.")) for word in settings)
+    few = check_arguments(CONF, ("experiment=transfer_linear_frozen", "debug=fast"))
+    assert "data.draws=1" in few
+    assert not any(word.startswith("callbacks.metrics.cas") for word in few)
+    with pytest.raises(UserError, match="debug: cannot be combined with a sweep over experiments"):
+        check_arguments(CONF, ("-m", "experiment=gan,cgan_embed20", "debug=fast"))
+
+
+@pytest.mark.parametrize("words", [("--config-dir", "{}"), ("--config-dir={}",), ("hydra.searchpath=[file://{}]",)])
+def test_experiments_of_another_folder_are_found(words, tmp_path):
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\ndefaults:\n  - cgan_embed20\n  - _self_\n\nmodel:\n  latent_dim: 7\n"
+    (tmp_path / "experiment/mine.yaml").write_text(text)
+    words = [word.format(tmp_path) for word in words]
+    assert check_arguments(CONF, [*words, "experiment=mine", "model.latent_dim=9"])[-1] == "model.latent_dim=9"
+    with pytest.raises(UserError, match="experiment=mime: did you mean mine"):
+        check_arguments(CONF, [*words, "experiment=mime"])
+    with pytest.raises(UserError, match="no such folder"):
+        check_arguments(CONF, ["--config-dir", f"{tmp_path}/none", "experiment=mine"])
 
 
 def test_the_ends_of_an_interval_are_checked():

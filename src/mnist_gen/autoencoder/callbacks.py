@@ -12,7 +12,7 @@ from mnist_gen.data.augment import drawn_from, noisy
 from mnist_gen.data.corrupted import CorruptedImages
 from mnist_gen.data.mnist import to_images
 from mnist_gen.data.pairs import first_of_each
-from mnist_gen.runs.tensorboard import epochs_done, tensorboard
+from mnist_gen.runs.loggers import epochs_done, tensorboard
 from mnist_gen.training.pictures import FirstPicture, keep
 from mnist_gen.training.trainer import data_of, model_of
 

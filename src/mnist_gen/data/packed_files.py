@@ -34,7 +34,10 @@ def _download(packed: Path, md5: str, mirrors: list[str]) -> None:
             return
         except (OSError, RuntimeError) as error:  # a URLError is an OSError, a wrong MD5 a RuntimeError
             reason = error
-    raise UserError(f"{packed} is missing and could not be downloaded ({reason}): put the file there by hand.")
+    raise UserError(
+        f"{packed} is missing and could not be downloaded ({reason}): put the file there by hand, "
+        "or name a folder that has it, data.root=<folder>."
+    )
 
 
 def unpack(packed: Path, unpacked: Path) -> None:

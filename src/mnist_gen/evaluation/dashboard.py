@@ -5,14 +5,15 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import OmegaConf
 from torch import nn
 
 from mnist_gen.evaluation.metrics import METRICS
 from mnist_gen.evaluation.results import beside_floor
 from mnist_gen.networks.inspection import Examples, HasExamples, evaluating, layers
+from mnist_gen.runs.loggers import batches_done, callbacks_of, tensorboard
 from mnist_gen.runs.tables import markdown
-from mnist_gen.runs.tensorboard import batches_done, callbacks_of, tensorboard
 from mnist_gen.training.checkpoints import EmbedConfig, validated
 from mnist_gen.training.curves import Curves
 
@@ -38,6 +39,9 @@ class Dashboard(Callback):
     """Writes TensorBoard's custom scalars, configuration, networks as tables and as a graph, and results."""
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        for logger in trainer.loggers:
+            if not isinstance(logger, TensorBoardLogger):  # it has HPARAMS, see `results.log_hparams`
+                logger.log_hyperparams(_config(trainer))
         if (writer := tensorboard(trainer)) is None:
             return
         writer.add_custom_scalars(_charts(trainer, pl_module))

@@ -16,6 +16,8 @@ from mnist_gen.evaluation import fidelity
 from mnist_gen.networks.classifiers import Scorer
 from mnist_gen.system.screen import counted
 
+ABBREVIATIONS = ("cas", "fid", "l1", "ssim")
+
 
 @dataclass(frozen=True)
 class RealImages:
@@ -59,6 +61,12 @@ class Metric:
     deviation_of: str | None = None  # the metric whose standard deviation it is
     # Function of samples that returns it, alone or in a group, or None if it does not apply. Models log the others.
     measure: Callable[[Samples], float | fidelity.Metrics | None] | None = None
+
+    @property
+    def label(self) -> str:
+        """Its name at an axis: `FID (lower is better)`."""
+        words = self.name.upper() if self.name in ABBREVIATIONS else self.name.replace("_", " ")
+        return f"{words} ({self.better} is better)" if self.better else words
 
 
 def _density_and_coverage(samples: Samples) -> fidelity.Metrics:

@@ -12,7 +12,7 @@ from torch.utils.tensorboard.summary import hparams
 from mnist_gen.evaluation.metrics import METRICS
 from mnist_gen.runs import layout
 from mnist_gen.runs.config import PLACES, flat, plain
-from mnist_gen.runs.tensorboard import Events, batches_done
+from mnist_gen.runs.loggers import Events, end_run, log_metrics
 from mnist_gen.system.screen import RESULT, shortened
 
 COLLAPSED = 0.05  # a lower coverage means that there are only a few pictures
@@ -60,14 +60,16 @@ def log_hparams(trainer: L.Trainer, cfg: DictConfig, metrics: Mapping[str, float
     results = {f"test/{name}": value for name, value in about_all_digits(metrics).items()}
     if not results:
         return
-    settings = {"seed": cfg.seed, "epochs": cfg.trainer.max_epochs} | _settings("data", cfg) | _settings("model", cfg)
-    assert isinstance(trainer.logger, Events)
+    settings = {"experiment": cfg.run.experiment or "", "tags": " ".join(cfg.tags), "seed": cfg.seed}
+    settings |= {"epochs": cfg.trainer.max_epochs} | _settings("data", cfg) | _settings("model", cfg)
     floor = {name: value for name, value in metrics.items() if name.startswith("floor/")}
-    trainer.logger.log_metrics(results | floor, step=batches_done(trainer))
+    log_metrics(trainer, results | floor)
     _, start, end = hparams(settings, results)
-    for summary in (start, end):
-        trainer.logger.attempt(trainer.logger.experiment.file_writer.add_summary, summary)
-    trainer.logger.finalize("success")
+    for logger in trainer.loggers:
+        if isinstance(logger, Events):
+            logger.attempt(logger.experiment.file_writer.add_summary, start)
+            logger.attempt(logger.experiment.file_writer.add_summary, end)
+        end_run(logger)
 
 
 def _settings(part: str, cfg: DictConfig) -> dict[str, Any]:

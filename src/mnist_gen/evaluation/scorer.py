@@ -15,7 +15,7 @@ from mnist_gen.data.mnist import ImageData
 from mnist_gen.errors import UserError
 from mnist_gen.evaluation.classifier import Classifier
 from mnist_gen.networks.classifiers import Scorer
-from mnist_gen.runs.tensorboard import run_folder
+from mnist_gen.runs.loggers import run_folder
 from mnist_gen.system import files
 from mnist_gen.training.trainer import data_of, model_of
 

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 from mnist_gen.runs import layout
-from mnist_gen.runs.naming import swept_and_fixed
+from mnist_gen.runs.naming import short_names, swept_and_fixed
 from mnist_gen.runs.tables import markdown
 from mnist_gen.system import files
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SEEDS = ("seed", "data.labels_seed")
 DEVIATION = " deviation"  # behind a metric: its standard deviation, over seeds or over what the job itself averaged
+SINGLE = " of each seed"  # behind a metric: the values of which it is the mean
 SCORE = "score"  # key of a row: the metric that chose the checkpoint, its mode, and the score
 Row = dict[str, Any]  # of a job: the swept keys, its status and metrics, such as `test/fid`
 
@@ -130,9 +131,11 @@ def _draw(folder: Path, title: str, rows: Sequence[Row], swept: Sequence[str], s
         name, floor = f"test/{metric.name}", f"floor/{metric.name}"
         values, deviations = [row.get(name) for row in rows], [row.get(name + DEVIATION) for row in rows]
         floors = [row[floor] for row in rows if floor in row]
-        label = metric.name.replace("_", " ") + (f" ({metric.better} is better)" if metric.better else "")
-        charts[label] = plots.Series(values, deviations, mean(floors) if floors else None)
-    settings = {key: [str(row[key]) for row in rows] for key in swept}
+        single = [row.get(name + SINGLE, ()) for row in rows]
+        real = mean(floors) if floors else None
+        charts[metric.label] = plots.Series(values, deviations, real, single if any(single) else ())
+    names = short_names(swept)
+    settings = {names[key].replace("_", " "): [str(row[key]) for row in rows] for key in swept}
     plots.save(plots.sweep(settings, charts, title), folder / "summary.png")
 
 
@@ -146,6 +149,7 @@ def _over_seeds(rows: Sequence[Row], swept: Sequence[str], metrics: Sequence[str
             values = [job[name] for job in jobs if name in job]
             row |= {name: mean(values)} if values else {}
             row |= {f"{name}{DEVIATION}": stdev(values)} if len(values) > 1 else {}
+            row[f"{name}{SINGLE}"] = values
         yield row
 
 

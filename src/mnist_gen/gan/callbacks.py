@@ -16,7 +16,7 @@ from mnist_gen.errors import UserError
 from mnist_gen.evaluation import fidelity
 from mnist_gen.evaluation.scorer import scorer_for
 from mnist_gen.gan.gan import GAN
-from mnist_gen.runs.tensorboard import epochs_done
+from mnist_gen.runs.loggers import epochs_done
 from mnist_gen.training.pictures import FirstPicture, keep
 from mnist_gen.training.trainer import data_of, model_of
 
@@ -68,17 +68,20 @@ class DrawSamples(FirstPicture):
         grid, figure = self._grid(model, f"epoch {epoch}")
         keep(trainer, figure, f"grid_epoch_{epoch:03}", "grid")
         title = "Fixed latents over the epochs"
-        keep(trainer, self._plot_epochs("grids", epoch, grid, COLUMNS, title), "epochs")
+        rows = "0123456789" if model.conditional else ""
+        keep(trainer, self._plot_epochs("grids", epoch, grid, COLUMNS, title, rows), "epochs")
         if model.conditional:
             digits = model.sample(self.digit, SAMPLES, self.seed)
             title = f"The same {SAMPLES} latents as {self.digit} over the epochs"
             keep(trainer, self._plot_epochs("digits", epoch, digits, 5, title), f"digit_{self.digit}_epochs")
 
-    def _plot_epochs(self, kind: str, epoch: int, images: Tensor, columns: int, title: str) -> plots.Figure:
+    def _plot_epochs(
+        self, kind: str, epoch: int, images: Tensor, columns: int, title: str, rows: str = ""
+    ) -> plots.Figure:
         """Adds this epoch's images to those drawn before, and plots all of them."""
         self.drawn[kind][epoch] = (images * 255).byte().cpu()
         grids = {f"epoch {epoch}": images / 255 for epoch, images in self.drawn[kind].items()}
-        return plots.side_by_side(grids, columns, title)
+        return plots.side_by_side(grids, columns, title, rows)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero:
@@ -91,13 +94,13 @@ class DrawSamples(FirstPicture):
 
     def _grid(self, model: GAN, when: str) -> tuple[Tensor, plots.Figure]:
         """Samples (100, 1, 32, 32): each row shows a digit from the same ten latents; without labels, 100 latents."""
-        latents = model.latents(NUM_CLASSES * COLUMNS, torch.Generator().manual_seed(self.seed))
         if not model.conditional:
-            images = model.generate(latents)
-            return images, plots.grid(images, COLUMNS, f"Samples, {when}")
+            images = model.generate(model.typical_first(NUM_CLASSES * COLUMNS, self.seed))
+            return images, plots.grid(images, COLUMNS, f"Samples, typical latents first; {when}")
         labels = torch.arange(NUM_CLASSES, device=model.device).repeat_interleave(COLUMNS)
-        images = model.generate(latents[:COLUMNS].repeat(NUM_CLASSES, 1), labels)
-        return images, plots.grid(images, COLUMNS, f"A row is a digit, a column a latent; {when}", "0123456789")
+        images = model.generate(model.typical_first(COLUMNS, self.seed).repeat(NUM_CLASSES, 1), labels)
+        title = f"A row is a digit, a column a latent, typical ones first; {when}"
+        return images, plots.grid(images, COLUMNS, title, "0123456789")
 
     def state_dict(self) -> dict[str, Any]:
         return self.drawn
@@ -127,7 +130,7 @@ class DrawConfusion(Callback):
         if scorer is None or not model.conditional or not trainer.is_global_zero:
             return
         scorer = scorer.to(model.device)
-        latent = model.latents(1, torch.Generator().manual_seed(self.seed))
+        latent = model.typical_first(COLUMNS, self.seed)[:1]
         images = model.generate(latent.repeat(NUM_CLASSES, 1), torch.arange(NUM_CLASSES, device=model.device))
         read = [str(digit) for digit in fidelity.features_and_digits(scorer, images)[1].tolist()]
         title = "Digits 0 to 9 from one latent,\nand what the scorer reads"

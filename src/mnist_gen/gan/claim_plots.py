@@ -13,6 +13,8 @@ from mnist_gen.runs import checkpoint, layout
 
 LOSSES = {"train/loss_g": "the generator's loss", "train/loss_d": "the discriminator's loss"}
 METRICS = {"val/fid": "FID", "val/class_accuracy": "class accuracy"}
+DECODERS = {"Decoder": "autoencoder's decoder", "PixelShuffleDecoder": "pixel shuffle"}  # in words, by class
+LAYERS = {"sigmoid": "sigmoid", "conv_tanh": "convolution and tanh"}  # last ones
 SAMPLES = 25  # of one digit
 DIGITS = (0, 1)  # the digits that the student report shows
 
@@ -61,7 +63,7 @@ def _digits(loss: str, jobs: Sequence[GANJob]) -> plots.Figure:
     rows = _first_seeds(jobs, lambda job: ", ".join(job.setting[key] for key in (LABEL, CONCAT, ACTIVATION)))
     images = []
     for gan in map(_model, rows.values()):
-        latent = gan.latents(1, torch.Generator().manual_seed(0))
+        latent = gan.typical_first(NUM_CLASSES, seed=0)[:1]
         images.append(gan.generate(latent.repeat(NUM_CLASSES, 1), torch.arange(NUM_CLASSES)))
     title = f"{loss}: digits 0 to 9 from one latent"
     return plots.grid(torch.cat(images), NUM_CLASSES, title, list(rows), "0123456789")
@@ -74,12 +76,13 @@ def _samples(loss: str, jobs: Sequence[GANJob]) -> plots.Figure:
 
 
 def _generator(job: GANJob) -> str:
-    """`latents` for a latent-space GAN, else the decoder's class, its start and its last layers."""
+    """What makes a generator's images: an autoencoder, or a decoder with its start and last layers."""
     decoder = job.setting.get("model.generator.decoder._target_")
     if decoder is None:
-        return "latents"
-    names = (decoder.rpartition(".")[2], job.setting.get("model.generator.start"), job.setting.get(LAST))
-    return ", ".join(filter(None, names))
+        return "in an autoencoder's latent space"
+    name = DECODERS.get(decoder.rpartition(".")[2], "own decoder")
+    start = job.setting.get("model.generator.start", "").replace("_", " and ")
+    return ", ".join(filter(None, (name, start, LAYERS.get(job.setting.get(LAST, ""), ""))))
 
 
 def _first_seeds(jobs: Sequence[GANJob], name: Callable[[GANJob], str]) -> dict[str, GANJob]:

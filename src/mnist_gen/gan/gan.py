@@ -195,6 +195,11 @@ class GAN(L.LightningModule):
         drawn = self.clusters.draw(count, random).to(self.device)
         return torch.cat([latents, self.averaged.label_vectors(drawn)], dim=1)
 
+    def typical_first(self, count: int, seed: int) -> Tensor:
+        """As `latents`, by distance from the mean: the more unusual an image, the later it comes."""
+        latents = self.latents(count, torch.Generator().manual_seed(seed))
+        return latents[latents[:, : self.latent_dim].norm(dim=1).argsort()]
+
     @torch.no_grad()
     def generate(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Generates images (N, 1, 32, 32) in [0, 1] from `latents`, and of digits (N,) if the GAN is conditional."""

@@ -23,7 +23,7 @@ import itertools
 import logging
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -145,10 +145,10 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized
 
 
-def load(path: str | Path) -> L.LightningModule:
-    """The trained module in evaluation mode, on the CPU."""
+def load(path: str | Path, trusted: Sequence[str] = ()) -> L.LightningModule:
+    """The trained module in evaluation mode, on the CPU. Its classes are ours, or of `trusted` packages."""
     content = read(path)
-    cfg = model_configuration(content, path)
+    cfg = model_configuration(content, path, trusted)
     check_weights(content, cfg, path)
     model = instantiate(cfg)
     take_weights(model, content, path)

@@ -2,12 +2,12 @@
 
 import difflib
 from collections.abc import Sequence
+from importlib.util import find_spec
 from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType, QuotedString
@@ -27,30 +27,33 @@ from mnist_gen.system import devices
 FREE_BESIDE_CKPT = {  # keys that may be set beside `ckpt`, whose configuration is used otherwise
     "fit": folders.FREE_TO_GO_ON,
     "test": ("callbacks", *folders.FREE_TO_GO_ON),
-    "sample": ("digit", "count", "out", "seed", "root"),
+    "sample": ("digit", "count", "out", "seed", "root", "trust"),
 }
-EXTRAS = {  # Hydra's plugins, and the extra that installs each
-    "hydra/launcher=joblib": "sweep",
-    "hydra/launcher=submitit_slurm": "slurm",
-    "hydra/launcher=submitit_local": "slurm",
-    "hydra/launcher=ray": "ray",
-    "hydra/sweeper=optuna": "optuna",
+EXTRAS = {  # choices that few need: the extra that installs each, and its module if it is no plugin of Hydra
+    "hydra/launcher=joblib": ("sweep", ""),
+    "hydra/launcher=submitit_slurm": ("slurm", ""),
+    "hydra/launcher=submitit_local": ("slurm", ""),
+    "hydra/launcher=ray": ("ray", ""),
+    "hydra/sweeper=optuna": ("optuna", ""),
+    "logger=wandb": ("wandb", "wandb"),
+    "logger=mlflow": ("mlflow", "mlflow"),
+    "callbacks/extra=device_stats": ("stats", "psutil"),
 }
 ALONE = ("sample", "claims")  # tasks without a folder of their own
 MOST_JOBS = 10_000  # of a sweep over one key
 ASKS_ONLY = ("-h", "--h", "-c", "--cfg", "-i", "--info", "-sc", "--shell", "--version")  # flags that run nothing
 
 
-def check_arguments(config_dir: str, arguments: Sequence[str]) -> list[str]:
+def check_arguments(config_dir: str, arguments: Sequence[str], others: Sequence[str] = ()) -> list[str]:
     """Checks a command line before anything is created or imported, and returns it as Hydra takes it.
 
     Checks that there is something to run; each group's choice; each key; each value's type and range. An error names
-    the argument and the choices, similar keys, type or range. `ckpt=last` and `ckpt=<folder>` become the file.
+    the argument and the choices, similar keys, type or range. `ckpt=last` and `ckpt=<folder>` become the file. `others`
+    are sources of configurations beside `config_dir`, and beside those that the command line adds.
     """
     if {"-sc", "--shell-completion"} & set(arguments):  # `install=bash` is no override
         return list(arguments)
-    with composing(config_dir):
-        loader = GlobalHydra.instance().config_loader()
+    with composing([config_dir, *others, *_own_sources(arguments)]) as loader:
         overrides = [o for o in _parsed(loader, arguments) if not o.is_hydra_override()]
         _check_extras(loader, arguments)
         groups = [o for o in overrides if "." not in o.key_or_group and _choices(loader, o.key_or_group)]
@@ -67,9 +70,12 @@ def check_arguments(config_dir: str, arguments: Sequence[str]) -> list[str]:
                 _check_value(override, defaults, known)
         if not asks_only:
             _check_accelerator(defaults, overrides)
+        settings = _debug_settings(defaults, overrides, known)
         if any(o.key_or_group == "experiment" and o.is_sweep_override() for o in overrides):
+            if settings:
+                raise UserError("debug: cannot be combined with a sweep over experiments.")
             return _forced(loader, arguments, overrides, groups)
-        return _with_checkpoint(Path(config_dir).parent, arguments, overrides)
+        return [*_with_checkpoint(Path(config_dir).parent, arguments, overrides), *settings]
 
 
 def _parsed(loader: ConfigLoader, arguments: Sequence[str]) -> list[Override]:
@@ -83,12 +89,30 @@ def _parsed(loader: ConfigLoader, arguments: Sequence[str]) -> list[Override]:
     return found
 
 
+def _own_sources(arguments: Sequence[str]) -> list[str]:
+    """Where the command line adds configurations: `--config-dir DIR`, `hydra.searchpath=[...]`."""
+    words, found = list(arguments), []
+    while words:
+        word, equals, value = words.pop(0).partition("=")
+        if word in ("--config-dir", "-cd") and (equals or words):
+            folder = Path(value if equals else words.pop(0))
+            if not folder.is_dir():
+                raise UserError(f"{word}={folder}: no such folder.")
+            found.append(str(folder.absolute()))
+        elif word.lstrip("+") == "hydra.searchpath":
+            found += [str(source) for source in OmegaConf.create(value)]
+    return found
+
+
 def _check_extras(loader: ConfigLoader, arguments: Sequence[str]) -> None:
     """Names the install command of a launcher or sweeper that is not installed."""
     for word in arguments:
-        group, _, choice = word.lstrip("+").partition("=")
-        if word in EXTRAS and choice not in loader.get_group_options(group):
-            raise UserError(f"{word} is not installed: python -m pip install -e '.[{EXTRAS[word]}]'.")
+        group, _, chosen = word.lstrip("+").partition("=")
+        for choice in chosen.strip("[]").split(","):
+            extra, module = EXTRAS.get(f"{group}={choice}", ("", ""))
+            missing = find_spec(module) is None if module else choice not in _listed(loader, group, ObjectType.CONFIG)
+            if extra and missing:
+                raise UserError(f"{group}={choice} is not installed: python -m pip install -e '.[{extra}]'.")
 
 
 def _choices(loader: ConfigLoader, group: str) -> list[str]:
@@ -106,7 +130,8 @@ def _listed(loader: ConfigLoader, group: str, kind: ObjectType) -> list[str]:
 
 
 def _check_choice(override: Override, choices: Sequence[str]) -> None:
-    for value in _values(override):
+    values = (each for value in _values(override) for each in (value if isinstance(value, list) else [value]))
+    for value in values:
         if value is not None and value not in choices:
             new = present_name(str(value))
             begun = [choice for choice in choices if value != "" and choice.startswith(str(value))]
@@ -179,6 +204,13 @@ def _check_recipe(loader: ConfigLoader, groups: Sequence[Override], defaults: Di
     options, known = ({key for key, _ in flat(OmegaConf.to_container(part.model))} for part in (defaults, without))
     if options - known:
         raise UserError(f"{recipe.input_line}: it is for GANs; use trainer=gpu with this experiment.")
+
+
+def _debug_settings(defaults: DictConfig, overrides: Sequence[Override], known: Sequence[str]) -> list[str]:
+    """The overrides that `debug=...` stands for: those with a key of the experiment that is not given anyway."""
+    given = {override.key_or_group for override in overrides}
+    settings = (defaults.get("debug") or {}).items()
+    return [f"{key}={'null' if value is None else value}" for key, value in settings if key in {*known} - given]
 
 
 def _check_accelerator(defaults: DictConfig, overrides: Sequence[Override]) -> None:

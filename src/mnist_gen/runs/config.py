@@ -1,11 +1,14 @@
 """A configuration as plain values: composed, flattened and compared. Imports no torch."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from hydra import initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -17,9 +20,15 @@ CONFIG_NAME = "train"
 MACHINE = ("accelerator", "devices", "strategy", "precision", "capture")  # keys of `trainer` that choose the machine
 PLACES = (  # paths on this machine; they do not change a run's results
     *folders.PATHS,
+    "run.folder",
     *(f"{part}.folder" for part in ("pretrained", "autoencoder", "gan", "cgan", "target_scorer")),
 )
-NO_EFFECT = ("callbacks.last", "callbacks.progress", "quiet")  # parts that do not change a run's results
+LIBRARIES = ("mnist_gen", "lightning", "torch", "torchmetrics", "torchvision", "hydra")
+HYDRAS = ("hydra", "schema")  # sources of Hydra's own configuration
+NO_EFFECT = (  # parts that do not change a run's results
+    *("callbacks.last", "callbacks.progress"),
+    *("quiet", "debug", "logger", "run", "tags", "trust"),
+)
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -32,6 +41,12 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 def flat(config: Any) -> Iterator[tuple[str, Any]]:
     """Dotted keys and values of nested dicts; a list is one value."""
     return ((key, value) for key, value in walk(config, into=dict) if not isinstance(value, dict) or not value)
+
+
+def own_packages(cfg: DictConfig) -> list[str]:
+    """The packages, neither ours nor libraries, whose classes a configuration names."""
+    targets = (value for key, value in walk(OmegaConf.to_container(cfg)) if key.rpartition(".")[2] == "_target_")
+    return sorted({str(target).partition(".")[0] for target in targets} - {*LIBRARIES})
 
 
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
@@ -48,15 +63,29 @@ def shaping(config: Mapping[str, Any], parts: Collection[str]) -> dict[str, Any]
 
 
 @contextmanager
-def composing(config_dir: str) -> Iterator[None]:
-    """Inside, Hydra composes configurations from a folder, even while it runs a job."""
+def composing(sources: Sequence[str]) -> Iterator[ConfigLoader]:
+    """Inside, Hydra composes configurations from some folders or `pkg://` packages, even while it runs a job.
+
+    The first one has the primary configuration.
+    """
     hydra = GlobalHydra.instance()
     running, hydra.hydra = hydra.hydra, None
     try:
-        with initialize_config_dir(config_dir, job_name=CONFIG_NAME, version_base="1.3"):  # names a job's log
-            yield
+        with initialize_config_dir(sources[0], job_name=CONFIG_NAME, version_base="1.3"):
+            loader = hydra.config_loader()
+            assert isinstance(loader, ConfigLoaderImpl)
+            for source in sources[1:]:
+                loader.config_search_path.prepend("command-line", source, anchor="schema")
+            loader.repository.initialize_sources(loader.config_search_path)
+            yield loader
     finally:
         hydra.hydra = running
+
+
+def sources_of_job() -> list[str]:
+    """Where the running job's configuration was composed from: `composing` takes these."""
+    sources = [source for source in HydraConfig.get().runtime.config_sources if source.provider not in HYDRAS]
+    return [source.path if source.schema == "file" else f"{source.schema}://{source.path}" for source in sources]
 
 
 def one_line(error: BaseException) -> str:

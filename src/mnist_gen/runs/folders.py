@@ -28,7 +28,7 @@ from mnist_gen.system.files import (
 )
 
 PATHS = ("root", "data.root", "data.cache", "data.path")  # this machine's, whatever a checkpoint says
-FREE_TO_GO_ON = ("trainer", *PATHS, "scorer", "quiet")  # keys that may be set beside `ckpt`
+FREE_TO_GO_ON = ("trainer", *PATHS, "scorer", "quiet", "trust", "logger")  # keys that may be set beside `ckpt`
 WORTHLESS = (".hydra", "train.log", LOCK, OWNER, "hparams.yaml")  # files of a command that has done nothing yet
 ELSEWHERE = "choose a folder that can be written, hydra.run.dir=<folder>."
 
@@ -174,6 +174,11 @@ def of_the_system(error: OSError, words: Sequence[str]) -> str:
     return f"{text}."
 
 
+def arguments() -> list[str]:
+    """The arguments of this command, also in the processes of its sweep."""
+    return shlex.split(os.environ.get("MNIST_GEN_ARGUMENTS", ""))
+
+
 def command_that_goes_on(words: Sequence[str]) -> str:
     """The command with the arguments `words`, changed so that it continues after a signal or a full disk.
 
@@ -187,4 +192,5 @@ def command_that_goes_on(words: Sequence[str]) -> str:
         free = FREE_TO_GO_ON if goes_on else FREE_TO_GO_ON[1:]  # the checkpoint has the first command's trainer
         kept = [word for word in words if within(word.lstrip("+").partition("=")[0], free)]
         words = [f"ckpt={quoted(str(folder.absolute()))}", *kept]
-    return f"python {shlex.join([sys.argv[0], *words])}"
+    name = Path(sys.argv[0])
+    return shlex.join(["python", str(name), *words] if name.suffix == ".py" else [name.name, *words])

@@ -10,6 +10,7 @@ from mnist_gen.system.files import read_json
 METRICS = "metrics.json"  # written last: marks a complete run
 ERROR = "error.txt"  # left by a failed job of a sweep
 SUMMARY, SUMMARY_LOCK = "summary.md", ".summary.lock"  # of a sweep
+COMMAND = "command.txt"  # of a sweep
 SUMMARY_MARK = ".summary.due"  # a job has ended since the summary was written
 CHECKPOINTS = "checkpoints"
 BEST, LAST, PREVIOUS = (Path(CHECKPOINTS, f"{name}.ckpt") for name in ("best", "last", "previous"))
@@ -69,11 +70,11 @@ def find_checkpoint(root: Path, task: str, named: str, experiment: str | None) -
 
 
 def _newest(outputs: Path, experiment: str | None, unfinished: bool) -> Path:
-    """The run with the newest checkpoint, without sweeps and pretrained models."""
+    """The run with the newest checkpoint, without sweeps, pretrained models and debugging."""
     paths = sorted(outputs.glob(f"{experiment or '**'}/*/{CHECKPOINTS}/*.ckpt"), key=lambda path: -path.stat().st_mtime)
     for folder in dict.fromkeys(path.parents[1] for path in paths):
         kind = folder.relative_to(outputs).parts[0]
-        if kind not in ("sweeps", "pretrained") and not (unfinished and read_record(folder) is not None):
+        if kind not in ("sweeps", "pretrained", "debug") and not (unfinished and read_record(folder) is not None):
             return folder
     what = f"{'unfinished ' * unfinished}run{f' of experiment={experiment}' if experiment else ''}"
     raise UserError(f"ckpt=last: there is no {what} in {outputs}.")

@@ -22,9 +22,11 @@ OUT = Allowed("a path that ends in .png or .npz", lambda value: PurePath(str(val
 
 KEYS = (  # ranges, and the keys that they apply to; the first pattern that matches a key decides
     (SEED, "seed *.seed"),
+    (TEXT | NULL, "run.* logger.*.folder"),
     (TEXT, "*.experiment *.folder root data.root data.cache data.dataset data.other"),
     (OUT, "out"),
-    (TEXT, "callbacks.best.monitor callbacks.progress.metric"),
+    (TEXT, "callbacks.*.monitor callbacks.progress.metric"),
+    (listed(TEXT), "tags trust"),
     (TEXT | NULL, "*.ckpt *.scorer ckpt scorer data.path callbacks.metrics.reported"),
     (listed(TEXT), "*.overrides callbacks.progress.shown"),
     (listed(TEXT, least=1), "callbacks.curves.together"),
@@ -35,7 +37,7 @@ KEYS = (  # ranges, and the keys that they apply to; the first pattern that matc
     (whole(1, 100_000), "count"),
     (whole(10, 55_000), "labels data.labels"),
     (COUNT, "data.held_out data.epoch_pairs model.patience model.every callbacks.last.every_epochs"),
-    (COUNT, "callbacks.confusion.samples study.latents study.neighbours"),
+    (COUNT, "callbacks.early_stopping.patience callbacks.confusion.samples study.latents study.neighbours"),
     (COUNT, "trainer.max_epochs trainer.check_val_every_n_epoch trainer.log_every_n_steps"),
     # data
     (IMAGES, "data.pairs"),
@@ -83,7 +85,7 @@ KEYS = (  # ranges, and the keys that they apply to; the first pattern that matc
     (whole(0, 10**6), "model.warmup trainer.num_sanity_val_steps"),
     # callbacks
     (POSITIVE | NULL, "callbacks.last.every_seconds trainer.gradient_clip_val"),
-    (choice("min", "max"), "callbacks.best.mode callbacks.progress.mode"),
+    (choice("min", "max"), "callbacks.*.mode"),
     (whole(6, 10**6), "callbacks.metrics.val_samples callbacks.metrics.test_samples"),
     # study
     (listed(COUNT, least=1), "study.components"),

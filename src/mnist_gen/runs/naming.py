@@ -4,6 +4,9 @@ import copy
 import hashlib
 import os
 import re
+import shlex
+from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from mnist_gen.errors import Refused
-from mnist_gen.runs import folders
-from mnist_gen.system import memory, signals
+from mnist_gen.runs import folders, layout
+from mnist_gen.system import files, memory, signals
 
 WITH_A_FOLDER = ("fit", "test", "study")  # tasks
 
@@ -34,6 +37,9 @@ class Folders(Callback):
             config.hydra.output_subdir = None  # keeps the run's own .hydra
         else:
             folder = Path(config.hydra.run.dir)
+            if not _is_set(config, "hydra.run.dir") and config.hydra.runtime.choices.get("debug"):
+                outputs = Path(config.root, "outputs")
+                folder = outputs / "debug" / folder.relative_to(outputs)
             made = folders.first_missing(folder)
             if not _is_set(config, "hydra.run.dir"):
                 folder = _make(folder)
@@ -42,22 +48,20 @@ class Folders(Callback):
         folders.open_folder(folder, made)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Names the sweep after its experiments and fixed overrides, and each job after the swept ones.
+        """Names the sweep after its experiments and swept keys, and each job after its values of them.
 
-        The name contains no time, so that the same command finds its folder again. Hydra resolves names anew for each
-        job, in which a swept key has one value; overrides fix them.
+        The names contain no time, so that the same command finds its folders again. Hydra resolves names anew for each
+        job, in which a swept key has one value; overrides fix them. The sweep's command stands in command.txt.
         """
         swept, fixed = swept_and_fixed(config)
-        words = {o.key_or_group: str(o.input_line).lstrip("+") for o in (*swept, *fixed)}
-        experiments = words["experiment"].partition("=")[2]
-        name = "_".join([experiments, *(words[o.key_or_group] for o in fixed if o.key_or_group != "experiment")])
-        keys = ",".join(o.key_or_group for o in fixed)
-        config.hydra.overrides.hydra.append(f"hydra.job.config.override_dirname.exclude_keys=[{keys}]")
-        if not _is_set(config, "hydra.sweep.dir"):
-            folder = Path(config.root).resolve() / "outputs" / "sweeps" / _plain_name(name)
-            config.hydra.sweep.dir = str(folder)
-            config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{folder}'")
-        folders.open_folder(Path(config.hydra.sweep.dir), made=None)
+        for key, default in {"dir": _sweep_folder(config, swept, fixed), "subdir": _job_name(config, swept)}.items():
+            if not _is_set(config, f"hydra.sweep.{key}"):
+                config.hydra.sweep[key] = default
+                config.hydra.overrides.hydra.append(f"hydra.sweep.{key}='{default}'")
+        folder = Path(config.hydra.sweep.dir)
+        folders.open_folder(folder, made=None)
+        if files.is_first_process():
+            files.write_now(folder / layout.COMMAND, f"python train.py -m {shlex.join(config.hydra.overrides.task)}\n")
         if str(config.hydra.launcher._target_).endswith(".JoblibLauncher"):
             _check_memory(config.hydra.launcher.n_jobs)
             signals.pass_on(folders.stop_jobs)
@@ -69,6 +73,32 @@ def swept_and_fixed(config: DictConfig) -> tuple[list[Override], list[Override]]
     overrides = parser.parse_overrides(list(config.hydra.overrides.task))
     swept = [o for o in overrides if o.is_sweep_override()]
     return swept, [o for o in overrides if not o.is_sweep_override()]
+
+
+def short_names(keys: Collection[str]) -> dict[str, str]:
+    """The last part of each dotted key; the whole key where two would have the same name."""
+    last = {key: re.split("[./]", key)[-1] for key in keys}
+    counts = Counter(last.values())
+    return {key: name if counts[name] == 1 else key for key, name in last.items()}
+
+
+def _sweep_folder(config: DictConfig, swept: Sequence[Override], fixed: Sequence[Override]) -> str:
+    """Sweeps that differ only in their fixed overrides are told apart by a hash of these."""
+    words = {o.key_or_group: str(o.input_line).lstrip("+") for o in (*swept, *fixed)}
+    experiments = words["experiment"].partition("=")[2]
+    others = [o.key_or_group for o in swept if o.key_or_group != "experiment"]
+    name = _plain_name("_".join([experiments, *short_names(others).values()]))
+    if alike := sorted(words[o.key_or_group] for o in fixed if o.key_or_group != "experiment"):
+        name += f"_{hashlib.sha1(' '.join(alike).encode()).hexdigest()[:6]}"
+    return str(Path(config.root).resolve() / "outputs" / "sweeps" / name)
+
+
+def _job_name(config: DictConfig, swept: Sequence[Override]) -> str:
+    """For example `embedding_dim-${model.embedding_dim}_seed-${seed}`; Hydra fills in the values."""
+    names = short_names([o.key_or_group for o in swept])
+    chosen = {key: f"${{hydra:runtime.choices.{key}}}" for key in names if key in config.hydra.runtime.choices}
+    parts = {key: chosen.get(key, f"${{{key}}}") for key in names}
+    return "_".join(value if key == "experiment" else f"{names[key]}-{value}" for key, value in parts.items())
 
 
 def _check_memory(jobs: int) -> None:

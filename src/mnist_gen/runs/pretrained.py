@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from hydra import compose
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_gen.errors import UserError
 from mnist_gen.runs import checkpoint, layout, trust
 from mnist_gen.runs.command_line import check_arguments
-from mnist_gen.runs.config import CONFIG_NAME, MACHINE, composing, flat, plain, shaping
+from mnist_gen.runs.config import CONFIG_NAME, MACHINE, composing, flat, plain, shaping, sources_of_job
 
 SHAPING = (  # the parts of a configuration that determine a checkpoint's weights
     *("seed", "data", "model", "trainer", "pretrained"),
@@ -82,7 +83,8 @@ def _configuration(cfg: DictConfig, part: str) -> tuple[DictConfig, str]:
     """Its run's whole configuration, and the option that named the model."""
     wanted, (expected, experiment) = cfg[part], KINDS[part]
     if wanted.ckpt is not None:
-        source, whole = f"ckpt={wanted.ckpt}", trust.configuration(checkpoint.read(wanted.ckpt), wanted.ckpt)
+        content, trusted = checkpoint.read(wanted.ckpt), trust.by_command(cfg)
+        source, whole = f"ckpt={wanted.ckpt}", trust.configuration(content, wanted.ckpt, trusted=trusted)
         wanted.ckpt = str(Path(wanted.ckpt).absolute())  # a resumed run may start in another directory
     else:
         source, whole = f"experiment={wanted.experiment}", own_run(cfg, part)[0]
@@ -108,13 +110,15 @@ def own_run(cfg: DictConfig, part: str) -> tuple[DictConfig, Path]:
 
     The run keeps its own seed, so that runs with different seeds share it.
     """
-    wanted, root = cfg[part], Path(cfg.root).resolve()
-    words = [f"experiment={wanted.experiment}", *wanted.overrides]
-    check_arguments(str(root / "conf"), words)
-    with composing(str(root / "conf")):
+    wanted, root, (first, *others) = cfg[part], Path(cfg.root).resolve(), sources_of_job()
+    debug = HydraConfig.get().runtime.choices.get("debug")
+    words = [f"experiment={wanted.experiment}", *wanted.overrides, *([f"debug={debug}"] if debug else [])]
+    words = check_arguments(first, words, others)
+    with composing([first, *others]):
         own = compose(CONFIG_NAME, overrides=words)
     same = {key: cfg.data[key] for key in ("root", "cache", "path")} | _shown(plain(cfg.data))
     own.data.update({key: value for key, value in same.items() if key in own.data and value is not None})
+    own.run.experiment = wanted.experiment
     own.trainer.update({key: cfg.trainer[key] for key in MACHINE})
     if "scorer" in own.get("callbacks", {}).get("metrics", {}):
         own.scorer = cfg.scorer

@@ -34,7 +34,8 @@ def complete(
     record = layout.read_record(folder)
     if record is None and (may_differ or content is None):
         return None
-    there = record["config"] if record else plain(trust.configuration(content or {}, folder / layout.LAST))
+    last, trusted = folder / layout.LAST, trust.by_command(cfg)
+    there = record["config"] if record else plain(trust.configuration(content or {}, last, trusted=trusted))
     keys = differing(there, plain(cfg))
     if keys and not may_differ:
         raise UserError(f"{folder} holds a run with another {', '.join(keys)}; move it away to run this one.")

@@ -1,7 +1,8 @@
 """Checks the configuration inside a checkpoint: its classes, paths and numbers. Nothing in it is trusted."""
 
 import copy
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import nn
 
 from mnist_gen.errors import UserError
 from mnist_gen.runs import limits
-from mnist_gen.runs.config import PLACES, one_line
+from mnist_gen.runs.config import LIBRARIES, PLACES, one_line, own_packages
 
 CONFIG = "config"  # the checkpoint's key for the run's configuration
 OURS = "mnist_gen."
@@ -28,6 +29,7 @@ HARMLESS = (  # callbacks of Lightning that write no files
     *("DeviceStatsMonitor", "EarlyStopping", "EMAWeightAveraging", "LearningRateMonitor", "ModelSummary"),
     *("RichModelSummary", "RichProgressBar", "StochasticWeightAveraging", "Timer", "TQDMProgressBar"),
 )
+Trusted = Sequence[str]  # packages, modules or classes
 KINDS = {"model": L.LightningModule, "data": L.LightningDataModule}
 
 
@@ -40,24 +42,35 @@ def refusing(path: str | Path) -> Iterator[None]:
         raise UserError(f"ckpt={path}: refused, {one_line(error)}.") from None
 
 
-def configuration(content: Mapping[str, Any], path: str | Path, machine: Mapping[str, Any] | None = None) -> DictConfig:
-    """The checkpoint's configuration, with every part checked. This machine's paths, by dotted key, replace its own."""
+def configuration(
+    content: Mapping[str, Any], path: str | Path, machine: Mapping[str, Any] | None = None, trusted: Trusted = ()
+) -> DictConfig:
+    """The checkpoint's configuration, with every part checked. This machine's paths, by dotted key, replace its own.
+
+    Classes may also be of `trusted` packages, which the user names.
+    """
     config: dict[str, Any] = copy.deepcopy(content[CONFIG])
+    config.pop("logger", None)  # loggers write where they like: they are this command's
     with refusing(path):
         for section in (*KINDS, "callbacks", "trainer"):
             if not isinstance(config.get(section), dict):
                 raise ValueError(f"its configuration has no {section}")
         _place(config, machine or {})
-        _check(config)
+        _check(config, trusted)
     return OmegaConf.create(config)  # exactly what was checked
 
 
-def model_configuration(content: Mapping[str, Any], path: str | Path) -> DictConfig:
+def model_configuration(content: Mapping[str, Any], path: str | Path, trusted: Trusted = ()) -> DictConfig:
     """As `configuration`, for the model only. The other parts are ignored."""
     config = {"model": content[CONFIG].get("model")}
     with refusing(path):
-        _check(config)
+        _check(config, trusted)
     return OmegaConf.create(config).model
+
+
+def by_command(cfg: DictConfig) -> list[str]:
+    """The packages that a command trusts: those that it says, and those whose classes its configuration names."""
+    return [*cfg.trust, *own_packages(cfg)]
 
 
 def _place(config: dict[str, Any], machine: Mapping[str, Any]) -> None:
@@ -72,7 +85,7 @@ def _place(config: dict[str, Any], machine: Mapping[str, Any]) -> None:
             node["scorer"] = machine["scorer"]
 
 
-def _check(config: Mapping[str, Any]) -> None:
+def _check(config: Mapping[str, Any], trusted: Trusted) -> None:
     """Checks each class and value. References to this machine's environment are refused."""
     for section in sorted(KINDS.keys() & config.keys()):
         if not isinstance(config[section], dict) or "_target_" not in config[section]:
@@ -85,11 +98,14 @@ def _check(config: Mapping[str, Any]) -> None:
             what = f"its configuration would look up {key}={value} on this machine"
             raise ValueError(f"{what}; if an older version wrote it, train again")
         if name == "_target_":
-            found = _found(value)
+            found = _found(value, trusted)
             if found is None and str(value).startswith(OURS):
                 raise ValueError(f"this version has no class {key}={value}; train again")
-            if found is None or not _belongs(found, parent):
-                raise ValueError(f"its configuration would run {key}={value}, which is not ours")
+            if found is None or not _belongs(found, parent, trusted):
+                package = str(value).partition(".")[0]
+                foreign = package in (*sys.stdlib_module_names, *LIBRARIES)
+                remedy = "" if foreign else f"; if {package} is your own package, add trust=[{package}]"
+                raise ValueError(f"its configuration would run {key}={value}, which is not ours{remedy}")
         if name == "_partial_" and (parent in KINDS or parent.startswith("callbacks.")):
             raise ValueError(f"its configuration does not build {parent}")
     try:
@@ -98,23 +114,32 @@ def _check(config: Mapping[str, Any]) -> None:
         raise ValueError(f"its configuration says {str(error).removesuffix('.')}") from None
 
 
-def _found(target: Any) -> type | None:
+def _is_trusted(name: str, trusted: Trusted) -> bool:
+    return any(f"{name}.".startswith(f"{each.rstrip('.')}.") for each in trusted)
+
+
+def _found(target: Any, trusted: Trusted) -> type | None:
     """The class with this name; None if it is no class, or defined elsewhere."""
-    if not isinstance(target, str) or not target.startswith(MODULES):
+    if not isinstance(target, str) or not (target.startswith(MODULES) or _is_trusted(target, trusted)):
         return None
     module, _, name = target.rpartition(".")
     try:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError):
         return None
-    return found if isinstance(found, type) and f"{found.__module__}.".startswith(MODULES) else None
+    if not isinstance(found, type):
+        return None
+    defined = f"{found.__module__}.{found.__qualname__}"
+    return found if defined.startswith(MODULES) or _is_trusted(defined, trusted) else None
 
 
-def _belongs(found: type, key: str) -> bool:
-    """Whether a class may stand under a key: a module, an optimizer, our callback or a harmless one."""
+def _belongs(found: type, key: str, trusted: Trusted) -> bool:
+    """Whether a class may stand under a key: a module, an optimizer, a trusted class, a harmless callback."""
+    is_trusted = _is_trusted(f"{found.__module__}.{found.__qualname__}", trusted)
     section, _, inner = key.partition(".")
     if section in KINDS and not inner:
         return issubclass(found, KINDS[section])
     if section == "callbacks":
-        return issubclass(found, Callback) and (found.__module__.startswith(OURS) or found.__name__ in HARMLESS)
-    return issubclass(found, nn.Module | torch.optim.Optimizer) or found.__module__ in PLAIN
+        harmless = found.__module__.startswith(OURS) or found.__name__ in HARMLESS
+        return issubclass(found, Callback) and (harmless or is_trusted)
+    return issubclass(found, nn.Module | torch.optim.Optimizer) or found.__module__ in PLAIN or is_trusted

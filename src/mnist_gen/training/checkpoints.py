@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from mnist_gen.errors import UserError, check_choice
 from mnist_gen.runs import folders, layout, limits
 from mnist_gen.runs.checkpoint import is_whole
-from mnist_gen.runs.tensorboard import callbacks_of, epochs_done, run_folder, tensorboard
+from mnist_gen.runs.loggers import callbacks_of, epochs_done, run_folder, tensorboard
 from mnist_gen.runs.trust import CONFIG
 from mnist_gen.system import files, signals
 

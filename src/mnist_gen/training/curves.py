@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mnist_gen import plots
 from mnist_gen.data import IMAGE_SIZE
-from mnist_gen.runs.tensorboard import batches_done, batches_in_all, epochs_done, run_folder
+from mnist_gen.runs.loggers import batches_done, batches_in_all, epochs_done, log_metrics, run_folder
 from mnist_gen.system import files
 
 MOST_POINTS = 10**7  # in all curves of a checkpoint
@@ -85,7 +85,7 @@ class Curves(Callback):
             seconds, self._since = now - self._since, now
             measured["train/images_per_second"] = self._new_images / seconds
             self._images, self._seconds = self._images + self._new_images, self._seconds + seconds
-        _log(trainer, measured)
+        log_metrics(trainer, measured)
         self._epoch.add(self._point.sums, self._point.count)
         self._point, self._new_images = Means(), 0
 
@@ -105,7 +105,7 @@ class Curves(Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         measured = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self._remember(trainer, measured)
-        _log(trainer, measured)
+        log_metrics(trainer, measured)
         self._since = time.monotonic()
 
     def _remember(self, trainer: L.Trainer, measured: Mapping[str, float]) -> None:
@@ -163,8 +163,3 @@ def _checked_means(sums: Any, count: Any) -> Means:
     if not all(numbers) or not isinstance(count, int) or count < 0 or bool(count) != bool(sums):
         raise ValueError(WRONG)
     return Means(sums, count)
-
-
-def _log(trainer: L.Trainer, measured: Mapping[str, float]) -> None:
-    for logger in trainer.loggers:
-        logger.log_metrics(dict(measured), step=batches_done(trainer))

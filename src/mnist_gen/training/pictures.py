@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 from lightning.pytorch.callbacks import Callback
 from PIL import Image
 
 from mnist_gen import plots
 from mnist_gen.networks.inspection import evaluating
-from mnist_gen.runs.tensorboard import batches_done, run_folder, tensorboard
+from mnist_gen.runs.loggers import batches_done, log_picture, run_folder
 from mnist_gen.system import files
 from mnist_gen.system.screen import shortened
 
@@ -24,14 +23,9 @@ log = logging.getLogger(__name__)
 
 def keep(trainer: L.Trainer, figure: plots.Figure, name: str, tag: str | None = None) -> Path:
     """Writes figures/<name>.png, and shows it as `tag` in loggers, where pictures with one tag follow each other."""
-    path, content, step = run_folder(trainer) / "figures" / f"{name}.png", plots.png(figure), batches_done(trainer)
+    path, content = run_folder(trainer) / "figures" / f"{name}.png", plots.png(figure)
     files.write(path, content)
-    picture = Image.open(io.BytesIO(content)).convert("RGB")
-    if writer := tensorboard(trainer):
-        writer.add_image(tag or name, np.asarray(picture), step, dataformats="HWC")
-    for logger in trainer.loggers:
-        if hasattr(logger, "log_image"):
-            logger.log_image(key=tag or name, images=[picture], step=step)
+    log_picture(trainer, tag or name, Image.open(io.BytesIO(content)).convert("RGB"))
     return path
 
 

@@ -11,13 +11,11 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
-from mnist_gen.data.batches import Batches
 from mnist_gen.data.mnist import ImageData
 from mnist_gen.networks.inspection import HasExamples
-from mnist_gen.runs.tensorboard import batches_done, batches_in_all, callbacks_of, epochs_done, run_folder
+from mnist_gen.runs.loggers import batches_done, batches_in_all, callbacks_of, epochs_done, run_folder
 from mnist_gen.system.screen import Bar, shortened
 from mnist_gen.training.curves import Curves
-from mnist_gen.training.trainer import data_of
 
 PRECISIONS = {"32-true": "float32", "bf16-mixed": "bf16"}
 ESTIMATE_AFTER = 5.0  # seconds of training
@@ -105,11 +103,12 @@ def _facts(trainer: L.Trainer, model: L.LightningModule) -> Iterator[tuple[str, 
     examples = model.examples() if isinstance(model, HasExamples) else {}
     sizes = [f"{name} {_parameters(network):,}" for name, (network, _) in examples.items()]
     yield "networks", f"{', '.join(sizes or [f'{_parameters(model):,}'])} parameters"
-    yield "images", data_of(trainer, ImageData).described()
-    batches = trainer.train_dataloader
-    assert isinstance(batches, Batches)
-    count, size = int(trainer.num_training_batches), batches.batch_size * trainer.world_size
-    of_batches = f"{quantity(count, 'batch', 'batches')} of {quantity(size, 'image')}"
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    if isinstance(data, ImageData):
+        yield "images", data.described()
+    count, size = int(trainer.num_training_batches), getattr(trainer.train_dataloader, "batch_size", None)
+    of_size = f" of {quantity(size * trainer.world_size, 'image')}" if size else ""
+    of_batches = f"{quantity(count, 'batch', 'batches')}{of_size}"
     yield "training", f"{quantity(trainer.max_epochs or 0, 'epoch')} of {of_batches}"
 
 

@@ -15,7 +15,6 @@ from omegaconf import DictConfig
 
 from mnist_gen.errors import UserError
 from mnist_gen.runs.config import plain
-from mnist_gen.runs.tensorboard import Events
 from mnist_gen.system import devices
 from mnist_gen.training.capture import Capture
 from mnist_gen.training.checkpoints import EmbedConfig, WholeCheckpoints
@@ -55,10 +54,11 @@ def make_trainer(cfg: DictConfig, folder: Path, model: L.LightningModule) -> L.T
     if takes_turns and options.get("strategy") == "ddp":
         options["strategy"] = AveragingStrategy()
     callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
+    loggers = [instantiate(logger) for logger in cfg.logger.values()]
     callbacks += [CheckLosses(), EmbedConfig(plain(cfg))]
     if options.get("capture") and options.get("accumulate_grad_batches", 1) == 1:
         callbacks.append(Capture())
-    trainer = plain_trainer(options, folder, logger=Events(folder), plugins=[WholeCheckpoints()], callbacks=callbacks)
+    trainer = plain_trainer(options, folder, logger=loggers, plugins=[WholeCheckpoints()], callbacks=callbacks)
     cores = os.cpu_count() or 1
     if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > cores:
         raise UserError(f"trainer.devices={trainer.num_devices}: there are {cores} processor cores; set fewer.")

@@ -18,7 +18,7 @@ from mnist_gen.data import NUM_CLASSES
 from mnist_gen.data.few_labels import FewLabels
 from mnist_gen.data.mnist import chunks, to_images
 from mnist_gen.errors import check_choice
-from mnist_gen.runs.tensorboard import batches_done, run_folder, tensorboard
+from mnist_gen.runs.loggers import batches_done, run_folder, tensorboard
 from mnist_gen.system import files
 from mnist_gen.training.pictures import keep
 from mnist_gen.training.trainer import data_of

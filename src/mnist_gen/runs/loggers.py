@@ -1,15 +1,18 @@
-"""A run's TensorBoard events, and the step at which they are logged."""
+"""A run's loggers: what they show, and at which step."""
 
 import logging
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
+from numpy import asarray
+from PIL.Image import Image
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +45,7 @@ def batches_in_all(trainer: L.Trainer) -> int:
 class Events(TensorBoardLogger):
     """Writes TensorBoard's events. If the disk is full, the run continues without them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str) -> None:
         super().__init__(folder, name="", version="", default_hp_metric=False)
         self.full = False
 
@@ -57,8 +60,37 @@ class Events(TensorBoardLogger):
     def log_metrics(self, *arguments: Any, **options: Any) -> None:
         self.attempt(super().log_metrics, *arguments, **options)
 
+    def log_image(self, key: str, images: list[Image], step: int) -> None:
+        """As Lightning's WandbLogger has it."""
+        for image in images:
+            self.attempt(self.experiment.add_image, key, asarray(image), step, dataformats="HWC")
+
     def finalize(self, status: str) -> None:
         self.attempt(super().finalize, status)
+
+
+def log_metrics(trainer: L.Trainer, metrics: Mapping[str, float]) -> None:
+    """Logs metrics at the run's present batch."""
+    for logger in trainer.loggers:
+        logger.log_metrics(dict(metrics), step=batches_done(trainer))
+
+
+def log_picture(trainer: L.Trainer, tag: str, picture: Image) -> None:
+    """Shows a picture in each logger that holds pictures; those with one tag follow each other."""
+    for logger in trainer.loggers:
+        if isinstance(logger, MLFlowLogger):
+            logger.experiment.log_image(logger.run_id, picture, key=tag, step=batches_done(trainer))
+        elif hasattr(logger, "log_image"):
+            logger.log_image(key=tag, images=[picture], step=batches_done(trainer))
+        elif isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_image(tag, asarray(picture), batches_done(trainer), dataformats="HWC")
+
+
+def end_run(logger: Logger) -> None:
+    """Ends the logger's run after its last metrics, so that the next run of this command gets its own."""
+    logger.finalize("success")
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].finish(quiet=True)
 
 
 class Writer:
