@@ -13,6 +13,7 @@ from hydra.errors import InstantiationException
 from mnist_gen.data import mnist
 from mnist_gen.errors import Interrupted, UserError
 from mnist_gen.evaluation import results
+from mnist_gen.evaluation.dashboard import tag_of
 from mnist_gen.evaluation.scorer import load_scorer
 from mnist_gen.gan import GAN
 from mnist_gen.gan.callbacks import DrawSamples
@@ -62,10 +63,10 @@ def test_what_a_run_leaves(fit, tmp_path):
 
     log = events(folder)
     for tag in ("train/loss_d", "train/loss_g"):
-        assert [event.step for event in log.Scalars(tag)] == list(range(1, 10))  # batches
-    assert [event.step for event in log.Scalars("val/fid")] == [3, 6, 9]
+        assert [event.step for event in log.Scalars(tag_of(tag))] == list(range(1, 10))  # batches
+    assert [event.step for event in log.Scalars("quality/fid")] == [3, 6, 9]
     assert [event.step for event in log.Images("grid")] == [3, 9, 9]
-    fids = [event.value for event in log.Scalars("val/fid")]
+    fids = [event.value for event in log.Scalars("quality/fid")]
     assert kept(folder, "best")["epoch"] == int(np.argmin(fids))
     assert objective == pytest.approx(min(fids), rel=1e-5)
     hparams = log.summary_metadata["_hparams_/session_start_info"].plugin_data.content
@@ -238,7 +239,7 @@ def test_scorer_is_trained_exported_and_used(fit, tmp_path):
     path = tmp_path / "run/scorer.safetensors"
     assert load_scorer(str(path), "MNIST").head.out_features == 10
     for tag, steps in (("train/loss", [1, 2, 3, 4, 5, 6]), ("val/accuracy", [3, 6])):
-        assert [event.step for event in events(tmp_path / "run").Scalars(tag)] == steps
+        assert [event.step for event in events(tmp_path / "run").Scalars(tag_of(tag))] == steps
     assert 0 <= metrics(tmp_path / "run")["metrics"]["test/accuracy"] <= 1
     with pytest.raises(UserError, match="ends after 6 batches and cannot be changed to 9"):  # its schedule
         fit(tmp_path / "run", f"ckpt={tmp_path / 'run/checkpoints/last.ckpt'}", "trainer.max_epochs=3")

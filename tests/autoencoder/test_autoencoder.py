@@ -11,6 +11,7 @@ from mnist_gen.autoencoder.callbacks import main_directions
 from mnist_gen.data.augment import noisy, random_affine
 from mnist_gen.data.corrupted import CorruptedImages
 from mnist_gen.errors import UserError
+from mnist_gen.evaluation.dashboard import tag_of
 from mnist_gen.networks.decoders import PixelShuffleDecoder
 from mnist_gen.networks.encoders import WideEncoder
 from mnist_gen.runs import checkpoint
@@ -125,9 +126,9 @@ def test_a_run_writes_figures_metrics_curves_and_latents(fit, tmp_path):
     assert {"test/loss", "test/loss_clean"} <= record["metrics"].keys()
     log = events(folder)
     for tag in ("val/loss", "val/loss_clean"):
-        assert [event.step for event in log.Scalars(tag)] == [3, 6]
+        assert [event.step for event in log.Scalars(tag_of(tag))] == [3, 6]
     assert [event.step for event in log.Images("restored")] == [3, 6, 6]
-    assert objective == pytest.approx(min(event.value for event in log.Scalars("val/loss")), rel=1e-5)
+    assert objective == pytest.approx(min(event.value for event in log.Scalars("quality/loss")), rel=1e-5)
     projector = (folder / "projector_config.pbtxt").read_text()
     (latents,) = folder.glob("**/tensors.tsv")
     assert len(latents.read_text().splitlines()) == 100  # all test images of the small data set

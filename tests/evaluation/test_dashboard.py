@@ -20,11 +20,11 @@ def test_a_run_shows_charts_texts_and_results(fit, tmp_path):
     charts = {part.title: {chart.title: list(chart.multiline.tag) for chart in part.chart} for part in layout.category}
     assert list(charts) == ["losses", "quality", "digits"]
     assert charts["losses"] == {
-        "losses": ["train/loss_d", "train/loss_g"],
-        "learning rates": ["train/lr_generator", "train/lr_discriminator"],
+        "losses": ["losses/loss_d", "losses/loss_g"],
+        "learning rates": ["run/lr_generator", "run/lr_discriminator"],
     }
-    assert charts["quality"]["fid"] == ["val/fid", "test/fid", "floor/fid"]
-    assert charts["digits"] == {"class_accuracy": [f"val/class_accuracy_{digit}" for digit in range(10)]}
+    assert charts["quality"]["fid"] == ["quality/fid", "test/fid", "test/fid_of_real_data"]
+    assert charts["digits"] == {"class_accuracy": [f"val_digits/class_accuracy_{digit}" for digit in range(10)]}
     known = set(events(tmp_path).Tags()["scalars"])
     assert {tag for part in charts.values() for tags in part.values() for tag in tags} <= known
     assert "    embedding_dim: 20" in text(tmp_path, "configuration")

@@ -51,7 +51,7 @@ def test_csv_has_curves_and_results(fit, tmp_path):
 def test_any_logger_gets_metrics_pictures_and_configuration(fit, tmp_path):
     fit(tmp_path, "experiment=cgan_embed20", "+logger.notes._target_=tests.runs.test_loggers.Notes", "tags=[try]")
     notes = Notes.last
-    assert {"train/loss_d", "train/lr_generator", "val/fid", "test/fid", "floor/fid"} <= notes.metrics.keys()
+    assert {"train/loss_d", "run/lr_generator", "val/fid", "test/fid", "floor/fid"} <= notes.metrics.keys()
     assert ("grid", "RGB", 6) in notes.images
     assert notes.settings["model"]["embedding_dim"] == 20
     assert notes.ends[-1] == "success"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from mnist_gen.evaluation.dashboard import tag_of
 from mnist_gen.gan import GAN
 from mnist_gen.training import curves
 from mnist_gen.training.optimization import set_rates
@@ -9,23 +10,23 @@ from tests.conftest import events, kept, same_run
 
 
 def points(folder, tag):
-    return [(event.step, event.value) for event in events(folder).Scalars(tag)]
+    return [(event.step, event.value) for event in events(folder).Scalars(tag_of(tag))]
 
 
 def test_every_curve_counts_trained_batches(fit, tmp_path):
     fit(tmp_path, "experiment=cgan_embed20")
     tags = events(tmp_path).Tags()["scalars"]
-    for name in ("loss_d", "loss_g", "lr_generator", "lr_discriminator", "images_per_second", "epoch"):
-        assert [step for step, _ in points(tmp_path, f"train/{name}")] == [1, 2, 3, 4, 5, 6]
-    assert [value for _, value in points(tmp_path, "train/epoch")] == [1, 1, 1, 2, 2, 2]
-    assert all(value > 0 for _, value in points(tmp_path, "train/images_per_second"))
-    for tag in (tag for tag in tags if tag.startswith("val/")):
-        assert [step for step, _ in points(tmp_path, tag)] == [3, 6]
-    for tag in (tag for tag in tags if tag.startswith("test/")):
-        assert [step for step, _ in points(tmp_path, tag)] == [6]
+    assert [*dict.fromkeys(sorted(tag.partition("/")[0] for tag in tags))] == [
+        "losses", "quality", "run", "test", "test_digits", "val_digits"
+    ]  # fmt: skip
+    steps = {"losses": [1, 2, 3, 4, 5, 6], "run": [1, 2, 3, 4, 5, 6], "quality": [3, 6], "val_digits": [3, 6]}
+    for tag in tags:
+        assert [event.step for event in events(tmp_path).Scalars(tag)] == steps.get(tag.partition("/")[0], [6])
+    names = ("lr_generator", "lr_discriminator", "images_per_second", "epoch")
+    assert {tag for tag in tags if tag.startswith("run/")} == {f"run/{name}" for name in names}
+    assert [value for _, value in points(tmp_path, "run/epoch")] == [1, 1, 1, 2, 2, 2]
+    assert all(value > 0 for _, value in points(tmp_path, "run/images_per_second"))
     assert [event.step for event in events(tmp_path).Images("grid")] == [3, 6]  # the second is the tested checkpoint
-    for tag in (tag for tag in tags if tag.startswith("floor/")):
-        assert [step for step, _ in points(tmp_path, tag)] == [6]
 
 
 def test_points_are_means_and_epochs_are_means_of_all(fit, tmp_path, monkeypatch):

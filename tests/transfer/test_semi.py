@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mnist_gen.autoencoder import Autoencoder
+from mnist_gen.evaluation.dashboard import tag_of
 from mnist_gen.networks.decoders import Decoder
 from mnist_gen.networks.encoders import Encoder
 from mnist_gen.networks.heads import LinearHead
@@ -108,7 +109,9 @@ def test_a_run_writes_metrics_curves_and_a_checkpoint(fit, tmp_path, caplog):
     assert {"test/accuracy", "test/f1_macro", "train/accuracy"} <= metrics.keys()
     assert metrics["test/kept_epoch"] == 3
     log = events(folder)
-    assert all([event.step for event in log.Scalars(f"{group}/accuracy")] == [4, 8, 12] for group in ("val", "learnt"))
+    assert all(
+        [event.step for event in log.Scalars(tag_of(f"{group}/accuracy"))] == [4, 8, 12] for group in ("val", "learnt")
+    )
     model = checkpoint.load(folder / "checkpoints/last.ckpt")
     assert model(torch.rand(5, 1, 32, 32)).shape == (1, 5, 10)
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.errors import UserError
+from mnist_gen.evaluation.dashboard import tag_of
 from mnist_gen.networks.decoders import Decoder
 from mnist_gen.networks.encoders import Encoder, WideEncoder
 from mnist_gen.networks.heads import LinearHead, MLPHead
@@ -185,7 +186,7 @@ def test_a_run_of_each_arm_writes_metrics_draws_and_curves(made, tmp_path, pretr
     }  # fmt: skip
     log = events(folder)
     for tag in ("val/loss", "held_out/accuracy", "learnt/loss"):
-        assert [event.step for event in log.Scalars(tag)] == [2, 4, 6]
+        assert [event.step for event in log.Scalars(tag_of(tag))] == [2, 4, 6]
     assert [event.step for event in log.Images("confusion")] == [6]  # the step counts batches, as in the curves
     assert any(tag.startswith("report/test") for tag in log.Tags()["tensors"])
     model = checkpoint.load(folder / "checkpoints/last.ckpt")

@@ -1,6 +1,7 @@
 """What TensorBoard shows beside curves and pictures: charts of several curves, networks, configuration, results."""
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
@@ -12,10 +13,29 @@ from torch import nn
 from mnist_gen.evaluation.metrics import METRICS
 from mnist_gen.evaluation.results import beside_floor
 from mnist_gen.networks.inspection import Examples, HasExamples, evaluating, layers
-from mnist_gen.runs.loggers import batches_done, callbacks_of, tensorboard
+from mnist_gen.runs.loggers import Events, batches_done, callbacks_of, tensorboard
 from mnist_gen.runs.tables import markdown
 from mnist_gen.training.checkpoints import EmbedConfig, validated
 from mnist_gen.training.curves import Curves
+
+GROUPS = {"train": "losses", "val": "quality"}
+SPLITS = ("val", "test", "floor")
+
+
+class GroupedEvents(Events):
+    """TensorBoard's events. It sorts groups by name: losses, quality, run, test, and metrics of single digits."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        super().log_metrics({tag_of(name): value for name, value in metrics.items()}, step)
+
+
+def tag_of(name: str) -> str:
+    """TensorBoard's tag of a value that other loggers know as `train/loss_d`, `val/fid` or `floor/fid`."""
+    split, _, metric = name.partition("/")
+    group, suffix = ("test", "_of_real_data") if split == "floor" else (split, "")
+    if metric in METRICS and METRICS[metric].digit is not None:
+        return f"{group}_digits/{metric}{suffix}"
+    return f"{GROUPS.get(group, group)}/{metric}{suffix}"
 
 
 class Networks(nn.Module):
@@ -81,17 +101,17 @@ def _config(trainer: L.Trainer) -> dict[str, Any]:
 def _charts(trainer: L.Trainer, model: L.LightningModule) -> dict[str, dict[str, list[Any]]]:
     """TensorBoard's custom scalars, in the order in which people look: losses, quality, single digits."""
     together = [tag for callback in callbacks_of(trainer) if isinstance(callback, Curves) for tag in callback.together]
-    rates = [f"train/{name}" for name in getattr(model, "rate_names", ("lr",))]
+    rates = [f"run/{name}" for name in getattr(model, "rate_names", ("lr",))]
     measured = [METRICS[name] for name in validated(trainer, model) if name in METRICS]
     of_all = [metric.name for metric in measured if metric.digit is None]
     families = dict.fromkeys(str(metric.family) for metric in measured if metric.digit is not None)
     digits = {
-        family: ["Multiline", [f"val/{metric.name}" for metric in measured if metric.family == family]]
+        family: ["Multiline", [tag_of(f"val/{metric.name}") for metric in measured if metric.family == family]]
         for family in families
     }
     return {
-        "losses": {"losses": ["Multiline", together], "learning rates": ["Multiline", rates]},
-        "quality": {name: ["Multiline", [f"{split}/{name}" for split in ("val", "test", "floor")]] for name in of_all},
+        "losses": {"losses": ["Multiline", [*map(tag_of, together)]], "learning rates": ["Multiline", rates]},
+        "quality": {name: ["Multiline", [tag_of(f"{split}/{name}") for split in SPLITS]] for name in of_all},
         **({"digits": digits} if digits else {}),
     }
 

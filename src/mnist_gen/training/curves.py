@@ -48,7 +48,7 @@ class Means:
 
 
 class Curves(Callback):
-    """Logs the means of what `training_step` returns as `train/*`, learning rates, speed, and validation metrics.
+    """Logs what `training_step` returns as `train/*`, learning rates and speed as `run/*`, and validation metrics.
 
     The step is the number of trained batches; each training curve has about `POINTS` points. history.json has the means
     and metrics of each epoch. The losses named in `together` share figures/losses.png and a chart in TensorBoard.
@@ -76,14 +76,14 @@ class Curves(Callback):
 
     def _log_point(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Logs the means since the last point. They make a GPU wait, so that the time is that of its work."""
-        measured = self._point.means() | {"train/epoch": float(epochs_done(trainer))}
+        measured = self._point.means() | {"run/epoch": float(epochs_done(trainer))}
         names = getattr(module, "rate_names", ("lr",))
         for name, optimizer in zip(names, trainer.optimizers, strict=False):
-            measured[f"train/{name}"] = float(optimizer.param_groups[0]["lr"])
+            measured[f"run/{name}"] = float(optimizer.param_groups[0]["lr"])
         if self._new_images:  # nothing is trained in a run that was stopped after the epoch's last batch
             now = time.monotonic()
             seconds, self._since = now - self._since, now
-            measured["train/images_per_second"] = self._new_images / seconds
+            measured["run/images_per_second"] = self._new_images / seconds
             self._images, self._seconds = self._images + self._new_images, self._seconds + seconds
         log_metrics(trainer, measured)
         self._epoch.add(self._point.sums, self._point.count)
