@@ -127,7 +127,7 @@ def test_what_swept_experiments_bring_can_be_chosen(monkeypatch):
             "experiment=cgan_embed: did you mean cgan_embed20 or cgan_embed20_after or cgan_e",
         ),
         (("experiment=cgan_embde20",), "experiment=cgan_embde20: did you mean cgan_embed20 or cgan_embed65 or "),
-        (("experiment=xyz",), "experiment=xyz: choose one of autoencoder, "),
+        (("experiment=xyz",), "experiment=xyz: `python train.py` lists them."),
         ((MAIN, "model/loss=wgan"), "model/loss=wgan: choose one of bce, hinge, non_saturating, relativistic"),
         (
             (MAIN, "data=cifar"),

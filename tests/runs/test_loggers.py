@@ -52,7 +52,7 @@ def test_any_logger_gets_metrics_pictures_and_configuration(fit, tmp_path):
     fit(tmp_path, "experiment=cgan_embed20", "+logger.notes._target_=tests.runs.test_loggers.Notes", "tags=[try]")
     notes = Notes.last
     assert {"train/loss_d", "run/lr_generator", "val/fid", "test/fid", "floor/fid"} <= notes.metrics.keys()
-    assert ("grid", "RGB", 6) in notes.images
+    assert ("pictures/grid", "RGB", 6) in notes.images
     assert notes.settings["model"]["embedding_dim"] == 20
     assert notes.ends[-1] == "success"
     assert list(tmp_path.glob("events*"))  # beside TensorBoard

@@ -44,7 +44,7 @@ def test_a_run_writes_metrics_floor_and_figures(fit, tmp_path, scorer, name, cap
         r"^l1 +\d\.\d{4} +0\.0000$", "\n".join(record.getMessage() for record in caplog.records), flags=re.MULTILINE
     )
     log = events(tmp_path / "run")
-    assert "translation" in log.Tags()["images"]
+    assert "pictures/translation" in log.Tags()["images"]
     hparams = log.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     assert all(word in hparams for word in (b"pairing", b"rendering", b"Outline", b"rendering.width"))
     assert b"root" not in hparams

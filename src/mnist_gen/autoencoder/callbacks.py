@@ -3,6 +3,7 @@
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
+from matplotlib import colormaps
 from torch import Tensor
 
 from mnist_gen import plots
@@ -55,7 +56,7 @@ class DrawRestoration(FirstPicture):
 
 
 class ProjectLatents(Callback):
-    """Writes latents of `count` test images, with labels and images, for TensorBoard's projector."""
+    """Writes latents of `count` test images for TensorBoard's projector, as white images on a colour for each digit."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -66,7 +67,9 @@ class ProjectLatents(Callback):
             model, test = model_of(pl_module, Autoencoder), data_of(trainer, CorruptedImages).test.first(self.count)
             images = to_images(test.images)
             latents = model.encode(images.to(model.device))
-            writer.add_embedding(latents, test.labels.tolist(), images, tag="latents")
+            white = images.cpu()
+            colours = torch.from_numpy(colormaps["tab10"](test.labels.cpu().numpy()))[:, :3, None, None]  # (N, 3, 1, 1)
+            writer.add_embedding(latents, test.labels.tolist(), white + (1 - white) * colours, tag="latents")
 
 
 def _traversals(model: Autoencoder, images: Tensor) -> plots.Figure:

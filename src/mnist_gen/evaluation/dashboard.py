@@ -18,7 +18,13 @@ from mnist_gen.runs.tables import markdown
 from mnist_gen.training.checkpoints import EmbedConfig, validated
 from mnist_gen.training.curves import Curves
 
-GROUPS = {"train": "losses", "val": "quality"}
+GROUPS = {  # TensorBoard's group of each split, and an ending that tells splits in one group apart
+    "train": ("losses", ""),
+    "run": ("run", ""),
+    "val": ("quality", ""),
+    "test": ("test", ""),
+    "floor": ("test", "_of_real_data"),
+}
 SPLITS = ("val", "test", "floor")
 
 
@@ -32,10 +38,13 @@ class GroupedEvents(Events):
 def tag_of(name: str) -> str:
     """TensorBoard's tag of a value that other loggers know as `train/loss_d`, `val/fid` or `floor/fid`."""
     split, _, metric = name.partition("/")
-    group, suffix = ("test", "_of_real_data") if split == "floor" else (split, "")
-    if metric in METRICS and METRICS[metric].digit is not None:
-        return f"{group}_digits/{metric}{suffix}"
-    return f"{GROUPS.get(group, group)}/{metric}{suffix}"
+    group, suffix = GROUPS.get(split, ("quality", f"_{split}"))
+    known = METRICS.get(metric)
+    if known is not None and known.digit is not None:
+        group = "test_digits" if group == "test" else "val_digits"
+    if known is not None and known.better == "higher" and group == "losses":
+        group, suffix = "quality", "_train"
+    return f"{group}/{metric}{suffix}"
 
 
 class Networks(nn.Module):

@@ -54,13 +54,15 @@ def show(folder: Path, metrics: Mapping[str, float]) -> None:
 def log_hparams(trainer: L.Trainer, cfg: DictConfig, metrics: Mapping[str, float]) -> None:
     """Writes one HPARAMS row: settings of data and model, and the test metrics that are not of single digits.
 
+    TensorBoard shows what differs between runs first, in the order of names. A capital puts the experiment first there.
+
     The experiment summary, which lists all keys, is left out: TensorBoard would apply the list of one run to all of
     them. Without it TensorBoard shows every key of every run.
     """
     results = {f"test/{name}": value for name, value in about_all_digits(metrics).items()}
     if not results:
         return
-    settings = {"experiment": cfg.run.experiment or "", "tags": " ".join(cfg.tags), "seed": cfg.seed}
+    settings = {"Experiment": cfg.run.experiment or "", "tags": " ".join(cfg.tags), "seed": cfg.seed}
     settings |= {"epochs": cfg.trainer.max_epochs} | _settings("data", cfg) | _settings("model", cfg)
     floor = {name: value for name, value in metrics.items() if name.startswith("floor/")}
     log_metrics(trainer, results | floor)

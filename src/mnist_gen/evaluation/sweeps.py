@@ -5,7 +5,8 @@ Hydra imports this before each job, so it imports no torch at the top.
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from statistics import mean, stdev
@@ -21,6 +22,7 @@ from mnist_gen.runs import layout
 from mnist_gen.runs.naming import short_names, swept_and_fixed
 from mnist_gen.runs.tables import markdown
 from mnist_gen.system import files
+from mnist_gen.system.screen import RESULT
 
 if TYPE_CHECKING:
     from mnist_gen.evaluation.metrics import Metric
@@ -29,6 +31,8 @@ SEEDS = ("seed", "data.labels_seed")
 DEVIATION = " deviation"  # behind a metric: its standard deviation, over seeds or over what the job itself averaged
 SINGLE = " of each seed"  # behind a metric: the values of which it is the mean
 SCORE = "score"  # key of a row: the metric that chose the checkpoint, its mode, and the score
+log = logging.getLogger(__name__)
+
 Row = dict[str, Any]  # of a job: the swept keys, its status and metrics, such as `test/fid`
 
 
@@ -52,13 +56,19 @@ class Summary(Callback):
             try:
                 with FileLock(folder / layout.SUMMARY_LOCK, blocking=False):
                     mark.unlink(missing_ok=True)
-                    summarise(folder, self.swept, self.fixed)
+                    means = summarise(folder, self.swept, self.fixed)
             except Timeout:
                 return
+            chosen = _by_key(config.hydra.overrides.task) if means else {}
+            for row in means:
+                if all(row[key] == chosen[key] for key in self.swept if key not in SEEDS):
+                    _say(row)
 
 
-def summarise(folder: Path, swept: Sequence[str], fixed: Sequence[str]) -> None:
+def summarise(folder: Path, swept: Sequence[str], fixed: Sequence[str]) -> Sequence[Row]:
     """Writes summary.csv (everything), summary.md and summary.png over the jobs in a sweep's folder.
+
+    Returns the means over seeds, if seeds are swept.
 
     Jobs are compared by the `swept` keys. If seeds are swept, the table shows means and standard deviations over the
     seeds; if other keys are swept too, the chart shows them as well. Jobs of another sweep, with other swept keys or
@@ -92,6 +102,17 @@ def summarise(folder: Path, swept: Sequence[str], fixed: Sequence[str]) -> None:
         _draw(folder, f"{folder.name}: test metrics, mean and standard deviation over seeds", means, settings, charted)
     elif charted and swept:
         _draw(folder, f"{folder.name}: test metrics", rows, swept, charted)
+    return means
+
+
+def _say(row: Row) -> None:
+    """Says the mean and the standard deviation over the seeds so far."""
+    from mnist_gen.evaluation.metrics import METRICS
+
+    of_all = (f"test/{metric.name}" for metric in METRICS.values() if metric.summary and metric.digit is None)
+    known = (name for name in of_all if name + DEVIATION in row)
+    if words := [f"{name} {row[name]:.3f} ± {row[name + DEVIATION]:.3f}" for name in known]:
+        log.log(RESULT, "%s:\n  %s", row["status"], "\n  ".join(words))
 
 
 def _text(
@@ -159,8 +180,12 @@ def _settings(overrides: Path) -> dict[str, str]:
         words = OmegaConf.to_container(OmegaConf.load(overrides))
     except (OSError, ValueError, YAMLError):
         return {}
-    found = words if isinstance(words, list) else []
-    return dict(str(word).lstrip("+").split("=", 1) for word in found if "=" in str(word))
+    return _by_key(words if isinstance(words, list) else [])
+
+
+def _by_key(words: Iterable[Any]) -> dict[str, str]:
+    """The values of overrides, by key."""
+    return dict(str(word).lstrip("+").split("=", 1) for word in words if "=" in str(word))
 
 
 def _results(job: Path) -> Row:

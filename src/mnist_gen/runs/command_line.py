@@ -1,6 +1,7 @@
 """Checks the command line. Imports no torch, so that mistakes are answered at once."""
 
 import difflib
+import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from itertools import accumulate, islice
@@ -53,6 +54,8 @@ def check_arguments(config_dir: str, arguments: Sequence[str], others: Sequence[
     """
     if {"-sc", "--shell-completion"} & set(arguments):  # `install=bash` is no override
         return list(arguments)
+    if any(word.startswith("--experimental-rerun") for word in arguments):
+        raise UserError("--experimental-rerun: refused, it would run code from a file; repeat the command.")
     with composing([config_dir, *others, *_own_sources(arguments)]) as loader:
         overrides = [o for o in _parsed(loader, arguments) if not o.is_hydra_override()]
         _check_extras(loader, arguments)
@@ -136,7 +139,9 @@ def _check_choice(override: Override, choices: Sequence[str]) -> None:
             new = present_name(str(value))
             begun = [choice for choice in choices if value != "" and choice.startswith(str(value))]
             near = [new] if new in choices else begun or difflib.get_close_matches(str(value), choices)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"choose one of {', '.join(choices)}."
+            some = f"choose one of {', '.join(choices)}."
+            others = "`python train.py` lists them." if override.key_or_group == "experiment" else some
+            hint = f"did you mean {' or '.join(near)}?" if near else others
             raise UserError(f"{override.key_or_group}={value}: {hint}")
 
 
@@ -218,10 +223,13 @@ def _check_accelerator(defaults: DictConfig, overrides: Sequence[Override]) -> N
     given = {o.key_or_group: o for o in overrides}
     accelerator, group = given.get("trainer.accelerator"), given.get("trainer")
     chosen = defaults.trainer.accelerator if accelerator is None else accelerator.value()
+    named = accelerator or group
+    word = f"trainer.accelerator={chosen}" if named is None else named.input_line
+    if chosen == "mps" and sys.platform != "darwin":
+        raise UserError(f"{word}: this machine is no Mac; use trainer=cpu or trainer=gpu.")
     if chosen in ("gpu", "cuda") and devices.gpus() == 0:
-        named = accelerator or group
-        word = f"trainer.accelerator={chosen}" if named is None else named.input_line
-        raise UserError(f"{word}: no GPU driver answers on this machine; use trainer=cpu.")
+        processes = "" if word != "trainer=ddp" else ", or processes: trainer.accelerator=cpu trainer.devices=2"
+        raise UserError(f"{word}: no GPU driver answers on this machine; use trainer=cpu{processes}.")
 
 
 def _check_key(key: str, known: Sequence[str]) -> None:

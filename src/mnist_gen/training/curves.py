@@ -12,8 +12,9 @@ from torch import Tensor
 
 from mnist_gen import plots
 from mnist_gen.data import IMAGE_SIZE
-from mnist_gen.runs.loggers import batches_done, batches_in_all, epochs_done, log_metrics, run_folder
+from mnist_gen.runs.loggers import batches_done, batches_in_all, callbacks_of, epochs_done, log_metrics, run_folder
 from mnist_gen.system import files
+from mnist_gen.training.pictures import FirstPicture, say_where
 
 MOST_POINTS = 10**7  # in all curves of a checkpoint
 POINTS = 200  # of each training curve in TensorBoard
@@ -60,7 +61,7 @@ class Curves(Callback):
         self._epoch, self._point = Means(), Means()  # so far, and since the last point
         self._images, self._seconds = 0, 0.0  # trained in this epoch
         self._new_images, self._since = 0, 0.0  # since the last point
-        self._drawn = time.monotonic()
+        self._drawn, self._announced = time.monotonic(), False
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._images, self._seconds, self._new_images, self._since = 0, 0.0, 0, time.monotonic()
@@ -133,8 +134,10 @@ class Curves(Callback):
         epochs = [epoch for epoch, _ in self.history[self.together[0]]]
         shown = {tag.partition("/")[2]: [value for _, value in self.history[tag]] for tag in self.together}
         figure = plots.curves(epochs, shown, "Training losses, epoch means", "loss")
-        plots.save(figure, run_folder(trainer) / "figures" / "losses.png")
-        self._drawn = time.monotonic()
+        path = plots.save(figure, run_folder(trainer) / "figures" / "losses.png")
+        if not self._announced and not any(isinstance(callback, FirstPicture) for callback in callbacks_of(trainer)):
+            say_where(path)
+        self._drawn, self._announced = time.monotonic(), True
 
     def state_dict(self) -> dict[str, Any]:
         """The curves, and the sums of an unfinished epoch and point."""

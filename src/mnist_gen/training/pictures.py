@@ -25,8 +25,13 @@ def keep(trainer: L.Trainer, figure: plots.Figure, name: str, tag: str | None = 
     """Writes figures/<name>.png, and shows it as `tag` in loggers, where pictures with one tag follow each other."""
     path, content = run_folder(trainer) / "figures" / f"{name}.png", plots.png(figure)
     files.write(path, content)
-    log_picture(trainer, tag or name, Image.open(io.BytesIO(content)).convert("RGB"))
+    log_picture(trainer, f"pictures/{tag or name}", Image.open(io.BytesIO(content)).convert("RGB"))
     return path
+
+
+def say_where(picture: Path) -> None:
+    """Says where a run's first picture is."""
+    log.info("%-9s %s", "picture", shortened(picture))
 
 
 class FirstPicture(Callback, ABC):
@@ -40,4 +45,4 @@ class FirstPicture(Callback, ABC):
         if batches_done(trainer) == AFTER and trainer.is_global_zero:
             with evaluating(pl_module):
                 figure = self.figure(trainer, pl_module, f"after {AFTER} batches")
-            log.info("%-9s %s", "picture", shortened(keep(trainer, figure, "first")))
+            say_where(keep(trainer, figure, "first"))
