@@ -92,7 +92,7 @@ def test_a_package_outside_the_clone(extended, tmp_path):
         trained = run(*own, *TINY, data, "hydra.run.dir=own")
         assert trained.returncode == 0, trained.stderr
         assert "epoch 2 is over" in trained.stdout
-        remedy = "if my_package is your own package, add trust=[my_package]."
+        remedy = "if you trust it, add trust=[my_package]."
         assert error_line(run("task=test", "ckpt=own")).endswith(remedy)
         trusted = run("task=test", "ckpt=own", "trust=[my_package]", data, "hydra.run.dir=again")
         assert trusted.returncode == 0, trusted.stderr

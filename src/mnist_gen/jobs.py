@@ -36,6 +36,7 @@ def job(cfg: DictConfig) -> float | None:
         screen.be_quiet(logging.ERROR)
     elif cfg.quiet or current_process().name != "MainProcess":  # one of several jobs
         screen.be_quiet()
+    folders.note_packages(own_packages(cfg))
     try:
         with folders.job():
             return hydra.utils.get_method(f"mnist_gen.run.{cfg.task}")(cfg)
@@ -64,7 +65,10 @@ def report(error: BaseException, cfg: DictConfig | None = None) -> None:
 
 def _is_of_own_code(error: BaseException, cfg: DictConfig) -> bool:
     """Whether the error passed through a package of the user's, and is no UserError in the end."""
-    chain, packages = list(_chain(error)), own_packages(cfg)
+    chain, packages = (
+        list(_chain(error)),
+        [*own_packages(cfg), *(name.partition(".")[0] for name in cfg.get("trust", ()))],
+    )
     frames = (frame for each in chain for frame, _ in traceback.walk_tb(each.__traceback__))
     own = any(frame.f_globals.get("__name__", "").partition(".")[0] in packages for frame in frames)
     return own and not any(isinstance(each, UserError) for each in chain)

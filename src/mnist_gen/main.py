@@ -19,7 +19,7 @@ def main() -> None:
     threading.excepthook = quiet
     typed = sys.argv[1:]
     os.environ["MNIST_GEN_ARGUMENTS"] = shlex.join(typed)  # also read by a sweep's other processes
-    os.environ["MNIST_GEN_FULL_ERROR"] = os.environ.get("HYDRA_FULL_ERROR", "")
+    os.environ.setdefault("MNIST_GEN_FULL_ERROR", os.environ.get("HYDRA_FULL_ERROR", ""))  # before we set that
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of Hydra's multi-line report
 
     from mnist_gen import jobs  # here, so that signals are handled before the slow import of Hydra

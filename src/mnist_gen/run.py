@@ -22,7 +22,7 @@ from mnist_gen.errors import UserError
 from mnist_gen.evaluation import results
 from mnist_gen.evaluation.scorer import load_scorer, scorer_digest
 from mnist_gen.gan import GAN
-from mnist_gen.runs import checkpoint, layout, limits, pretrained, records, trust
+from mnist_gen.runs import checkpoint, layout, limits, loggers, pretrained, records, trust
 from mnist_gen.runs.config import MACHINE, PLACES, flat, one_line, plain
 from mnist_gen.student_report.claims import judge_sweeps
 from mnist_gen.system import files, memory
@@ -62,7 +62,7 @@ def _fit(cfg: DictConfig, folder: Path, kept: Kept | None, resumed: bool = False
     if complete is not None:
         return complete.get("objective")
     memory.keep_freed_memory()
-    data, model, trainer = _build(cfg, folder, kept)
+    data, model, trainer = built = _build(cfg, folder, kept)
     if kept is None and isinstance(model, pretrained.Starter) and model.starts_from is not None:
         if cfg.get(model.starts_from) is None:
             raise UserError(f"the model starts from a {model.starts_from}: choose an experiment that has one.")
@@ -70,7 +70,12 @@ def _fit(cfg: DictConfig, folder: Path, kept: Kept | None, resumed: bool = False
         data.setup("fit")  # shows mistakes in the configuration before another model is trained
         model.start_from(_pretrained_model(cfg, model.starts_from))
         L.seed_everything(cfg.seed, verbose=False)  # the run does not depend on whether that model was trained now
-    start = time.monotonic()
+    with loggers.ending(trainer.loggers):
+        return _train_and_test(cfg, folder, kept, built)
+
+
+def _train_and_test(cfg: DictConfig, folder: Path, kept: Kept | None, built: Built) -> float | None:
+    (data, model, trainer), start = built, time.monotonic()
     _train(trainer, model, data, kept)
     trained = time.monotonic()
     files.settle()  # the checkpoint to test must be on the disk
@@ -80,7 +85,6 @@ def _fit(cfg: DictConfig, folder: Path, kept: Kept | None, resumed: bool = False
     seconds = {"fit": round(trained - start, 1), "test": round(time.monotonic() - trained, 1)}
     objective = next((c.score for c in trainer.checkpoint_callbacks if isinstance(c, BestCheckpoint)), None)
     if trainer.is_global_zero:
-        results.log_hparams(trainer, cfg, _metrics(trainer))
         _finish(folder, cfg, trainer, {"objective": objective, "seconds": seconds})
     return objective
 
@@ -115,7 +119,7 @@ def _pretrained_model(cfg: DictConfig, part: str) -> L.LightningModule:
     """The model that a part of the configuration asks for: named by its checkpoint, found, or trained now."""
     wanted = cfg[part]
     if wanted.ckpt is not None:
-        return checkpoint.load(wanted.ckpt, trust.by_command(cfg))
+        return checkpoint.load(wanted.ckpt, cfg.trust)
     own, folder = pretrained.own_run(cfg, part)
     if layout.read_record(folder) is None:
         with files.locked(folder, wait=True):
@@ -134,22 +138,21 @@ def test(cfg: DictConfig) -> None:
     data, model, trainer = _build(cfg, _folder(), kept)
     checkpoint.take_weights(model, content, path)
     start = time.monotonic()
-    trainer.test(model, data, verbose=False)
-    if trainer.is_global_zero:
-        _finish(_folder(), cfg, trainer, {"seconds": {"test": round(time.monotonic() - start, 1)}})
+    with loggers.ending(trainer.loggers):
+        trainer.test(model, data, verbose=False)
+        if trainer.is_global_zero:
+            _finish(_folder(), cfg, trainer, {"seconds": {"test": round(time.monotonic() - start, 1)}})
 
 
 def _finish(folder: Path, cfg: DictConfig, trainer: L.Trainer, outcome: dict[str, Any]) -> None:
-    """Writes metrics.json and prints the table."""
-    metrics = _metrics(trainer)
-    measured = "scorer" in cfg.callbacks.get("metrics", {}) and (cfg.scorer is not None or cfg.data.dataset == "MNIST")
+    """Logs the results, writes metrics.json and prints the table."""
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    results.log_hparams(trainer, cfg, metrics)
+    has_scorer = cfg.scorer is not None or cfg.data.get("dataset") == "MNIST"
+    measured = has_scorer and "scorer" in cfg.callbacks.get("metrics", {})
     scorer = {"scorer": scorer_digest(cfg.scorer)} if measured else {}
     records.write(folder, cfg, {"metrics": metrics, **outcome, "precision": str(trainer.precision), **scorer})
     results.show(folder, metrics)
-
-
-def _metrics(trainer: L.Trainer) -> dict[str, float]:
-    return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
 def sample(cfg: DictConfig) -> None:
@@ -218,9 +221,9 @@ def _resolve_paths(cfg: DictConfig) -> None:
     """Makes paths absolute, and names your own images by their content: the scorer must be trained on the same."""
     if cfg.scorer is not None:
         cfg.scorer = str(Path(cfg.scorer).absolute())
-    if cfg.data.path == "":
+    if cfg.data.get("path") == "":
         raise UserError("data=files: name your images, data.path=<an .npz file, or a folder per class>.")
-    if cfg.data.path is not None:
+    if cfg.data.get("path") is not None:
         cfg.data.path = str(Path(cfg.data.path).expanduser().absolute())
         cfg.data.dataset = own_images.fingerprint(Path(cfg.data.path))
 
@@ -234,12 +237,14 @@ def _configuration_of(cfg: DictConfig, path: Path, content: dict[str, Any]) -> D
     for key, what in {"scorer": "its own scorer", "data.path": "images of your own"}.items():
         if saved.get(key) is not None and OmegaConf.select(cfg, key) is None:
             raise UserError(f"ckpt={path}: its run used {what}; name the path again, {key}=<path>.")
-    images = cfg.data.path
+    images = cfg.data.get("path")
     if images is not None and saved.get("data.dataset") != own_images.fingerprint(Path(images).expanduser()):
         raise UserError(f"data.path={images}: not the images of the run of ckpt={path}.")
     places = {key: OmegaConf.select(cfg, key) for key in (*PLACES, "scorer")}
     config = trust.configuration(content, path, places, cfg.trust)
-    config.logger = OmegaConf.to_container(cfg.logger)
+    experiment = saved.get("run.experiment")
+    config.run = {"experiment": experiment if isinstance(experiment, str) else None, "folder": None}
+    config.update(logger=cfg.logger, trust=cfg.trust, tags=config.get("tags", []))
     for key in (argument.partition("=")[0].lstrip("+~") for argument in HydraConfig.get().overrides.task):
         if key == "trainer":  # changes the machine, not the run
             config.trainer.update({key: cfg.trainer[key] for key in MACHINE})

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from mnist_gen.errors import UserError
-from mnist_gen.runs import command_line
 from mnist_gen.runs.command_line import check_arguments
 from mnist_gen.system import devices
 from tests.conftest import CONF, ROOT
@@ -48,8 +47,8 @@ def test_a_gpu_is_asked_for_before_torch_is_imported(monkeypatch, word):
 
 
 def test_a_plugin_that_is_not_installed_is_named_with_its_extra(monkeypatch):
-    monkeypatch.setitem(command_line.EXTRAS, "hydra/launcher=nothing", ("sweep", ""))
-    monkeypatch.setitem(command_line.EXTRAS, "logger=csv", ("far", "a_module_that_nobody_has"))
+    monkeypatch.setitem(machine.EXTRAS, "hydra/launcher=nothing", ("sweep", ""))
+    monkeypatch.setitem(machine.EXTRAS, "logger=csv", ("far", "a_module_that_nobody_has"))
     with pytest.raises(
         UserError, match=r"hydra/launcher=nothing is not installed: python -m pip install -e '.\[sweep\]'."
     ):
@@ -68,11 +67,16 @@ def test_each_choice_of_a_list_is_checked():
 def test_debugging_stands_for_the_settings_that_an_experiment_has():
     """What the command line sets itself goes before."""
     settings = check_arguments(CONF, (MAIN, "debug=limit", "trainer.max_epochs=2"))[3:]
-    assert {"trainer.limit_train_batches=20", "callbacks.metrics.cas=False"} <= {*settings}
-    assert not any(word.startswith(("trainer.max_epochs", "data.draws", "study.")) for word in settings)
+    assert {"++trainer.limit_train_batches=20", "++callbacks.metrics.cas=False"} <= {*settings}
+    assert not any(word.startswith(("++trainer.max_epochs", "++data.draws", "++study.")) for word in settings)
+    assert "++trainer.profiler=simple" in check_arguments(CONF, (MAIN, "debug=profile"))
+    left_out = check_arguments(CONF, (MAIN, "debug=fast", "~callbacks.draw"))
+    assert not any(word.startswith("++callbacks.draw") for word in left_out)
     few = check_arguments(CONF, ("experiment=transfer_linear_frozen", "debug=fast"))
-    assert "data.draws=1" in few
-    assert not any(word.startswith("callbacks.metrics.cas") for word in few)
+    assert "++data.draws=1" in few
+    assert not any(word.startswith("++callbacks.metrics.cas") for word in few)
+    with pytest.raises(UserError, match="debug: choose one; it cannot be swept"):
+        check_arguments(CONF, ("-m", MAIN, "debug=fast,limit"))
     with pytest.raises(UserError, match="debug: cannot be combined with a sweep over experiments"):
         check_arguments(CONF, ("-m", "experiment=gan,cgan_embed20", "debug=fast"))
 

@@ -11,7 +11,9 @@ def test_a_run_stops_early_and_says_so(fit, tmp_path, caplog):
     words = ["callbacks/extra=early_stopping", "callbacks.early_stopping.patience=1", "trainer.max_epochs=9"]
     slow = [word for word in TINY if not word.startswith("trainer.max_epochs")]
     fit(tmp_path, "experiment=cgan_embed20", *slow, *words, "+callbacks.early_stopping.min_delta=1e9", tiny=False)
-    assert "stopped   after 1 epochs without a better val/fid" in [record.getMessage() for record in caplog.records]
+    assert "stopped   after 1 validations without a better val/fid" in [
+        record.getMessage() for record in caplog.records
+    ]
     assert "stopped" not in (tmp_path / "metrics.json").read_text()
     assert not list(tmp_path.glob("figures/grid_epoch_00[3-9].png"))
 

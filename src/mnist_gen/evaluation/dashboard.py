@@ -24,6 +24,8 @@ GROUPS = {  # TensorBoard's group of each split, and an ending that tells splits
     "val": ("quality", ""),
     "test": ("test", ""),
     "floor": ("test", "_of_real_data"),
+    "held_out": ("quality", "_held_out"),
+    "learnt": ("quality", "_learnt"),
 }
 SPLITS = ("val", "test", "floor")
 
@@ -38,7 +40,9 @@ class GroupedEvents(Events):
 def tag_of(name: str) -> str:
     """TensorBoard's tag of a value that other loggers know as `train/loss_d`, `val/fid` or `floor/fid`."""
     split, _, metric = name.partition("/")
-    group, suffix = GROUPS.get(split, ("quality", f"_{split}"))
+    if split not in GROUPS:  # of a callback that we do not know
+        return name if metric else f"run/{name}"
+    group, suffix = GROUPS[split]
     known = METRICS.get(metric)
     if known is not None and known.digit is not None:
         group = "test_digits" if group == "test" else "val_digits"

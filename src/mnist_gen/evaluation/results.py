@@ -12,7 +12,7 @@ from torch.utils.tensorboard.summary import hparams
 from mnist_gen.evaluation.metrics import METRICS
 from mnist_gen.runs import layout
 from mnist_gen.runs.config import PLACES, flat, plain
-from mnist_gen.runs.loggers import Events, end_run, log_metrics
+from mnist_gen.runs.loggers import Events, log_metrics
 from mnist_gen.system.screen import RESULT, shortened
 
 COLLAPSED = 0.05  # a lower coverage means that there are only a few pictures
@@ -71,7 +71,6 @@ def log_hparams(trainer: L.Trainer, cfg: DictConfig, metrics: Mapping[str, float
         if isinstance(logger, Events):
             logger.attempt(logger.experiment.file_writer.add_summary, start)
             logger.attempt(logger.experiment.file_writer.add_summary, end)
-        end_run(logger)
 
 
 def _settings(part: str, cfg: DictConfig) -> dict[str, Any]:

@@ -60,9 +60,10 @@ class Summary(Callback):
             except Timeout:
                 return
             chosen = _by_key(config.hydra.overrides.task) if means else {}
+            setting = {key: chosen.get(key) for key in self.swept if key not in SEEDS}
             for row in means:
-                if all(row[key] == chosen[key] for key in self.swept if key not in SEEDS):
-                    _say(row)
+                if all(row[key] == value for key, value in setting.items()):
+                    _say(setting, row)
 
 
 def summarise(folder: Path, swept: Sequence[str], fixed: Sequence[str]) -> Sequence[Row]:
@@ -105,14 +106,15 @@ def summarise(folder: Path, swept: Sequence[str], fixed: Sequence[str]) -> Seque
     return means
 
 
-def _say(row: Row) -> None:
-    """Says the mean and the standard deviation over the seeds so far."""
+def _say(setting: Mapping[str, Any], row: Row) -> None:
+    """Says the means and the standard deviations over the seeds of a setting so far."""
     from mnist_gen.evaluation.metrics import METRICS
 
     of_all = (f"test/{metric.name}" for metric in METRICS.values() if metric.summary and metric.digit is None)
     known = (name for name in of_all if name + DEVIATION in row)
     if words := [f"{name} {row[name]:.3f} ± {row[name + DEVIATION]:.3f}" for name in known]:
-        log.log(RESULT, "%s:\n  %s", row["status"], "\n  ".join(words))
+        names = [f"{key}={value}" for key, value in setting.items()]
+        log.log(RESULT, "%s:\n  %s", ", ".join([*names, row["status"]]), "\n  ".join(words))
 
 
 def _text(
@@ -185,7 +187,7 @@ def _settings(overrides: Path) -> dict[str, str]:
 
 def _by_key(words: Iterable[Any]) -> dict[str, str]:
     """The values of overrides, by key."""
-    return dict(str(word).lstrip("+").split("=", 1) for word in words if "=" in str(word))
+    return dict(str(word).lstrip("+~").split("=", 1) for word in words if "=" in str(word))
 
 
 def _results(job: Path) -> Row:

@@ -1,9 +1,7 @@
 """Checks the command line. Imports no torch, so that mistakes are answered at once."""
 
 import difflib
-import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
@@ -18,27 +16,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mnist_gen.errors import UserError
-from mnist_gen.runs import folders, layout, limits
-from mnist_gen.runs.config import CONFIG_NAME, composing, flat
+from mnist_gen.runs import folders, layout, limits, machine
+from mnist_gen.runs.config import CONFIG_NAME, composing, flat, listed
 from mnist_gen.runs.limits import within
 from mnist_gen.runs.ranges import SAME_TYPE
 from mnist_gen.runs.renamed import present_name
-from mnist_gen.system import devices
 
 FREE_BESIDE_CKPT = {  # keys that may be set beside `ckpt`, whose configuration is used otherwise
     "fit": folders.FREE_TO_GO_ON,
     "test": ("callbacks", *folders.FREE_TO_GO_ON),
     "sample": ("digit", "count", "out", "seed", "root", "trust"),
-}
-EXTRAS = {  # choices that few need: the extra that installs each, and its module if it is no plugin of Hydra
-    "hydra/launcher=joblib": ("sweep", ""),
-    "hydra/launcher=submitit_slurm": ("slurm", ""),
-    "hydra/launcher=submitit_local": ("slurm", ""),
-    "hydra/launcher=ray": ("ray", ""),
-    "hydra/sweeper=optuna": ("optuna", ""),
-    "logger=wandb": ("wandb", "wandb"),
-    "logger=mlflow": ("mlflow", "mlflow"),
-    "callbacks/extra=device_stats": ("stats", "psutil"),
 }
 ALONE = ("sample", "claims")  # tasks without a folder of their own
 MOST_JOBS = 10_000  # of a sweep over one key
@@ -54,11 +41,11 @@ def check_arguments(config_dir: str, arguments: Sequence[str], others: Sequence[
     """
     if {"-sc", "--shell-completion"} & set(arguments):  # `install=bash` is no override
         return list(arguments)
-    if any(word.startswith("--experimental-rerun") for word in arguments):
+    if any(word.startswith("--e") for word in arguments):  # may be shortened
         raise UserError("--experimental-rerun: refused, it would run code from a file; repeat the command.")
     with composing([config_dir, *others, *_own_sources(arguments)]) as loader:
         overrides = [o for o in _parsed(loader, arguments) if not o.is_hydra_override()]
-        _check_extras(loader, arguments)
+        machine.check_extras(loader, arguments)
         groups = [o for o in overrides if "." not in o.key_or_group and _choices(loader, o.key_or_group)]
         for override in groups:
             _check_choice(override, _choices(loader, override.key_or_group))
@@ -72,13 +59,13 @@ def check_arguments(config_dir: str, arguments: Sequence[str], others: Sequence[
             if override not in groups and override.type != OverrideType.DEL:
                 _check_value(override, defaults, known)
         if not asks_only:
-            _check_accelerator(defaults, overrides)
+            machine.check_accelerator(defaults, overrides)
         settings = _debug_settings(defaults, overrides, known)
         if any(o.key_or_group == "experiment" and o.is_sweep_override() for o in overrides):
             if settings:
                 raise UserError("debug: cannot be combined with a sweep over experiments.")
             return _forced(loader, arguments, overrides, groups)
-        return [*_with_checkpoint(Path(config_dir).parent, arguments, overrides), *settings]
+        return [*_with_checkpoint(Path(defaults.root), arguments, overrides), *settings]
 
 
 def _parsed(loader: ConfigLoader, arguments: Sequence[str]) -> list[Override]:
@@ -103,33 +90,18 @@ def _own_sources(arguments: Sequence[str]) -> list[str]:
                 raise UserError(f"{word}={folder}: no such folder.")
             found.append(str(folder.absolute()))
         elif word.lstrip("+") == "hydra.searchpath":
-            found += [str(source) for source in OmegaConf.create(value)]
+            if not (value.startswith("[") and value.endswith("]")):
+                raise UserError(f"{word}={value}: must be a list, such as [file://<folder>].")
+            found += [source.strip(" '\"") for source in value[1:-1].split(",")]
     return found
-
-
-def _check_extras(loader: ConfigLoader, arguments: Sequence[str]) -> None:
-    """Names the install command of a launcher or sweeper that is not installed."""
-    for word in arguments:
-        group, _, chosen = word.lstrip("+").partition("=")
-        for choice in chosen.strip("[]").split(","):
-            extra, module = EXTRAS.get(f"{group}={choice}", ("", ""))
-            missing = find_spec(module) is None if module else choice not in _listed(loader, group, ObjectType.CONFIG)
-            if extra and missing:
-                raise UserError(f"{group}={choice} is not installed: python -m pip install -e '.[{extra}]'.")
 
 
 def _choices(loader: ConfigLoader, group: str) -> list[str]:
     """All choices of a group, with those in subfolders; empty if it is no group."""
     nested = [
-        f"{sub}/{c}" for sub in _listed(loader, group, ObjectType.GROUP) for c in _choices(loader, f"{group}/{sub}")
+        f"{sub}/{c}" for sub in listed(loader, group, ObjectType.GROUP) for c in _choices(loader, f"{group}/{sub}")
     ]
-    return _listed(loader, group, ObjectType.CONFIG) + nested
-
-
-def _listed(loader: ConfigLoader, group: str, kind: ObjectType) -> list[str]:
-    """As `get_group_options`, which copies the loader and takes 15 ms."""
-    found = [source.list(group, kind) for source in loader.get_sources() if source.is_group(group)]
-    return sorted({name for names in found for name in names})
+    return listed(loader, group, ObjectType.CONFIG) + nested
 
 
 def _check_choice(override: Override, choices: Sequence[str]) -> None:
@@ -187,17 +159,19 @@ def _composed(loader: ConfigLoader, groups: Sequence[Override]) -> DictConfig:
 def _check_value(override: Override, defaults: DictConfig, known: Sequence[str]) -> None:
     """Checks the key and each value. A `+` may add a key, but no top-level part of the configuration."""
     key = override.key_or_group
+    if within(key, ("run",)):
+        raise UserError(f"{key}: a run sets this itself; leave it out.")
     if override.type == OverrideType.CHANGE:
         _check_key(key, known)
     else:
         _check_key(key.partition(".")[0], [name.partition(".")[0] for name in known])
-    default = _default(defaults, key)
+    default, owners = _default(defaults, key), limits.owners_of(OmegaConf.to_container(defaults))
     kind = SAME_TYPE.get(type(default))
     for value in _values(override):
         is_reference = isinstance(value, str) and "${" in value
         if kind is not None and not is_reference and not kind.allows(value):
             raise UserError(f"{key}={value}: must be {kind.text}, like {default}.")
-        limits.check(value, key=key)
+        limits.check(value, key=key, owners=owners)
 
 
 def _check_recipe(loader: ConfigLoader, groups: Sequence[Override], defaults: DictConfig) -> None:
@@ -212,24 +186,16 @@ def _check_recipe(loader: ConfigLoader, groups: Sequence[Override], defaults: Di
 
 
 def _debug_settings(defaults: DictConfig, overrides: Sequence[Override], known: Sequence[str]) -> list[str]:
-    """The overrides that `debug=...` stands for: those with a key of the experiment that is not given anyway."""
-    given = {override.key_or_group for override in overrides}
-    settings = (defaults.get("debug") or {}).items()
-    return [f"{key}={'null' if value is None else value}" for key, value in settings if key in {*known} - given]
+    """The overrides that `debug=...` stands for: those that the experiment has, and that are not given anyway.
 
-
-def _check_accelerator(defaults: DictConfig, overrides: Sequence[Override]) -> None:
-    """Asks the driver whether there is a GPU; torch would take seconds to answer."""
-    given = {o.key_or_group: o for o in overrides}
-    accelerator, group = given.get("trainer.accelerator"), given.get("trainer")
-    chosen = defaults.trainer.accelerator if accelerator is None else accelerator.value()
-    named = accelerator or group
-    word = f"trainer.accelerator={chosen}" if named is None else named.input_line
-    if chosen == "mps" and sys.platform != "darwin":
-        raise UserError(f"{word}: this machine is no Mac; use trainer=cpu or trainer=gpu.")
-    if chosen in ("gpu", "cuda") and devices.gpus() == 0:
-        processes = "" if word != "trainer=ddp" else ", or processes: trainer.accelerator=cpu trainer.devices=2"
-        raise UserError(f"{word}: no GPU driver answers on this machine; use trainer=cpu{processes}.")
+    Lightning's Trainer has more options than `conf/trainer` lists.
+    """
+    if any(o.key_or_group == "debug" and o.is_sweep_override() for o in overrides):
+        raise UserError("debug: choose one; it cannot be swept.")
+    given = [override.key_or_group for override in overrides]  # among them parts that are left out
+    settings = {key: "null" if value is None else value for key, value in (defaults.get("debug") or {}).items()}
+    fitting = (key for key in settings if key in known or key.startswith("trainer."))
+    return [f"++{key}={settings[key]}" for key in fitting if not within(key, given)]
 
 
 def _check_key(key: str, known: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """A configuration as plain values: composed, flattened and compared. Imports no torch."""
 
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +10,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -38,6 +40,11 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
+def recorded(cfg: DictConfig) -> dict[str, Any]:
+    """As `plain`, for files: without the loggers, which may hold a key to some service."""
+    return {key: value for key, value in plain(cfg).items() if key != "logger"}
+
+
 def flat(config: Any) -> Iterator[tuple[str, Any]]:
     """Dotted keys and values of nested dicts; a list is one value."""
     return ((key, value) for key, value in walk(config, into=dict) if not isinstance(value, dict) or not value)
@@ -46,7 +53,7 @@ def flat(config: Any) -> Iterator[tuple[str, Any]]:
 def own_packages(cfg: DictConfig) -> list[str]:
     """The packages, neither ours nor libraries, whose classes a configuration names."""
     targets = (value for key, value in walk(OmegaConf.to_container(cfg)) if key.rpartition(".")[2] == "_target_")
-    return sorted({str(target).partition(".")[0] for target in targets} - {*LIBRARIES})
+    return sorted({str(target).partition(".")[0] for target in targets} - {*LIBRARIES, *sys.stdlib_module_names})
 
 
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
@@ -80,6 +87,12 @@ def composing(sources: Sequence[str]) -> Iterator[ConfigLoader]:
             yield loader
     finally:
         hydra.hydra = running
+
+
+def listed(loader: ConfigLoader, group: str, kind: ObjectType) -> list[str]:
+    """As `get_group_options`, which copies the loader and takes 15 ms."""
+    found = [source.list(group, kind) for source in loader.get_sources() if source.is_group(group)]
+    return sorted({name for names in found for name in names})
 
 
 def sources_of_job() -> list[str]:

@@ -45,6 +45,7 @@ class Opened:
 
 _opened: Opened | None = None
 _job: Path | None = None  # the folder of a sweep's job
+_trusted: Sequence[str] = ()
 
 
 def first_missing(folder: Path) -> Path | None:
@@ -179,6 +180,19 @@ def arguments() -> list[str]:
     return shlex.split(os.environ.get("MNIST_GEN_ARGUMENTS", ""))
 
 
+def note_packages(packages: Sequence[str]) -> None:
+    """Notes the user's own packages that the job's configuration names; `command_that_goes_on` trusts them."""
+    global _trusted
+    _trusted = packages
+
+
+def _sources(words: Sequence[str]) -> list[str]:
+    """What adds configurations to a command."""
+    kept = [word for word in words if word.startswith(("--config-dir=", "-cd=", "hydra.searchpath="))]
+    apart = [number for number, word in enumerate(words) if word in ("--config-dir", "-cd")]
+    return kept + [word for number in apart for word in words[number : number + 2]]
+
+
 def command_that_goes_on(words: Sequence[str]) -> str:
     """The command with the arguments `words`, changed so that it continues after a signal or a full disk.
 
@@ -191,6 +205,12 @@ def command_that_goes_on(words: Sequence[str]) -> str:
         goes_on = any(word.startswith("ckpt=") for word in words)
         free = FREE_TO_GO_ON if goes_on else FREE_TO_GO_ON[1:]  # the checkpoint has the first command's trainer
         kept = [word for word in words if within(word.lstrip("+").partition("=")[0], free)]
-        words = [f"ckpt={quoted(str(folder.absolute()))}", *kept]
+        trust = [f"trust=[{','.join(_trusted)}]"] if _trusted and not any(w.startswith("trust=") for w in kept) else []
+        words = [f"ckpt={quoted(str(folder.absolute()))}", *kept, *trust, *_sources(words)]
+    return command(words)
+
+
+def command(words: Sequence[str]) -> str:
+    """This program with some arguments, as one types it."""
     name = Path(sys.argv[0])
     return shlex.join(["python", str(name), *words] if name.suffix == ".py" else [name.name, *words])

@@ -3,7 +3,7 @@
 Conditions on several keys or on the data are checked where they are used. Imports no torch.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import PurePath
 from typing import Any
@@ -25,7 +25,7 @@ KEYS = (  # ranges, and the keys that they apply to; the first pattern that matc
     (TEXT | NULL, "run.* logger.*.folder"),
     (TEXT, "*.experiment *.folder root data.root data.cache data.dataset data.other"),
     (OUT, "out"),
-    (TEXT, "callbacks.*.monitor callbacks.progress.metric"),
+    (TEXT, "callbacks.best.monitor callbacks.early_stopping.monitor callbacks.progress.metric"),
     (listed(TEXT), "tags trust"),
     (TEXT | NULL, "*.ckpt *.scorer ckpt scorer data.path callbacks.metrics.reported"),
     (listed(TEXT), "*.overrides callbacks.progress.shown"),
@@ -85,7 +85,7 @@ KEYS = (  # ranges, and the keys that they apply to; the first pattern that matc
     (whole(0, 10**6), "model.warmup trainer.num_sanity_val_steps"),
     # callbacks
     (POSITIVE | NULL, "callbacks.last.every_seconds trainer.gradient_clip_val"),
-    (choice("min", "max"), "callbacks.*.mode"),
+    (choice("min", "max"), "callbacks.best.mode callbacks.progress.mode callbacks.early_stopping.mode"),
     (whole(6, 10**6), "callbacks.metrics.val_samples callbacks.metrics.test_samples"),
     # study
     (listed(COUNT, least=1), "study.components"),
@@ -128,11 +128,28 @@ def check_value(key: str, value: Any) -> None:
         raise UserError(f"{key}={shown}: must be a finite number.")
 
 
-def check(config: Any, apart: Collection[str] = (), key: str = "") -> None:
-    """Checks every value of a configuration, or of its part `key`, except the dotted keys in `apart`."""
+def check(config: Any, apart: Collection[str] = (), key: str = "", owners: Mapping[str, str] | None = None) -> None:
+    """Checks every value of a configuration, or of its part `key`, except the dotted keys in `apart`.
+
+    Options of a class that is neither ours nor torch's have no ranges: see `owners`.
+    """
+    classes = owners_of(config) if owners is None else owners
     for inner, value in walk(config, key, into=dict):
-        if inner not in apart:
+        if inner not in apart and _owner(inner, classes).startswith(("mnist_gen.", "torch.")):
             check_value(inner, value)
+
+
+def owners_of(config: Any) -> dict[str, str]:
+    """The classes in a configuration, by the dotted key of the part that they build."""
+    parts = ((key, value) for key, value in walk(config, into=dict) if isinstance(value, dict))
+    return {key: str(value["_target_"]) for key, value in parts if "_target_" in value}
+
+
+def _owner(key: str, owners: Mapping[str, str]) -> str:
+    """The class whose option a key is; ours, if it lies in no part with a class."""
+    while key and key not in owners:
+        key = key.rpartition(".")[0]
+    return owners.get(key, "mnist_gen.")
 
 
 def walk(value: Any, key: str = "", into: Any = dict | list | tuple) -> Iterator[tuple[str, Any]]:

@@ -1,15 +1,15 @@
 """A run's loggers: what they show, and at which step."""
 
 import logging
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from numpy import asarray
 from PIL.Image import Image
@@ -86,11 +86,19 @@ def log_picture(trainer: L.Trainer, tag: str, picture: Image) -> None:
             logger.experiment.add_image(tag, asarray(picture), batches_done(trainer), dataformats="HWC")
 
 
-def end_run(logger: Logger) -> None:
-    """Ends the logger's run after its last metrics, so that the next run of this command gets its own."""
-    logger.finalize("success")
-    if "wandb" in sys.modules:
-        sys.modules["wandb"].finish(quiet=True)
+@contextmanager
+def ending(loggers: Sequence[Logger]) -> Iterator[None]:
+    """Ends the loggers' runs at the end, so that the next run of this command gets its own."""
+    status = "failed"
+    try:
+        yield
+        status = "success"
+    finally:
+        for logger in loggers:
+            with suppress(OSError):  # a full disk has been reported
+                logger.finalize(status)
+                if isinstance(logger, WandbLogger):
+                    logger.experiment.finish()
 
 
 class Writer:

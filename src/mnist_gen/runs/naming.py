@@ -4,7 +4,6 @@ import copy
 import hashlib
 import os
 import re
-import shlex
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -54,14 +53,15 @@ class Folders(Callback):
         job, in which a swept key has one value; overrides fix them. The sweep's command stands in command.txt.
         """
         swept, fixed = swept_and_fixed(config)
-        for key, default in {"dir": _sweep_folder(config, swept, fixed), "subdir": _job_name(config, swept)}.items():
+        names = {"dir": _sweep_folder(config, swept, fixed)} | ({"subdir": _job_name(swept)} if swept else {})
+        for key, default in names.items():
             if not _is_set(config, f"hydra.sweep.{key}"):
                 config.hydra.sweep[key] = default
                 config.hydra.overrides.hydra.append(f"hydra.sweep.{key}='{default}'")
         folder = Path(config.hydra.sweep.dir)
         folders.open_folder(folder, made=None)
         if files.is_first_process():
-            files.write_now(folder / layout.COMMAND, f"python train.py -m {shlex.join(config.hydra.overrides.task)}\n")
+            files.write_now(folder / layout.COMMAND, f"{folders.command(folders.arguments())}\n")
         if str(config.hydra.launcher._target_).endswith(".JoblibLauncher"):
             _check_memory(config.hydra.launcher.n_jobs)
             signals.pass_on(folders.stop_jobs)
@@ -83,22 +83,26 @@ def short_names(keys: Collection[str]) -> dict[str, str]:
 
 
 def _sweep_folder(config: DictConfig, swept: Sequence[Override], fixed: Sequence[Override]) -> str:
-    """Sweeps that differ only in their fixed overrides are told apart by a hash of these."""
+    """Sweeps of one name are told apart by a hash: of their fixed overrides, and of swept keys inside other parts."""
     words = {o.key_or_group: str(o.input_line).lstrip("+") for o in (*swept, *fixed)}
     experiments = words["experiment"].partition("=")[2]
-    others = [o.key_or_group for o in swept if o.key_or_group != "experiment"]
-    name = _plain_name("_".join([experiments, *short_names(others).values()]))
-    if alike := sorted(words[o.key_or_group] for o in fixed if o.key_or_group != "experiment"):
+    others = short_names([o.key_or_group for o in swept if o.key_or_group != "experiment"])
+    name = _plain_name("_".join([experiments, *others.values()]))
+    inside = [key for key, short in others.items() if key not in (short, f"model.{short}", f"model/{short}")]
+    if alike := sorted([*inside, *(words[o.key_or_group] for o in fixed if o.key_or_group != "experiment")]):
         name += f"_{hashlib.sha1(' '.join(alike).encode()).hexdigest()[:6]}"
     return str(Path(config.root).resolve() / "outputs" / "sweeps" / name)
 
 
-def _job_name(config: DictConfig, swept: Sequence[Override]) -> str:
+def _job_name(swept: Sequence[Override]) -> str:
     """For example `embedding_dim-${model.embedding_dim}_seed-${seed}`; Hydra fills in the values."""
+    loader, parts = GlobalHydra.instance().config_loader(), []
     names = short_names([o.key_or_group for o in swept])
-    chosen = {key: f"${{hydra:runtime.choices.{key}}}" for key in names if key in config.hydra.runtime.choices}
-    parts = {key: chosen.get(key, f"${{{key}}}") for key in names}
-    return "_".join(value if key == "experiment" else f"{names[key]}-{value}" for key, value in parts.items())
+    for override in swept:
+        key, element = override.key_or_group, override.get_key_element().lstrip("+")  # `group@package`
+        value = f"${{hydra:runtime.choices.{element}}}" if loader.get_group_options(key) else f"${{{key}}}"
+        parts.append(value if key == "experiment" else f"{names[key]}-{value}")
+    return "_".join(parts)
 
 
 def _check_memory(jobs: int) -> None:

@@ -71,7 +71,7 @@ def _check_target_scorer(cfg: DictConfig) -> None:
 
 def _shown(data: dict[str, Any]) -> dict[str, Any]:
     """The data set and rendering on which a run trains its model, or into which it translates."""
-    return {"dataset": data.get("other") or data["dataset"], "rendering": data.get("rendering")}
+    return {"dataset": data.get("other") or data.get("dataset"), "rendering": data.get("rendering")}
 
 
 def model_configuration(cfg: DictConfig, part: str) -> DictConfig:
@@ -83,8 +83,8 @@ def _configuration(cfg: DictConfig, part: str) -> tuple[DictConfig, str]:
     """Its run's whole configuration, and the option that named the model."""
     wanted, (expected, experiment) = cfg[part], KINDS[part]
     if wanted.ckpt is not None:
-        content, trusted = checkpoint.read(wanted.ckpt), trust.by_command(cfg)
-        source, whole = f"ckpt={wanted.ckpt}", trust.configuration(content, wanted.ckpt, trusted=trusted)
+        content = checkpoint.read(wanted.ckpt)
+        source, whole = f"ckpt={wanted.ckpt}", trust.configuration(content, wanted.ckpt, trusted=cfg.trust)
         wanted.ckpt = str(Path(wanted.ckpt).absolute())  # a resumed run may start in another directory
     else:
         source, whole = f"experiment={wanted.experiment}", own_run(cfg, part)[0]
@@ -116,7 +116,7 @@ def own_run(cfg: DictConfig, part: str) -> tuple[DictConfig, Path]:
     words = check_arguments(first, words, others)
     with composing([first, *others]):
         own = compose(CONFIG_NAME, overrides=words)
-    same = {key: cfg.data[key] for key in ("root", "cache", "path")} | _shown(plain(cfg.data))
+    same = {key: cfg.data.get(key) for key in ("root", "cache", "path")} | _shown(plain(cfg.data))
     own.data.update({key: value for key, value in same.items() if key in own.data and value is not None})
     own.run.experiment = wanted.experiment
     own.trainer.update({key: cfg.trainer[key] for key in MACHINE})

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from mnist_gen.errors import UserError
 from mnist_gen.runs import layout, trust
-from mnist_gen.runs.config import differing, plain
+from mnist_gen.runs.config import differing, plain, recorded
 from mnist_gen.system import files
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def write(folder: Path, cfg: DictConfig, results: dict[str, Any]) -> None:
         "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "config": plain(cfg),
+        "config": recorded(cfg),
     }
     files.settle()  # all other files must exist first
     files.write_now(folder / layout.METRICS, json.dumps(record, indent=2))

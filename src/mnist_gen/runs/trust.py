@@ -50,7 +50,8 @@ def configuration(
     Classes may also be of `trusted` packages, which the user names.
     """
     config: dict[str, Any] = copy.deepcopy(content[CONFIG])
-    config.pop("logger", None)  # loggers write where they like: they are this command's
+    for key in ("logger", "trust"):  # this command's: loggers write where they like
+        config.pop(key, None)
     with refusing(path):
         for section in (*KINDS, "callbacks", "trainer"):
             if not isinstance(config.get(section), dict):
@@ -74,11 +75,14 @@ def by_command(cfg: DictConfig) -> list[str]:
 
 
 def _place(config: dict[str, Any], machine: Mapping[str, Any]) -> None:
-    """Sets this machine's paths, even if the configuration has none, and its scorer wherever there is one."""
+    """Sets this machine's paths, even if the configuration has none, and its scorer wherever there is one.
+
+    A class of the user's own need not have our paths.
+    """
     for key in PLACES:
         part, _, name = key.rpartition(".")
         node = config.get(part) if part else config
-        if isinstance(node, dict):
+        if isinstance(node, dict) and (name in node or str(node.get("_target_", OURS)).startswith(OURS)):
             node[name] = machine.get(key)
     for node in (config, *config["callbacks"].values()):
         if isinstance(node, dict) and "scorer" in node and "scorer" in machine:
@@ -102,16 +106,24 @@ def _check(config: Mapping[str, Any], trusted: Trusted) -> None:
             if found is None and str(value).startswith(OURS):
                 raise ValueError(f"this version has no class {key}={value}; train again")
             if found is None or not _belongs(found, parent, trusted):
-                package = str(value).partition(".")[0]
-                foreign = package in (*sys.stdlib_module_names, *LIBRARIES)
-                remedy = "" if foreign else f"; if {package} is your own package, add trust=[{package}]"
-                raise ValueError(f"its configuration would run {key}={value}, which is not ours{remedy}")
+                raise ValueError(f"its configuration would run {key}={value}, which {_fault(str(value), trusted)}")
         if name == "_partial_" and (parent in KINDS or parent.startswith("callbacks.")):
             raise ValueError(f"its configuration does not build {parent}")
     try:
         limits.check(config, apart=PLACES)
     except UserError as error:
         raise ValueError(f"its configuration says {str(error).removesuffix('.')}") from None
+
+
+def _fault(target: str, trusted: Trusted) -> str:
+    """Why a class is refused, and what helps."""
+    package = target.partition(".")[0]
+    if _is_trusted(target, trusted):
+        return "cannot be imported, or is no class that fits there; is its package installed, or on PYTHONPATH?"
+    if package in sys.stdlib_module_names:
+        return "is not ours"
+    wanted = target.rpartition(".")[0] if package in LIBRARIES else package
+    return f"is not ours; if you trust it, add trust=[{wanted}]"
 
 
 def _is_trusted(name: str, trusted: Trusted) -> bool:

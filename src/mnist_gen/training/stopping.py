@@ -19,6 +19,11 @@ class StopEarly(EarlyStopping):
         if measured := [f"val/{name}" for name in validated(trainer, model)]:
             check_choice("callbacks.early_stopping.monitor", self.monitor, measured)
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """A run that was stopped, and killed before its test, does not go on."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
+
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self.stopped_epoch:
-            log.info("stopped   after %s epochs without a better %s", self.patience, self.monitor)
+        if self.wait_count >= self.patience:
+            log.info("stopped   after %s validations without a better %s", self.patience, self.monitor)

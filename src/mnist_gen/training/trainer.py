@@ -9,12 +9,13 @@ import torch
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import CPUAccelerator
+from lightning.pytorch.callbacks import DeviceStatsMonitor, LearningRateMonitor
 from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from omegaconf import DictConfig
 
 from mnist_gen.errors import UserError
-from mnist_gen.runs.config import plain
+from mnist_gen.runs.config import plain, recorded
 from mnist_gen.system import devices
 from mnist_gen.training.capture import Capture
 from mnist_gen.training.checkpoints import EmbedConfig, WholeCheckpoints
@@ -55,7 +56,9 @@ def make_trainer(cfg: DictConfig, folder: Path, model: L.LightningModule) -> L.T
         options["strategy"] = AveragingStrategy()
     callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
     loggers = [instantiate(logger) for logger in cfg.logger.values()]
-    callbacks += [CheckLosses(), EmbedConfig(plain(cfg))]
+    if not loggers and any(isinstance(callback, LearningRateMonitor | DeviceStatsMonitor) for callback in callbacks):
+        raise UserError("callbacks/extra: lr_monitor and device_stats need a logger.")
+    callbacks += [CheckLosses(), EmbedConfig(recorded(cfg))]
     if options.get("capture") and options.get("accumulate_grad_batches", 1) == 1:
         callbacks.append(Capture())
     trainer = plain_trainer(options, folder, logger=loggers, plugins=[WholeCheckpoints()], callbacks=callbacks)

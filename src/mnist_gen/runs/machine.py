@@ -1,0 +1,49 @@
+"""What this machine has: installed extras, and accelerators. Imports no torch."""
+
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig
+
+from mnist_gen.errors import UserError
+from mnist_gen.runs.config import listed
+from mnist_gen.system import devices
+
+EXTRAS = {  # choices that few need: the extra that installs each, and its module if it is no plugin of Hydra
+    "hydra/launcher=joblib": ("sweep", ""),
+    "hydra/launcher=submitit_slurm": ("slurm", ""),
+    "hydra/launcher=submitit_local": ("slurm", ""),
+    "hydra/launcher=ray": ("ray", ""),
+    "hydra/sweeper=optuna": ("optuna", ""),
+    "logger=wandb": ("wandb", "wandb"),
+    "logger=mlflow": ("mlflow", "mlflow"),
+    "callbacks/extra=device_stats": ("stats", "psutil"),
+}
+
+
+def check_extras(loader: ConfigLoader, arguments: Sequence[str]) -> None:
+    """Names the install command of a launcher or sweeper that is not installed."""
+    words = (word.lstrip("+").partition("=") for word in arguments)
+    for group, choice in ((g, c.strip()) for g, _, chosen in words for c in chosen.strip("[]").split(",")):
+        if f"{group}={choice}" in EXTRAS:
+            extra, module = EXTRAS[f"{group}={choice}"]
+            if find_spec(module) is None if module else choice not in listed(loader, group, ObjectType.CONFIG):
+                raise UserError(f"{group}={choice} is not installed: python -m pip install -e '.[{extra}]'.")
+
+
+def check_accelerator(defaults: DictConfig, overrides: Sequence[Override]) -> None:
+    """Asks the driver whether there is a GPU; torch would take seconds to answer."""
+    given = {o.key_or_group: o for o in overrides}
+    accelerator, group = given.get("trainer.accelerator"), given.get("trainer")
+    chosen = defaults.trainer.accelerator if accelerator is None else accelerator.value()
+    named = accelerator or group
+    word = f"trainer.accelerator={chosen}" if named is None else named.input_line
+    if chosen == "mps" and sys.platform != "darwin":
+        raise UserError(f"{word}: this machine is no Mac; use trainer=cpu or trainer=gpu.")
+    if chosen in ("gpu", "cuda") and devices.gpus() == 0:
+        processes = "" if word != "trainer=ddp" else ", or processes: trainer.accelerator=cpu trainer.devices=2"
+        raise UserError(f"{word}: no GPU driver answers on this machine; use trainer=cpu{processes}.")
