@@ -1,5 +1,7 @@
 """A model and data as a user may write them, with nothing of ours."""
 
+from itertools import pairwise
+
 import lightning as L
 import torch
 import torch.nn.functional as F
@@ -9,9 +11,8 @@ from torch.utils.data import DataLoader, TensorDataset
 class OwnModel(L.LightningModule):
     def __init__(self, hidden: list[int], alpha: float) -> None:  # names that have ranges in our own classes
         super().__init__()
-        sizes = [4, *hidden, 2]
-        pairs = zip(sizes, sizes[1:], strict=False)
-        self.layers = torch.nn.Sequential(*(torch.nn.Linear(*pair) for pair in pairs))
+        sizes = pairwise([4, *hidden, 2])
+        self.layers = torch.nn.Sequential(*(torch.nn.Linear(*pair) for pair in sizes))
         self.alpha = alpha
 
     def training_step(self, batch, batch_idx):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mnist_gen.errors import UserError
+from mnist_gen.runs import machine
 from mnist_gen.runs.command_line import check_arguments
 from mnist_gen.system import devices
 from tests.conftest import CONF, ROOT

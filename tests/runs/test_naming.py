@@ -44,7 +44,8 @@ def test_a_sweep_and_its_jobs_are_named_by_what_is_swept():
 def test_sweeps_that_differ_in_what_is_fixed_have_folders_of_their_own():
     words = ("experiment=cgan_embed20", "seed=0,1")
     names = [sweep(*words, *fixed)[0] for fixed in ([], ["model.r1=1"], ["model.r1=2"], ["model.r1=1"])]
-    assert sweep("experiment=autoencoder", "data.noise=1,2")[0] != sweep("experiment=autoencoder", "model.noise=1,2")[0]
+    few = "experiment=transfer_linear_frozen"
+    assert sweep(few, "data.draws=1,2")[0] != sweep(few, "model.draws=1,2")[0]
     assert names[0] == "cgan_embed20_seed"
     assert names[1] == names[3] != names[2]
     assert all(

@@ -63,10 +63,14 @@ class Metric:
     measure: Callable[[Samples], float | fidelity.Metrics | None] | None = None
 
     @property
+    def words(self) -> str:
+        """Its name in a table: `FID`."""
+        return self.name.upper() if self.name in ABBREVIATIONS else self.name.replace("_", " ")
+
+    @property
     def label(self) -> str:
         """Its name at an axis: `FID (lower is better)`."""
-        words = self.name.upper() if self.name in ABBREVIATIONS else self.name.replace("_", " ")
-        return f"{words} ({self.better} is better)" if self.better else words
+        return f"{self.words} ({self.better} is better)" if self.better else self.words
 
 
 def _density_and_coverage(samples: Samples) -> fidelity.Metrics:

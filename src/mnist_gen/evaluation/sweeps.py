@@ -121,17 +121,18 @@ def _text(
     rows: Sequence[Row], means: Sequence[Row], swept: Sequence[str], settings: Sequence[str], shown: "Sequence[Metric]"
 ) -> str:
     """The tables: means over seeds or single jobs, metrics by digit, and errors."""
-    columns = ["status", *(f"test/{metric.name}" for metric in shown if metric.digit is None)]
-    tables = [_table(means, [*settings, *columns])] if means else []
+    of_all = {f"test/{metric.name}": metric.words for metric in shown if metric.digit is None}
+    columns, names = ["status", *of_all], short_names(swept) | of_all
+    tables = [_table(means, [*settings, *columns], names)] if means else []
     compared, keys = (means, settings) if means and settings else (rows, swept)
     if compared is rows:
-        tables.append(_table(rows, [*swept, *columns]))
+        tables.append(_table(rows, [*swept, *columns], names))
     for family in dict.fromkeys(metric.family for metric in shown if metric.family is not None):
         digits = {f"test/{metric.name}": str(metric.digit) for metric in shown if metric.family == family}
         title = family.replace("_", " ").capitalize()
-        tables.append(f"{title} by digit:\n\n" + _table(compared, [*keys, *digits], digits))
+        tables.append(f"{title} by digit:\n\n" + _table(compared, [*keys, *digits], names | digits))
     if failed := [row for row in rows if "error" in row]:
-        tables.append("Failed jobs:\n\n" + _table(failed, [*swept, "error"]))
+        tables.append("Failed jobs:\n\n" + _table(failed, [*swept, "error"], names))
     minutes = sum(row.get("seconds", 0.0) for row in rows) / 60
     return "\n".join([*tables, *_best(rows, swept), f"Total time: {minutes:.0f} minutes.\n"])
 
@@ -216,7 +217,7 @@ def _order(value: Any) -> tuple[float, str]:
         return float("inf"), str(value)
 
 
-def _table(rows: Sequence[Row], columns: Sequence[str], names: Mapping[str, str] | None = None) -> str:
+def _table(rows: Sequence[Row], columns: Sequence[str], names: Mapping[str, str]) -> str:
     """A table with a row per job and a column per key, under its name if it has one."""
 
     def cell(row: Row, column: str) -> str:
@@ -225,5 +226,5 @@ def _table(rows: Sequence[Row], columns: Sequence[str], names: Mapping[str, str]
             return str(value)
         return f"{value:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")
 
-    head = [(names or {}).get(column, column) for column in columns]
+    head = [names.get(column, column) for column in columns]
     return markdown(head, [[cell(row, column) for column in columns] for row in rows])

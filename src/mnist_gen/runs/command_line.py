@@ -60,7 +60,7 @@ def check_arguments(config_dir: str, arguments: Sequence[str], others: Sequence[
                 _check_value(override, defaults, known)
         if not asks_only:
             machine.check_accelerator(defaults, overrides)
-        settings = _debug_settings(defaults, overrides, known)
+        settings = _debug_settings(defaults, arguments, known)
         if any(o.key_or_group == "experiment" and o.is_sweep_override() for o in overrides):
             if settings:
                 raise UserError("debug: cannot be combined with a sweep over experiments.")
@@ -185,14 +185,14 @@ def _check_recipe(loader: ConfigLoader, groups: Sequence[Override], defaults: Di
         raise UserError(f"{recipe.input_line}: it is for GANs; use trainer=gpu with this experiment.")
 
 
-def _debug_settings(defaults: DictConfig, overrides: Sequence[Override], known: Sequence[str]) -> list[str]:
+def _debug_settings(defaults: DictConfig, arguments: Sequence[str], known: Sequence[str]) -> list[str]:
     """The overrides that `debug=...` stands for: those that the experiment has, and that are not given anyway.
 
     Lightning's Trainer has more options than `conf/trainer` lists.
     """
-    if any(o.key_or_group == "debug" and o.is_sweep_override() for o in overrides):
+    if any(word.startswith("debug=") and "," in word for word in arguments):
         raise UserError("debug: choose one; it cannot be swept.")
-    given = [override.key_or_group for override in overrides]  # among them parts that are left out
+    given = [word.lstrip("+~").partition("=")[0] for word in arguments]
     settings = {key: "null" if value is None else value for key, value in (defaults.get("debug") or {}).items()}
     fitting = (key for key in settings if key in known or key.startswith("trainer."))
     return [f"++{key}={settings[key]}" for key in fitting if not within(key, given)]
