@@ -42,7 +42,7 @@ def main() -> None:
         jobs.report(error)
         failed = True
     folders.close_folder()
-    sys.exit(failed or jobs.failed)
+    sys.exit(int(failed or jobs.failed))  # wandb insists on a number
 
 
 def farewell() -> None:
