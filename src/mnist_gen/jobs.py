@@ -6,7 +6,6 @@ import sys
 import traceback
 from collections.abc import Iterator
 from multiprocessing import current_process
-from pathlib import Path
 
 import hydra
 from hydra.errors import HydraException
@@ -15,12 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mnist_gen.errors import Interrupted, Refused, UserError
 from mnist_gen.runs import folders
-from mnist_gen.runs.config import CONFIG_NAME, one_line, own_packages
+from mnist_gen.runs.config import CONF, CONFIG_NAME, one_line, own_packages
 from mnist_gen.system import files, screen, signals
 
-PACKAGE = Path(__file__).resolve().parent
-INSTALLED = PACKAGE / "conf"  # in a wheel; a clone has it at the top
-CONF = str(INSTALLED if INSTALLED.is_dir() else PACKAGE.parents[1] / "conf")
 USERS = (UserError, HydraException, OmegaConfBaseException)
 ANSWERED = (*USERS, Refused, OSError)  # errors that are answered in one line
 

@@ -24,13 +24,14 @@ def main() -> None:
 
     from mnist_gen import jobs  # here, so that signals are handled before the slow import of Hydra
     from mnist_gen.runs.command_line import check_arguments
+    from mnist_gen.runs.config import CONF
 
     failed = False
     try:
         if (others := overview.asked_for(typed)) is not None:
-            print(overview.overview([Path(jobs.CONF), *others]))
+            print(overview.overview([Path(CONF), *others]))
         else:
-            sys.argv[1:] = check_arguments(jobs.CONF, typed)
+            sys.argv[1:] = check_arguments(CONF, typed)
             jobs.job()
         files.settle()
         if failures := folders.failed_jobs():

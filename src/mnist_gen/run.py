@@ -23,7 +23,7 @@ from mnist_gen.evaluation import results
 from mnist_gen.evaluation.scorer import load_scorer, scorer_digest
 from mnist_gen.gan import GAN
 from mnist_gen.runs import checkpoint, layout, limits, loggers, pretrained, records, trust
-from mnist_gen.runs.config import MACHINE, PLACES, flat, one_line, plain
+from mnist_gen.runs.config import MACHINE, PLACES, chosen, flat, one_line, plain
 from mnist_gen.student_report.claims import judge_sweeps
 from mnist_gen.system import files, memory
 from mnist_gen.training.checkpoints import BestCheckpoint, LastCheckpoint
@@ -49,7 +49,7 @@ def fit(cfg: DictConfig) -> float | None:
             raise UserError(f"ckpt={cfg.ckpt}: no such file.")
         return _fit(_configuration_of(cfg, *found), _folder(), found, resumed=True)
     _resolve_paths(cfg)
-    cfg.run.experiment = HydraConfig.get().runtime.choices.get("experiment")
+    cfg.run.experiment = chosen("experiment")
     return _fit(pretrained.complete(cfg), _folder(), checkpoint.usable(_folder() / layout.LAST))
 
 

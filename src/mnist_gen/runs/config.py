@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from hydra import initialize_config_dir
@@ -18,6 +19,9 @@ from mnist_gen.errors import UserError
 from mnist_gen.runs import folders
 from mnist_gen.runs.limits import walk, within
 
+PACKAGE = Path(__file__).resolve().parents[1]
+INSTALLED = PACKAGE / "conf"  # in a wheel; a clone has it at the top
+CONF = str(INSTALLED if INSTALLED.is_dir() else PACKAGE.parents[1] / "conf")
 CONFIG_NAME = "train"
 MACHINE = ("accelerator", "devices", "strategy", "precision", "capture")  # keys of `trainer` that choose the machine
 PLACES = (  # paths on this machine; they do not change a run's results
@@ -97,8 +101,15 @@ def listed(loader: ConfigLoader, group: str, kind: ObjectType) -> list[str]:
 
 def sources_of_job() -> list[str]:
     """Where the running job's configuration was composed from: `composing` takes these."""
+    if not HydraConfig.initialized():  # in a program that runs no job
+        return [CONF]
     sources = [source for source in HydraConfig.get().runtime.config_sources if source.provider not in HYDRAS]
     return [source.path if source.schema == "file" else f"{source.schema}://{source.path}" for source in sources]
+
+
+def chosen(group: str) -> str | None:
+    """What the running job chose of a group."""
+    return HydraConfig.get().runtime.choices.get(group) if HydraConfig.initialized() else None
 
 
 def one_line(error: BaseException) -> str:

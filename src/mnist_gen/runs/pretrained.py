@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from hydra import compose
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_gen.errors import UserError
 from mnist_gen.runs import checkpoint, layout, trust
 from mnist_gen.runs.command_line import check_arguments
-from mnist_gen.runs.config import CONFIG_NAME, MACHINE, composing, flat, plain, shaping, sources_of_job
+from mnist_gen.runs.config import CONFIG_NAME, MACHINE, chosen, composing, flat, plain, shaping, sources_of_job
 
 SHAPING = (  # the parts of a configuration that determine a checkpoint's weights
     *("seed", "data", "model", "trainer", "pretrained"),
@@ -111,7 +110,7 @@ def own_run(cfg: DictConfig, part: str) -> tuple[DictConfig, Path]:
     The run keeps its own seed, so that runs with different seeds share it.
     """
     wanted, root, (first, *others) = cfg[part], Path(cfg.root).resolve(), sources_of_job()
-    debug = HydraConfig.get().runtime.choices.get("debug")
+    debug = chosen("debug")
     words = [f"experiment={wanted.experiment}", *wanted.overrides, *([f"debug={debug}"] if debug else [])]
     words = check_arguments(first, words, others)
     with composing([first, *others]):
