@@ -67,8 +67,8 @@ def test_each_choice_of_a_list_is_checked():
 
 def test_debugging_stands_for_the_settings_that_an_experiment_has():
     """What the command line sets itself goes before."""
-    settings = check_arguments(CONF, (MAIN, "debug=limit", "trainer.max_epochs=2"))[3:]
-    assert {"++trainer.limit_train_batches=20", "++callbacks.metrics.cas=False"} <= {*settings}
+    settings = check_arguments(CONF, (MAIN, "debug=limit", "trainer.max_epochs=3"))[3:]
+    assert {"++trainer.limit_train_batches=10", "++callbacks.metrics.cas=False"} <= {*settings}
     assert not any(word.startswith(("++trainer.max_epochs", "++data.draws", "++study.")) for word in settings)
     assert "++trainer.profiler=simple" in check_arguments(CONF, (MAIN, "debug=profile"))
     left_out = check_arguments(CONF, (MAIN, "debug=fast", "~callbacks.draw"))
