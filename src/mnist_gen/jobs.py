@@ -61,10 +61,8 @@ def report(error: BaseException, cfg: DictConfig | None = None) -> None:
 
 def _is_of_own_code(error: BaseException, cfg: DictConfig) -> bool:
     """Whether the error passed through a package of the user's, and is no UserError in the end."""
-    chain, packages = (
-        list(_chain(error)),
-        [*own_packages(cfg), *(name.partition(".")[0] for name in cfg.get("trust", ()))],
-    )
+    chain = list(_chain(error))
+    packages = {*own_packages(cfg), *(name.partition(".")[0] for name in cfg.get("trust", ()))}
     frames = (frame for each in chain for frame, _ in traceback.walk_tb(each.__traceback__))
     own = any(frame.f_globals.get("__name__", "").partition(".")[0] in packages for frame in frames)
     return own and not any(isinstance(each, UserError) for each in chain)

@@ -71,6 +71,7 @@ def test_debugging_stands_for_the_settings_that_an_experiment_has():
     assert {"++trainer.limit_train_batches=10", "++callbacks.metrics.cas=False"} <= {*settings}
     assert not any(word.startswith(("++trainer.max_epochs", "++data.draws", "++study.")) for word in settings)
     assert "++trainer.profiler=simple" in check_arguments(CONF, (MAIN, "debug=profile"))
+    assert "++trainer.max_epochs=1" in check_arguments(CONF, (MAIN, "debug=fast", "trainer=cpu"))
     left_out = check_arguments(CONF, (MAIN, "debug=fast", "~callbacks.draw"))
     assert not any(word.startswith("++callbacks.draw") for word in left_out)
     few = check_arguments(CONF, ("experiment=transfer_linear_frozen", "debug=fast"))
@@ -231,3 +232,15 @@ def test_a_recipe_is_for_models_with_its_options(monkeypatch):
     monkeypatch.setattr(devices, "gpus", lambda: 0)
     with pytest.raises(UserError, match="no GPU driver answers on this machine"):
         check_arguments(CONF, [MAIN, "recipe=gpu"])
+
+
+@pytest.mark.parametrize("word", ["--experimental-rerun=job.pickle", "--exp=job.pickle"])
+def test_a_pickled_job_is_refused(word):
+    with pytest.raises(UserError, match="refused, it would run code from a file"):
+        check_arguments(CONF, (MAIN, word))
+
+
+def test_the_gpu_of_a_mac_needs_a_mac(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    with pytest.raises(UserError, match="trainer=mps: this machine is no Mac; use trainer=cpu or trainer=gpu"):
+        check_arguments(CONF, (MAIN, "trainer=mps"))

@@ -77,3 +77,15 @@ def test_nested_values_and_groups_are_reached():
     with pytest.raises(UserError, match=r"model\.clusters=5: must be a group of keys, or null"):
         limits.check({"model": {"clusters": 5}})
     limits.check({"model": {"r1": "${model.r2}"}})
+
+
+def test_options_of_foreign_classes_need_only_be_finite():
+    config = {
+        "model": {"_target_": "my_package.Net", "alpha": 7.0, "optimizer": {"_target_": "torch.optim.Adam", "lr": 1}}
+    }
+    limits.check(config)
+    config["model"]["optimizer"]["lr"] = -1
+    with pytest.raises(UserError, match="model.optimizer.lr=-1: must be"):
+        limits.check(config)
+    with pytest.raises(UserError, match="model.alpha=inf: must be a finite number"):
+        limits.check({"model": {"_target_": "my_package.Net", "alpha": float("inf")}})

@@ -69,7 +69,7 @@ class Networks(nn.Module):
 
 
 class Dashboard(Callback):
-    """Writes TensorBoard's custom scalars, configuration, networks as tables and as a graph, and results."""
+    """Writes the configuration to each logger; for TensorBoard also custom scalars, networks and results."""
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         for logger in trainer.loggers:

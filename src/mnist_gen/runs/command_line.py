@@ -1,7 +1,7 @@
 """Checks the command line. Imports no torch, so that mistakes are answered at once."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
@@ -54,10 +54,11 @@ def check_arguments(config_dir: str, arguments: Sequence[str], others: Sequence[
             _check_purpose(loader, overrides, multirun=bool({"-m", "--multirun"} & set(arguments)))
         defaults = _composed(loader, groups)
         _check_recipe(loader, groups, defaults)
-        known = [key for key, _ in flat(OmegaConf.to_container(defaults)) if not key.startswith("hydra.")]
+        plain = OmegaConf.to_container(defaults)
+        known, owners = [key for key, _ in flat(plain) if not key.startswith("hydra.")], limits.owners_of(plain)
         for override in overrides:
             if override not in groups and override.type != OverrideType.DEL:
-                _check_value(override, defaults, known)
+                _check_value(override, defaults, known, owners)
         if not asks_only:
             machine.check_accelerator(defaults, overrides)
         settings = _debug_settings(defaults, arguments, known)
@@ -156,7 +157,7 @@ def _composed(loader: ConfigLoader, groups: Sequence[Override]) -> DictConfig:
         raise
 
 
-def _check_value(override: Override, defaults: DictConfig, known: Sequence[str]) -> None:
+def _check_value(override: Override, defaults: DictConfig, known: Sequence[str], owners: Mapping[str, str]) -> None:
     """Checks the key and each value. A `+` may add a key, but no top-level part of the configuration."""
     key = override.key_or_group
     if within(key, ("run",)):
@@ -165,7 +166,7 @@ def _check_value(override: Override, defaults: DictConfig, known: Sequence[str])
         _check_key(key, known)
     else:
         _check_key(key.partition(".")[0], [name.partition(".")[0] for name in known])
-    default, owners = _default(defaults, key), limits.owners_of(OmegaConf.to_container(defaults))
+    default = _default(defaults, key)
     kind = SAME_TYPE.get(type(default))
     for value in _values(override):
         is_reference = isinstance(value, str) and "${" in value
@@ -192,10 +193,11 @@ def _debug_settings(defaults: DictConfig, arguments: Sequence[str], known: Seque
     """
     if any(word.startswith("debug=") and "," in word for word in arguments):
         raise UserError("debug: choose one; it cannot be swept.")
-    given = [word.lstrip("+~").partition("=")[0] for word in arguments]
+    given = {word.lstrip("+").partition("=")[0] for word in arguments}
+    left_out = [word[1:].partition("=")[0] for word in arguments if word.startswith("~")]
     settings = {key: "null" if value is None else value for key, value in (defaults.get("debug") or {}).items()}
     fitting = (key for key in settings if key in known or key.startswith("trainer."))
-    return [f"++{key}={settings[key]}" for key in fitting if not within(key, given)]
+    return [f"++{key}={settings[key]}" for key in fitting if key not in given and not within(key, left_out)]
 
 
 def _check_key(key: str, known: Sequence[str]) -> None:

@@ -116,11 +116,11 @@ def range_of(key: str) -> Allowed | None:
     return next((allowed for pattern, allowed in RANGES.items() if fnmatchcase(key, pattern)), None)
 
 
-def check_value(key: str, value: Any) -> None:
+def check_value(key: str, value: Any, has_range: bool = True) -> None:
     """Checks that one value lies in its key's range and is finite; a reference, `${seed}`, passes."""
     if isinstance(value, str) and "${" in value:
         return
-    allowed, text = range_of(key), "null" if value is None else str(value)
+    allowed, text = range_of(key) if has_range else None, "null" if value is None else str(value)
     shown = text if len(text) <= 60 else f"{text[:57]}..."
     if allowed is not None and not allowed.allows(value):
         raise UserError(f"{key}={shown}: must be {allowed.text}.")
@@ -131,12 +131,13 @@ def check_value(key: str, value: Any) -> None:
 def check(config: Any, apart: Collection[str] = (), key: str = "", owners: Mapping[str, str] | None = None) -> None:
     """Checks every value of a configuration, or of its part `key`, except the dotted keys in `apart`.
 
-    Options of a class that is neither ours nor torch's have no ranges: see `owners`.
+    Options of a class that is neither ours nor torch's need only be finite. `owners` are the classes in the whole
+    configuration, if `config` is a part of it.
     """
     classes = owners_of(config) if owners is None else owners
     for inner, value in walk(config, key, into=dict):
-        if inner not in apart and _owner(inner, classes).startswith(("mnist_gen.", "torch.")):
-            check_value(inner, value)
+        if inner not in apart:
+            check_value(inner, value, has_range=_owner(inner, classes).startswith(("mnist_gen.", "torch.")))
 
 
 def owners_of(config: Any) -> dict[str, str]:
