@@ -63,12 +63,12 @@ def _fit(cfg: DictConfig, folder: Path, kept: Kept | None, resumed: bool = False
         return complete.get("objective")
     memory.keep_freed_memory()
     data, model, trainer = built = _build(cfg, folder, kept)
-    if kept is None and isinstance(model, pretrained.Starter) and model.starts_from is not None:
-        if cfg.get(model.starts_from) is None:
-            raise UserError(f"the model starts from a {model.starts_from}: choose an experiment that has one.")
+    if kept is None and isinstance(model, pretrained.Starter) and model.starts_from:
+        if missing := [part for part in model.starts_from if cfg.get(part) is None]:
+            raise UserError(f"the model starts from a {missing[0]}: choose an experiment that has one.")
         data.prepare_data()
         data.setup("fit")  # shows mistakes in the configuration before another model is trained
-        model.start_from(_pretrained_model(cfg, model.starts_from))
+        model.start_from(**{part: _pretrained_model(cfg, part) for part in model.starts_from})
         L.seed_everything(cfg.seed, verbose=False)  # the run does not depend on whether that model was trained now
     with loggers.ending(trainer.loggers):
         return _train_and_test(cfg, folder, kept, built)
@@ -206,7 +206,7 @@ def study(cfg: DictConfig) -> None:
 def claims(cfg: DictConfig) -> None:
     """Judges the student report's claims by sweeps: a table on the screen and in claims.md."""
     folders = [cfg.sweep] if isinstance(cfg.sweep, str) else list(cfg.sweep)
-    print(judge_sweeps(folders, cfg.labels, lambda: _loaded(cfg)))
+    print(judge_sweeps(folders, cfg.labels, lambda: _loaded(cfg), cfg.trust))
 
 
 def _loaded(cfg: DictConfig) -> ImageData:

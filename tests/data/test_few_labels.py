@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from mnist_gen.data.few_labels import FewLabels, draw_labels, stratified_folds
+from mnist_gen.data.few_labels import FewLabels, PartlyLabelled, draw_labels, stratified_folds
 from mnist_gen.errors import UserError
+from tests.conftest import ROOT
 
 LABELS = torch.arange(400) % 10
 
@@ -23,6 +24,14 @@ def test_the_student_reports_labels_are_the_first_fifty(real):
     chosen = draw_labels(labels, 50, None, balanced=True)
     assert chosen.tolist() == list(range(50))
     assert torch.bincount(labels[chosen]).tolist() == [4, 7, 4, 7, 4, 4, 5, 4, 4, 7]
+
+
+def test_labels_spread_only_if_each_digit_has_one():
+    options = {"root": str(ROOT / "data"), "cache": "~/.cache/mnist_gen", "batch_size": 16}
+    data = PartlyLabelled(dataset="MNIST", labels=10, labels_seed=None, balanced=True, watched=30, **options)
+    data.prepare_data()
+    with pytest.raises(UserError, match="data.labels=10: none is of 6, 7, 8; draw some of each, data.labels_seed=0."):
+        data.setup()
 
 
 def test_a_balanced_draw_has_equally_many_of_each_digit_without_repeats():

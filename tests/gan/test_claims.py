@@ -132,9 +132,9 @@ def test_gans_are_read_from_a_sweep_and_judged(fit, tmp_path, capsys):
         fit(tmp_path / f"sweep/{name}", "experiment=cgan_embed20", *words)
     fit(tmp_path / "sweep/none", "experiment=gan_plain", "trainer.max_epochs=1")
     clusters = (
-        "model/clusters=pixels",
-        "model.clusters.count=4",
-        "model.clusters.landmarks=8",
+        "model/pseudo_labels=clusters_of_pixels",
+        "model.pseudo_labels.count=4",
+        "model.pseudo_labels.landmarks=8",
         "model.label=embedding",
     )
     for concat in ("before", "after"):

@@ -65,9 +65,9 @@ def test_clusters_are_drawn_as_often_as_they_occur(clusters):
 
 
 def test_invalid_numbers_of_clusters(kinds):
-    with pytest.raises(UserError, match="clusters.landmarks=12: must be at least clusters.count=13"):
+    with pytest.raises(UserError, match="pseudo_labels.landmarks=12: must be at least pseudo_labels.count=13"):
         Clusters(13, 12, PixelSpace())
-    with pytest.raises(UserError, match="clusters.landmarks=101: more than the 100 training images"):
+    with pytest.raises(UserError, match="pseudo_labels.landmarks=101: more than the 100 training images"):
         Clusters(13, 101, PixelSpace()).fit(kinds[1])
 
 
@@ -75,9 +75,14 @@ FOUR = torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
 def on_clusters(*overrides) -> GAN:
-    words = ("model/clusters=pixels", "model.clusters.count=4", "model.clusters.landmarks=20", "model.label=embedding")
+    words = (
+        "model/pseudo_labels=clusters_of_pixels",
+        "model.pseudo_labels.count=4",
+        "model.pseudo_labels.landmarks=20",
+        "model.label=embedding",
+    )
     model = gan(*words, *overrides, experiment="gan_plain")
-    model.clusters.fit(torch.cat([FOUR * brightness for brightness in torch.linspace(0.5, 1, 20)]))
+    model.pseudo_labels.fit(torch.cat([FOUR * brightness for brightness in torch.linspace(0.5, 1, 20)]))
     return model
 
 
@@ -88,7 +93,7 @@ def test_labels_are_the_clusters_of_real_images(monkeypatch):
         monkeypatch.setattr(model.discriminator, name, lambda x, y, *z, call=call: seen.append(y) or call(x, y, *z))
     step = Step(model, monkeypatch)
     step(images)
-    told = model.clusters(images)
+    told = model.pseudo_labels(images)
     assert torch.equal(told[[0, 1, 2, 3]], told[[6, 7, 5, 4]])
     assert len(told.unique()) == 4
     both, wrong, *of_the_generators_step = seen
@@ -101,38 +106,40 @@ def test_labels_are_the_clusters_of_real_images(monkeypatch):
         "averaged.label_vectors.weight",
         "discriminator.label_vectors.weight",
     } <= step.moved()
-    assert not {name for name in step.moved() if name.startswith("clusters.")}
+    assert not {name for name in step.moved() if name.startswith("pseudo_labels.")}
 
 
 @pytest.mark.parametrize("concat", ["before", "after"])
 def test_clusters_are_drawn_with_latents(concat):
     model = on_clusters(f"model.concat={concat}")
-    model.clusters.shares.copy_(torch.tensor([0.5, 0.0, 0.5, 0.0]))
+    model.pseudo_labels.shares.copy_(torch.tensor([0.5, 0.0, 0.5, 0.0]))
     latents = model.latents(40, torch.Generator().manual_seed(0))
     assert latents.shape == (40, 32 + 20)
     vectors = latents[:, 32:].unique(dim=0)
     assert torch.equal(vectors, model.averaged.label_vectors.weight[[0, 2]].unique(dim=0))
     assert model.generate(latents).shape == (40, 1, 32, 32)
     assert not torch.equal(*model.generate(torch.cat([latents[:1, :32].repeat(2, 1), vectors], dim=1)))
-    assert model.starts_from is None
+    assert not model.starts_from
     with pytest.raises(UserError, match="trained without labels"):
         model.sample(digit=3)
 
 
 def test_clusters_of_latents_start_from_an_autoencoder():
-    words = ("pretrained=autoencoder", "model.clusters.count=4", "model.clusters.landmarks=8")
+    words = ("pretrained=autoencoder", "model.pseudo_labels.count=4", "model.pseudo_labels.landmarks=8")
     model = instantiate(pretrained.complete(composed("experiment=gan", *TINY_MODEL, *words)).model)
-    assert model.starts_from == "pretrained"
+    assert model.starts_from == ["pretrained"]
     autoencoder, images = Autoencoder(64, Encoder, Decoder, torch.optim.Adam, 0, 1.0), torch.rand(20, 1, 32, 32)
     model.start_from(autoencoder)
-    model.clusters.fit(images)
+    model.pseudo_labels.fit(images)
     latents = autoencoder.encode(images)
     standardized = (latents - latents.mean(dim=0)) / latents.std(dim=0)
-    nearest = torch.cdist(standardized, model.clusters.landmarks).argmin(dim=1)
-    assert torch.equal(model.clusters(images), model.clusters.groups[nearest])
-    assert not any(weights.requires_grad for weights in model.clusters.parameters())
+    nearest = torch.cdist(standardized, model.pseudo_labels.landmarks).argmin(dim=1)
+    assert torch.equal(model.pseudo_labels(images), model.pseudo_labels.groups[nearest])
+    assert not any(weights.requires_grad for weights in model.pseudo_labels.parameters())
 
 
 def test_clusters_without_labels_are_refused():
-    with pytest.raises(InstantiationException, match=r"choose model.label=embedding or onehot, or model/clusters=null"):
-        gan("model/clusters=pixels", experiment="gan_plain")
+    with pytest.raises(
+        InstantiationException, match=r"set model.label=embedding or onehot, or model/pseudo_labels=null"
+    ):
+        gan("model/pseudo_labels=clusters_of_pixels", experiment="gan_plain")

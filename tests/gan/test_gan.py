@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from hydra.errors import InstantiationException
@@ -51,7 +53,7 @@ def latent_gan(*overrides) -> GAN:
 
 def test_a_latent_space_step_leaves_the_autoencoder_unchanged(monkeypatch):
     model = latent_gan()
-    assert model.starts_from == "pretrained"
+    assert model.starts_from == ["pretrained"]
     step = Step(model, monkeypatch)
     assert all(value.isfinite() for value in step().values())
     moved = step.moved()
@@ -96,7 +98,7 @@ def test_a_generator_with_an_autoencoders_decoder(start, monkeypatch):
     torch.manual_seed(0)
     cfg = composed("experiment=gan_decoder", f"model.generator.start={start}", "model.discriminator.channels=2")
     model = instantiate(pretrained.complete(cfg).model)
-    assert (model.starts_from == "pretrained") == (start != "scratch")
+    assert model.starts_from == (["pretrained"] if start != "scratch" else [])
     autoencoder = Autoencoder(64, Encoder, Decoder, torch.optim.Adam, 0, 1.0)
     if model.starts_from:
         model.start_from(autoencoder)
@@ -147,6 +149,21 @@ def test_penalty_is_half_weight_times_squared_gradient():
     assert penalty.item() == pytest.approx((1.5 * norm(real) + 2.5 * norm(fake)).item(), rel=1e-4)
 
 
+def test_the_penalty_falls_to_a_share_of_its_weight(monkeypatch):
+    after = []
+    for words in (["model.r1=1.0", "model.r2=1.0", "model.anneal=0.25"], ["model.r1=0.5", "model.r2=0.5"]):
+        model = gan(*words)
+        model.batches.fill_(50)
+        model.run_batches = 100  # half-way, a quarter has become a half
+        step = Step(model, monkeypatch)
+        torch.manual_seed(1)
+        step()
+        after.append(copy.deepcopy(model.discriminator.state_dict()))
+    one, other = after
+    assert all(torch.allclose(one[name], other[name]) for name in one)
+    assert "discriminator.score.weight" in step.moved()
+
+
 def test_mismatch_compares_right_and_wrong_labels_of_real_images(monkeypatch):
     model = gan("model.mismatch=0.5")
     real, labels = torch.rand(8, 1, 32, 32), torch.arange(8)
@@ -170,7 +187,7 @@ def test_mismatch_is_off_without_weight_or_labels():
 def test_a_configuration_without_clusters_builds_a_conditional_gan():
     cfg = composed("experiment=cgan_embed20", *TINY_MODEL).model
     with open_dict(cfg):
-        del cfg["clusters"]
+        del cfg["pseudo_labels"]
     assert instantiate(cfg).conditional
 
 

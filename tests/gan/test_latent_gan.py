@@ -18,8 +18,8 @@ SMALL = {
     "gan": (
         "model.generator.decoder.channels=4",
         "model.discriminator.channels=2",
-        "model.clusters.count=4",
-        "model.clusters.landmarks=8",
+        "model.pseudo_labels.count=4",
+        "model.pseudo_labels.landmarks=8",
         "pretrained=autoencoder",
     ),
     "gan_decoder": ("model.generator.mapping.hidden=8", "model.discriminator.channels=2"),
@@ -63,7 +63,7 @@ def test_a_resumed_gan_with_clusters_ends_identically(train, interrupted, monkey
     assert same_weights(whole, stopped)
     assert same_weights(whole, stopped, "best")
     model = checkpoint.load(whole / "checkpoints/last.ckpt")
-    assert model.clusters.shares.unique().numel() > 1  # fitted to the data and saved
+    assert model.pseudo_labels.shares.unique().numel() > 1  # fitted to the data and saved
     assert model.sample(count=3).shape == (3, 1, 32, 32)
 
 

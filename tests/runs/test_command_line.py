@@ -15,6 +15,11 @@ from tests.conftest import CONF, ROOT
 MAIN = "experiment=cgan_embed20"
 
 
+@pytest.fixture(autouse=True)
+def _typed(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -56,6 +61,9 @@ def test_a_plugin_that_is_not_installed_is_named_with_its_extra(monkeypatch):
         check_arguments(CONF, ("-m", MAIN, "seed=0,1", "hydra/launcher=nothing"))
     check_arguments(CONF, ("-m", MAIN, "seed=0,1", "hydra/launcher=basic"))
     with pytest.raises(UserError, match=r"logger=csv is not installed: python -m pip install -e '.\[far\]'."):
+        check_arguments(CONF, (MAIN, "logger=[tensorboard,csv]"))
+    monkeypatch.setattr(machine, "INSTALLED", Path(CONF))
+    with pytest.raises(UserError, match=r"logger=csv is not installed: python -m pip install 'mnist_gen\[far\]'."):
         check_arguments(CONF, (MAIN, "logger=[tensorboard,csv]"))
 
 
@@ -126,7 +134,7 @@ def test_what_swept_experiments_bring_can_be_chosen(monkeypatch):
         (("seed=3",), "choose an experiment, experiment=<name>; `python train.py` lists them."),
         (
             ("experiment=cgan",),
-            "experiment=cgan: did you mean cgan_embed20 or cgan_embed20_after or cgan_embed65 or cgan_o",
+            "experiment=cgan: did you mean cgan_50_labels or cgan_embed20 or cgan_embed20_after or c",
         ),
         (
             ("experiment=cgan_embed",),
@@ -216,7 +224,9 @@ def test_help_and_config_answer_without_torch():
         (["experiment=comparison", "study.codes=100"], "study.latents"),
         (["experiment=gan_codes"], "gan_latent"),
         (["experiment=report/gan"], "student_report/gan"),
-        (["experiment=gan", "model/clusters=codes"], "latents"),
+        (["experiment=gan", "model/clusters=latents"], "model/pseudo_labels"),
+        (["experiment=gan", "model.clusters.count=9"], "model.pseudo_labels.count"),
+        (["experiment=gan_latent", "model/space=codes"], "latents"),
     ],
 )
 def test_a_key_or_choice_of_an_older_version_answers_with_its_new_name(words, new):

@@ -31,7 +31,7 @@ from mnist_gen.runs import limits
         ("callbacks.best.monitor", ("val/fid",), (5, "", None)),
         ("callbacks.metrics.scorer", (None, "a.safetensors"), ({"a": 1}, 1, "")),
         ("pretrained.ckpt", (None, "a.ckpt"), (1, [])),
-        ("model.clusters", (None, {"count": 10}), (5, "codes")),
+        ("model.pseudo_labels", (None, {"count": 10}), (5, "codes")),
         ("model.label", (None, "onehot"), ("", 1, "one")),
         ("model.arm", ("frozen", "scratch"), ("frozn", None)),
         ("model.concat", ("before", "after"), ("middle",)),
@@ -74,8 +74,8 @@ def test_what_is_said(key, value, says):
 def test_nested_values_and_groups_are_reached():
     with pytest.raises(UserError, match=r"model\.generator_optimizer\.lr=-1"):
         limits.check({"model": {"generator_optimizer": {"lr": -1, "betas": [0.0, 0.9]}}})
-    with pytest.raises(UserError, match=r"model\.clusters=5: must be a group of keys, or null"):
-        limits.check({"model": {"clusters": 5}})
+    with pytest.raises(UserError, match=r"model\.pseudo_labels=5: must be a group of keys, or null"):
+        limits.check({"model": {"pseudo_labels": 5}})
     limits.check({"model": {"r1": "${model.r2}"}})
 
 

@@ -22,7 +22,13 @@ def test_every_experiment_has_one_line_below_its_subject():
     of_the_report = listed.pop("The student report's own recipes: experiment=student_report/<name>")
     names = [name for some in listed.values() for name in some] + [f"student_report/{name}" for name in of_the_report]
     assert sorted(names) == EXPERIMENTS
-    assert listed["Conditional GANs"] == ["cgan_embed20", "cgan_embed20_after", "cgan_embed65", "cgan_onehot"]
+    assert listed["Conditional GANs"] == [
+        "cgan_50_labels",
+        "cgan_embed20",
+        "cgan_embed20_after",
+        "cgan_embed65",
+        "cgan_onehot",
+    ]
 
 
 def test_every_listed_option_is_accepted():
@@ -57,7 +63,8 @@ def test_only_a_command_without_work_is_answered_with_the_overview(words, folder
     assert asked_for(words) == folders
 
 
-def test_the_command_alone_lists_what_it_can_do(tmp_path):
+def test_the_command_alone_lists_what_it_can_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py")])
     done = train_py(cwd=tmp_path)
     assert done.returncode == 0
     assert list(tmp_path.iterdir()) == []

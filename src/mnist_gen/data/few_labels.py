@@ -115,6 +115,12 @@ class PartlyLabelled(FewLabels):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, draws=1, folds=0, held_out=1)
 
+    def setup(self, stage: str | None = None) -> None:
+        super().setup(stage)
+        if missing := {*range(NUM_CLASSES)} - {*self.labelled.labels[0].tolist()}:
+            digits = ", ".join(map(str, sorted(missing)))
+            raise UserError(f"data.labels={self.labels}: none is of {digits}; draw some of each, data.labels_seed=0.")
+
     def described(self) -> str:
         return f"{len(self.train):,} of {self.dataset}, {self.labels:,} with labels"
 

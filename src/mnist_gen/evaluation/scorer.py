@@ -15,6 +15,7 @@ from mnist_gen.data.mnist import ImageData
 from mnist_gen.errors import UserError
 from mnist_gen.evaluation.classifier import Classifier
 from mnist_gen.networks.classifiers import Scorer
+from mnist_gen.runs.folders import command
 from mnist_gen.runs.loggers import run_folder
 from mnist_gen.system import files
 from mnist_gen.training.trainer import data_of, model_of
@@ -54,7 +55,7 @@ def _scorer_file(path: str | None) -> bytes:
     if path is None:
         return (resources("mnist_gen.evaluation") / "scorer.safetensors").read_bytes()
     if not Path(path).is_file():
-        raise UserError(f"scorer={path}: no such file; make one with `python train.py experiment=scorer`.")
+        raise UserError(f"scorer={path}: no such file; make one with `{command(['experiment=scorer'])}`.")
     if Path(path).stat().st_size > MOST_BYTES:
         raise UserError(f"scorer={path}: not a scorer (too large).")
     return Path(path).read_bytes()

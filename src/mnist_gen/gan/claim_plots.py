@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 
@@ -16,11 +17,17 @@ METRICS = {"val/fid": "FID", "val/class_accuracy": "class accuracy"}
 DECODERS = {"Decoder": "autoencoder's decoder", "PixelShuffleDecoder": "pixel shuffle"}  # in words, by class
 LAYERS = {"sigmoid": "sigmoid", "conv_tanh": "convolution and tanh"}  # last ones
 SAMPLES = 25  # of one digit
+Load = Callable[[GANJob], GAN]
+
 DIGITS = (0, 1)  # the digits that the student report shows
 
 
-def pictures(jobs: Sequence[GANJob]) -> dict[str, plots.Figure]:
-    """Figures by file name: one for each metric, and some for each adversarial loss."""
+def pictures(jobs: Sequence[GANJob], trusted: Sequence[str] = ()) -> dict[str, plots.Figure]:
+    """Figures by file name: one for each metric, and some for each adversarial loss.
+
+    Checkpoints may also name classes of `trusted` packages.
+    """
+    load = partial(_model, trusted)
     figures = {
         f"losses_and_{name.lower().replace(' ', '_')}": _losses(jobs, key) for key, name in METRICS.items() if jobs
     }
@@ -28,11 +35,11 @@ def pictures(jobs: Sequence[GANJob]) -> dict[str, plots.Figure]:
         conditional = [job for job in jobs if job.loss == loss and job.conditional]
         unconditional = [job for job in jobs if job.loss == loss and not job.conditional]
         if pair := min(pairs(conditional, CONCAT, "before", "after"), key=_distance_from_report, default=None):
-            figures[f"before_and_after_{loss.lower()}"] = _before_and_after(*pair)
+            figures[f"before_and_after_{loss.lower()}"] = _before_and_after(*pair, load)
         if conditional:
-            figures[f"digits_{loss.lower()}"] = _digits(loss, conditional)
+            figures[f"digits_{loss.lower()}"] = _digits(loss, conditional, load)
         if unconditional:
-            figures[f"samples_{loss.lower()}"] = _samples(loss, unconditional)
+            figures[f"samples_{loss.lower()}"] = _samples(loss, unconditional, load)
     return figures
 
 
@@ -59,19 +66,19 @@ def _distance_from_report(pair: tuple[GANJob, GANJob]) -> tuple[bool, bool, int]
     return job.setting[LABEL] != "embedding 20", job.setting[ACTIVATION] != "relu", job.seed
 
 
-def _digits(loss: str, jobs: Sequence[GANJob]) -> plots.Figure:
+def _digits(loss: str, jobs: Sequence[GANJob], load: Load) -> plots.Figure:
     rows = _first_seeds(jobs, lambda job: ", ".join(job.setting[key] for key in (LABEL, CONCAT, ACTIVATION)))
     images = []
-    for gan in map(_model, rows.values()):
+    for gan in map(load, rows.values()):
         latent = gan.typical_first(NUM_CLASSES, seed=0)[:1]
         images.append(gan.generate(latent.repeat(NUM_CLASSES, 1), torch.arange(NUM_CLASSES)))
     title = f"{loss}: digits 0 to 9 from one latent"
     return plots.grid(torch.cat(images), NUM_CLASSES, title, list(rows), "0123456789")
 
 
-def _samples(loss: str, jobs: Sequence[GANJob]) -> plots.Figure:
+def _samples(loss: str, jobs: Sequence[GANJob], load: Load) -> plots.Figure:
     rows = _first_seeds(jobs, lambda job: f"{job.setting[LABEL]}: {_generator(job)}".removeprefix("no labels: "))
-    images = [_model(job).sample(count=NUM_CLASSES) for job in rows.values()]
+    images = [load(job).sample(count=NUM_CLASSES) for job in rows.values()]
     return plots.grid(torch.cat(images), NUM_CLASSES, f"{loss}: samples of unconditional GANs", list(rows))
 
 
@@ -90,15 +97,15 @@ def _first_seeds(jobs: Sequence[GANJob], name: Callable[[GANJob], str]) -> dict[
     return {name(job): job for job in sorted(jobs, key=lambda job: -job.seed)}
 
 
-def _before_and_after(before: GANJob, after: GANJob) -> plots.Figure:
-    models = {"before": _model(before), "after": _model(after)}
+def _before_and_after(before: GANJob, after: GANJob, load: Load) -> plots.Figure:
+    models = {"before": load(before), "after": load(after)}
     grids = {f"{digit}, {name}": gan.sample(digit, SAMPLES) for digit in DIGITS for name, gan in models.items()}
     setting = f"{before.setting[LABEL]}, {before.setting[ACTIVATION]}"
     title = f"{before.loss}, {setting}: the label joins before or after the decoder"
     return plots.side_by_side(grids, 5, title)
 
 
-def _model(job: GANJob) -> GAN:
-    model = checkpoint.load(layout.checkpoint_of(job.folder))
+def _model(trusted: Sequence[str], job: GANJob) -> GAN:
+    model = checkpoint.load(layout.checkpoint_of(job.folder), trusted)
     assert isinstance(model, GAN)
     return model

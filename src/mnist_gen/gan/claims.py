@@ -35,7 +35,7 @@ class GANJob(Job):
     def setting(self) -> dict[str, str]:
         """As `Job.setting`; the label is `onehot`, `embedding 20`, ..., `50 clusters`, or `no labels`."""
         setting = dict(super().setting)
-        size, clusters = setting.pop("model.embedding_dim"), setting.get("model.clusters.count")
+        size, clusters = setting.pop("model.embedding_dim"), setting.get("model.pseudo_labels.count")
         names = {"embedding": f"embedding {size}", "None": "no labels"}
         kind = setting[LABEL]
         return setting | {LABEL: f"{clusters} clusters" if clusters else names.get(kind, kind)}

@@ -28,6 +28,7 @@ class Clusters(nn.Module):
     who also cluster latents; Liu et al. 2020).
     """
 
+    are_digits = False
     landmarks: Tensor
     groups: Tensor
     shares: Tensor
@@ -35,7 +36,7 @@ class Clusters(nn.Module):
     def __init__(self, count: int, landmarks: int, space: SpaceProtocol) -> None:
         super().__init__()
         if landmarks < count:
-            raise UserError(f"clusters.landmarks={landmarks}: must be at least clusters.count={count}.")
+            raise UserError(f"pseudo_labels.landmarks={landmarks}: must be at least pseudo_labels.count={count}.")
         self.count, self.space = count, space
         self.register_buffer("landmarks", torch.zeros(landmarks, math.prod(space.shape)))
         self.register_buffer("groups", torch.zeros(landmarks, dtype=torch.long))  # the cluster of each landmark
@@ -50,7 +51,7 @@ class Clusters(nn.Module):
         """Finds the clusters of images (N, 1, 32, 32) in [0, 1], at least as many as landmarks."""
         count = len(self.landmarks)
         if len(images) < count:
-            raise UserError(f"clusters.landmarks={count}: more than the {len(images)} training images.")
+            raise UserError(f"pseudo_labels.landmarks={count}: more than the {len(images)} training images.")
         if isinstance(self.space, HasStatistics):
             self.space.fit(images[:STATISTICS])
         points = torch.cat([self._points(chunk) for chunk in chunks(images)])
@@ -74,7 +75,6 @@ class Clusters(nn.Module):
         return self.groups[torch.cdist(self._points(images), self.landmarks).argmin(dim=1)]
 
     def draw(self, count: int, random: torch.Generator) -> Tensor:
-        """Random cluster numbers (count,) on the CPU, as frequent as among the images."""
         return torch.multinomial(self.shares.cpu(), count, replacement=True, generator=random)
 
 

@@ -82,9 +82,12 @@ class MeasureSamples(Callback):
             pl_module.log_dict({f"{split}/{name}": value for name, value in metrics.items()}, logger=False)
 
     def _sample(self, model: GAN, train: ImageSet, count: int) -> tuple[Tensor, Any]:
-        """Samples, and labels drawn from the training images to have their frequencies; None if unconditional."""
+        """Samples, and labels as frequent as among the training images; None if unconditional."""
         generator = torch.Generator().manual_seed(self.seed)
-        latents = model.latents(count, generator)
-        drawn = torch.randint(len(train), (count,), generator=generator).to(train.labels.device)
-        labels = train.labels[drawn].to(model.device) if model.conditional else None
+        latents, labels = model.latents(count, generator), None
+        if model.conditional and model.pseudo_labels is not None:
+            labels = model.pseudo_labels.draw(count, generator).to(model.device)
+        elif model.conditional:
+            drawn = torch.randint(len(train), (count,), generator=generator).to(train.labels.device)
+            labels = train.labels[drawn].to(model.device)
         return model.generate(latents, labels), labels

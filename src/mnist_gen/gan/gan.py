@@ -16,8 +16,8 @@ from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.data import NUM_CLASSES
 from mnist_gen.data.mnist import Batch, ImageData, chunks, to_images
 from mnist_gen.errors import UserError
-from mnist_gen.gan.clusters import Clusters
-from mnist_gen.gan.protocols import GeneratorProtocol, HasStatistics, SpaceProtocol, StartsPretrained
+from mnist_gen.gan.classified_digits import ClassifiedDigits
+from mnist_gen.gan.protocols import GeneratorProtocol, HasStatistics, PseudoLabels, SpaceProtocol, StartsPretrained
 from mnist_gen.networks.encoders import STATISTICS
 from mnist_gen.networks.inspection import Examples
 from mnist_gen.networks.layers import label_vectors
@@ -25,13 +25,14 @@ from mnist_gen.training.adversarial import Loss, at_least_single, scores_and_pen
 from mnist_gen.training.optimization import descend, set_rates, update_average, warm_up_and_decay
 from mnist_gen.training.processes import average, own_part
 from mnist_gen.training.trainer import data_of
+from mnist_gen.transfer.semi import SemiSupervised
 
 
 class GAN(L.LightningModule):
     """Trains a generator and a discriminator in turn. Samples come from an exponential average of the generator.
 
-    With clusters, the label of a real image is the number of its cluster, and samples get random cluster numbers. Such
-    a GAN is unconditional.
+    Pseudo-labels replace the labels of real images. If they are cluster numbers instead of digits, samples get random
+    ones, and the GAN is unconditional.
     """
 
     replayable = True
@@ -58,15 +59,18 @@ class GAN(L.LightningModule):
         warmup: int,  # batches over which the learning rates rise
         decay_from: float,  # share of the run after which the rates fall linearly to 0; 1 keeps them constant
         ema_decay: float,  # of the averaged generator; smaller at first, so that the average forgets the start
-        clusters: Clusters | None = None,  # replace the digits as labels
+        anneal: float = 1.0,  # share to which `r1` and `r2` fall over the run, geometrically
+        pseudo_labels: PseudoLabels | None = None,  # replace the data set's labels
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        if label is None and clusters is not None:
-            raise UserError("clusters are labels: choose model.label=embedding or onehot, or model/clusters=null.")
-        self.latent_dim, self.space, self.clusters = latent_dim, space, clusters
-        self.conditional = label is not None and clusters is None
-        self.num_labels = NUM_CLASSES if clusters is None else clusters.count
+        if label is None and pseudo_labels is not None:
+            raise UserError(
+                "pseudo_labels are labels: set model.label=embedding or onehot, or model/pseudo_labels=null."
+            )
+        self.latent_dim, self.space, self.pseudo_labels = latent_dim, space, pseudo_labels
+        self.conditional = label is not None and (pseudo_labels is None or pseudo_labels.are_digits)
+        self.num_labels = NUM_CLASSES if pseudo_labels is None else pseudo_labels.count
         vectors = partial(label_vectors, label, embedding_dim, self.num_labels)
         self.generator = generator(latent_dim=latent_dim, label_vectors=vectors(), concat=concat)
         self.discriminator = discriminator(label_vectors=vectors())
@@ -75,8 +79,9 @@ class GAN(L.LightningModule):
         self.averaged = copy.deepcopy(self.generator).requires_grad_(False).eval()
         self.loss, self.r1, self.r2, self.penalised, self.mismatch = loss, r1, r2, penalised, mismatch
         self.generator_optimizer, self.discriminator_optimizer = generator_optimizer, discriminator_optimizer
-        self.warmup, self.decay_from, self.ema_decay = warmup, decay_from, ema_decay
+        self.warmup, self.decay_from, self.ema_decay, self.anneal = warmup, decay_from, ema_decay, anneal
         self.register_buffer("batches", torch.zeros(()), persistent=False)  # trained so far, on the device
+        self.run_batches: int | float = 1  # of the whole run
         self._needs_statistics = False
 
     @torch.no_grad()
@@ -93,27 +98,29 @@ class GAN(L.LightningModule):
             raise UserError(f"{made}: space, generator and discriminator must all be of images, or all of latents.")
 
     @property
-    def starts_from(self) -> str | None:
-        return "pretrained" if self._pretrained_parts() else None
+    def starts_from(self) -> list[str]:
+        classifier = ["classifier"] if isinstance(self.pseudo_labels, ClassifiedDigits) else []
+        return (["pretrained"] if self._pretrained_parts() else []) + classifier
 
-    def start_from(self, autoencoder: Autoencoder) -> None:
-        for part in self._pretrained_parts():
-            part.start_from(autoencoder.encoder, autoencoder.decoder)
-        self._needs_statistics = True
+    def start_from(self, pretrained: Autoencoder | None = None, classifier: SemiSupervised | None = None) -> None:
+        if pretrained is not None:
+            for part in self._pretrained_parts():
+                part.start_from(pretrained.encoder, pretrained.decoder)
+            self._needs_statistics = True
+        if classifier is not None and isinstance(self.pseudo_labels, ClassifiedDigits):
+            self.pseudo_labels.start_from(classifier)
 
     def _pretrained_parts(self) -> list[StartsPretrained]:
-        spaces = [self.space] if self.clusters is None else [self.space, self.clusters.space]
-        parts = [*spaces, self.generator, self.averaged]
-        return [part for part in parts if isinstance(part, StartsPretrained) and part.starts_pretrained]
+        return [part for part in self.modules() if isinstance(part, StartsPretrained) and part.starts_pretrained]
 
     @torch.no_grad()
     def on_fit_start(self) -> None:
-        """Fits latent statistics and clusters unless they were restored from a checkpoint."""
+        """Fits latent statistics and pseudo-labels unless they were restored from a checkpoint."""
         images = data_of(self.trainer, ImageData).train.images
         if self._needs_statistics and isinstance(self.space, HasStatistics):
             self.space.fit(to_images(images[:STATISTICS]).to(self.device))
-        if self.clusters is not None and not self.clusters.found:
-            self.clusters.fit(to_images(images).to(self.device))
+        if self.pseudo_labels is not None and not self.pseudo_labels.found:
+            self.pseudo_labels.fit(to_images(images).to(self.device))
         self._needs_statistics = False
 
     def examples(self) -> Examples:
@@ -130,8 +137,8 @@ class GAN(L.LightningModule):
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:
         generator = self.generator_optimizer(self.generator.parameters())
         optimizers = [generator, self.discriminator_optimizer(self.discriminator.parameters())]
-        batches = self.trainer.estimated_stepping_batches
-        return optimizers, [warm_up_and_decay(o, batches, self.warmup, self.decay_from) for o in optimizers]
+        self.run_batches = self.trainer.estimated_stepping_batches
+        return optimizers, [warm_up_and_decay(o, self.run_batches, self.warmup, self.decay_from) for o in optimizers]
 
     def on_train_start(self) -> None:
         self.batches.fill_(self.global_step // 2)
@@ -145,8 +152,8 @@ class GAN(L.LightningModule):
         with torch.no_grad():
             real = self.space.enter(images)
             labels = digits if self.conditional else None
-            if self.clusters is not None:
-                labels = self.clusters(images)
+            if self.pseudo_labels is not None:
+                labels = self.pseudo_labels(images)
         generator_optimizer, discriminator_optimizer = cast(list[Optimizer], self.optimizers())
         fake = self.generator(self._latents(len(real)), labels)
 
@@ -156,7 +163,8 @@ class GAN(L.LightningModule):
         )
         loss_d = self.loss.discriminator(real_scores, fake_scores)
         mismatch = self._mismatch(real, labels, real_scores)
-        descend(self, discriminator_optimizer, loss_d + penalty + mismatch)
+        left = self.anneal ** (self.batches / self.run_batches)  # of the penalty's weight
+        descend(self, discriminator_optimizer, loss_d + left * penalty + mismatch)
 
         # Generator: score the same generated images above real ones, whose scores are those of before that step.
         loss_g = self.loss.generator(real_scores.detach(), at_least_single(self.discriminator(fake, labels)))
@@ -190,9 +198,9 @@ class GAN(L.LightningModule):
     def latents(self, count: int, random: torch.Generator) -> Tensor:
         """Random inputs for `generate`: normal latents (count, latent_dim), with clusters also label vectors."""
         latents = torch.randn(count, self.latent_dim, generator=random).to(self.device)
-        if self.clusters is None or self.averaged.label_vectors is None:
+        if self.pseudo_labels is None or self.conditional or self.averaged.label_vectors is None:
             return latents
-        drawn = self.clusters.draw(count, random).to(self.device)
+        drawn = self.pseudo_labels.draw(count, random).to(self.device)
         return torch.cat([latents, self.averaged.label_vectors(drawn)], dim=1)
 
     def typical_first(self, count: int, seed: int) -> Tensor:
@@ -204,10 +212,10 @@ class GAN(L.LightningModule):
     def generate(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Generates images (N, 1, 32, 32) in [0, 1] from `latents`, and of digits (N,) if the GAN is conditional."""
         vectors: Tensor | None = None
-        if self.clusters is not None:
-            latents, vectors = latents.tensor_split([self.latent_dim], dim=1)
-        elif self.averaged.label_vectors is not None:
+        if self.conditional and self.averaged.label_vectors is not None:
             vectors = self.averaged.label_vectors(labels)
+        elif self.pseudo_labels is not None:
+            latents, vectors = latents.tensor_split([self.latent_dim], dim=1)
         pairs = zip(chunks(latents), repeat(None) if vectors is None else chunks(vectors), strict=False)
         return torch.cat([self.space.leave(self.averaged.from_vectors(z, vector)) for z, vector in pairs])
 

@@ -9,7 +9,7 @@
 
 from typing import Protocol, runtime_checkable
 
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 
 class GeneratorProtocol(Protocol):
@@ -34,6 +34,26 @@ class SpaceProtocol(Protocol):
 
     def leave(self, points: Tensor) -> Tensor:
         """Maps images or latents of the space back to images in [0, 1]."""
+
+
+class PseudoLabels(Protocol):
+    """Labels that a model finds for real images, instead of the data set's: any `nn.Module` with these members."""
+
+    count: int  # labels are 0 to count - 1
+    are_digits: bool  # whether one can ask the GAN for a digit; otherwise samples get random labels
+
+    @property
+    def found(self) -> bool:
+        """Whether `fit` was called, or its result restored."""
+
+    def fit(self, images: Tensor) -> None:
+        """Prepares for the training images (N, 1, 32, 32) in [0, 1]."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """The labels (N,) of images (N, 1, 32, 32) in [0, 1]."""
+
+    def draw(self, count: int, random: Generator) -> Tensor:
+        """Random labels (count,) on the CPU, as frequent as among the training images."""
 
 
 @runtime_checkable

@@ -53,7 +53,7 @@ class Interpolation(Study):
         """As `Study.check`: needs more test images than neighbours, and a GAN without clusters."""
         if len(data.test) <= self.neighbours:
             raise UserError(f"study.neighbours={self.neighbours}: must be less than the {len(data.test)} test images.")
-        if models["gan"].get("clusters") is not None:
+        if models["gan"].get("pseudo_labels") is not None:
             raise UserError("gan: must be trained without clusters: choose one made by experiment=gan_plain.")
 
     def __call__(

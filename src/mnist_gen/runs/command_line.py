@@ -113,7 +113,7 @@ def _check_choice(override: Override, choices: Sequence[str]) -> None:
             begun = [choice for choice in choices if value != "" and choice.startswith(str(value))]
             near = [new] if new in choices else begun or difflib.get_close_matches(str(value), choices)
             some = f"choose one of {', '.join(choices)}."
-            others = "`python train.py` lists them." if override.key_or_group == "experiment" else some
+            others = f"`{folders.command([])}` lists them." if override.key_or_group == "experiment" else some
             hint = f"did you mean {' or '.join(near)}?" if near else others
             raise UserError(f"{override.key_or_group}={value}: {hint}")
 
@@ -132,7 +132,7 @@ def _check_purpose(loader: ConfigLoader, overrides: Sequence[Override], multirun
         if task not in ("fit", "study"):
             raise UserError(f"task={task} needs ckpt=<path of a checkpoint>.")
         if "experiment" not in given:
-            raise UserError("choose an experiment, experiment=<name>; `python train.py` lists them.")
+            raise UserError(f"choose an experiment, experiment=<name>; `{folders.command([])}` lists them.")
         return
     if task == "study":
         raise UserError("ckpt: name each model of a study by its part, such as gan.ckpt=<path>.")
@@ -203,9 +203,14 @@ def _debug_settings(defaults: DictConfig, arguments: Sequence[str], known: Seque
 def _check_key(key: str, known: Sequence[str]) -> None:
     keys = sorted({part for name in known for part in accumulate(name.split("."), "{}.{}".format)})
     if key not in keys:
-        near = [new] if (new := present_name(key)) in keys else difflib.get_close_matches(key, keys, n=3, cutoff=0.5)
+        near = (
+            [new]
+            if (new := present_name(key)) in keys or new != key
+            else difflib.get_close_matches(key, keys, n=3, cutoff=0.5)
+        )
         near = near or [k for k in keys if k.rpartition(".")[2] == key.rpartition(".")[2]][:3]
-        hint = f"did you mean {' or '.join(near)}?" if near else "see `python train.py --cfg job experiment=<name>`."
+        others = f"see `{folders.command([])} --cfg job experiment=<name>`."
+        hint = f"did you mean {' or '.join(near)}?" if near else others
         raise UserError(f"{key}: no such key; {hint}")
 
 

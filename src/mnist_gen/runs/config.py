@@ -27,7 +27,7 @@ MACHINE = ("accelerator", "devices", "strategy", "precision", "capture")  # keys
 PLACES = (  # paths on this machine; they do not change a run's results
     *folders.PATHS,
     "run.folder",
-    *(f"{part}.folder" for part in ("pretrained", "autoencoder", "gan", "cgan", "target_scorer")),
+    *(f"{part}.folder" for part in ("pretrained", "classifier", "autoencoder", "gan", "cgan", "target_scorer")),
 )
 LIBRARIES = ("mnist_gen", "lightning", "torch", "torchmetrics", "torchvision", "hydra")
 HYDRAS = ("hydra", "schema")  # sources of Hydra's own configuration

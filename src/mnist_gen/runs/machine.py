@@ -10,7 +10,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
 from mnist_gen.errors import UserError
-from mnist_gen.runs.config import listed
+from mnist_gen.runs.config import CONF, INSTALLED, listed
 from mnist_gen.system import devices
 
 EXTRAS = {  # choices that few need: the extra that installs each, and its module if it is no plugin of Hydra
@@ -32,7 +32,8 @@ def check_extras(loader: ConfigLoader, arguments: Sequence[str]) -> None:
         if f"{group}={choice}" in EXTRAS:
             extra, module = EXTRAS[f"{group}={choice}"]
             if find_spec(module) is None if module else choice not in listed(loader, group, ObjectType.CONFIG):
-                raise UserError(f"{group}={choice} is not installed: python -m pip install -e '.[{extra}]'.")
+                which = f"'mnist_gen[{extra}]'" if str(INSTALLED) == CONF else f"-e '.[{extra}]'"
+                raise UserError(f"{group}={choice} is not installed: python -m pip install {which}.")
 
 
 def check_accelerator(defaults: DictConfig, overrides: Sequence[Override]) -> None:

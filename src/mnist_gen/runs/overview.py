@@ -1,9 +1,10 @@
-"""What `python train.py` and `--help` print: tasks, experiments and options. Imports no torch."""
+"""What a command without arguments, and `--help`, print: tasks, experiments and options. Imports no torch."""
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from mnist_gen.runs.folders import command
 from mnist_gen.system.screen import COLUMNS
 
 COMMANDS = {
@@ -76,7 +77,7 @@ def overview(folders: Sequence[Path]) -> str:
     subjects: dict[str, dict[str, str]] = {title: {} for title in SUBJECTS}
     for name, meaning in experiments.items():
         subjects[subject(name)][name.removeprefix("student_report/")] = meaning
-    parts = {"Commands: python train.py ...": COMMANDS} | subjects
+    parts = {f"Commands: {command([])} ...": COMMANDS} | subjects
     parts |= {"Most used options (all: docs/options.md)": OPTIONS}
     return "\n\n".join(_part(title, lines) for title, lines in parts.items() if lines)
 

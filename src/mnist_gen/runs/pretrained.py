@@ -6,6 +6,7 @@ A part of the configuration names each model, such as `pretrained` or `gan`: by 
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,13 +19,15 @@ from mnist_gen.runs.command_line import check_arguments
 from mnist_gen.runs.config import CONFIG_NAME, MACHINE, chosen, composing, flat, plain, shaping, sources_of_job
 
 SHAPING = (  # the parts of a configuration that determine a checkpoint's weights
-    *("seed", "data", "model", "trainer", "pretrained"),
+    *("seed", "data", "model", "trainer", "pretrained", "classifier"),
     *("callbacks.best", "callbacks.metrics.val_samples", "scorer"),  # these choose the best epoch
 )
+SAME_DATA = ("root", "cache", "path", "labels", "labels_seed", "balanced")  # as in the run that asks for the model
 TARGET_SCORER = "mnist_gen.networks.classifiers.Scorer"
 
 KINDS = {  # the kind of model that each part needs, and an experiment that trains one
     "pretrained": ("an Autoencoder", "autoencoder"),
+    "classifier": ("a SemiSupervised", "transfer_semi"),
     "autoencoder": ("an Autoencoder", "autoencoder"),
     "gan": ("a GAN without labels", "gan_plain"),
     "cgan": ("a GAN with labels", "cgan_embed20"),
@@ -32,25 +35,33 @@ KINDS = {  # the kind of model that each part needs, and an experiment that trai
 }
 
 
+REFERRED = {  # parts whose networks a model's configuration refers to, and how to choose one
+    "pretrained": "such as pretrained=autoencoder",
+    "classifier": "+pretrained@classifier=classifier",
+}
+
+
 @runtime_checkable
 class Starter(Protocol):
-    """A model that can start from another model's weights."""
+    """A model that can start from the weights of others."""
 
     @property
-    def starts_from(self) -> str | None:
-        """The part of the configuration that names the other model; None if it starts from random weights."""
+    def starts_from(self) -> Sequence[str]:
+        """The parts of the configuration that name the others; none if it starts from random weights."""
 
-    def start_from(self, model: Any) -> None:
-        """Copies the weights."""
+    def start_from(self, **models: Any) -> None:
+        """Copies the weights of these parts' models."""
 
 
 def complete(cfg: DictConfig) -> DictConfig:
-    """Fills in the networks of the autoencoder that the model refers to, and checks the target scorer."""
-    if cfg.get("pretrained") is not None:
-        model = plain(model_configuration(cfg, "pretrained"))
-        cfg.pretrained.model.update({part: value for part, value in model.items() if part in cfg.pretrained.model})
-    elif "model" in cfg and any("${pretrained." in str(value) for _, value in flat(OmegaConf.to_container(cfg.model))):
-        raise UserError("the model starts from an autoencoder: choose one, such as pretrained=autoencoder.")
+    """Fills in the networks of the models that the model refers to, and checks the target scorer."""
+    references = "" if cfg.get("model") is None else str(OmegaConf.to_container(cfg.model))
+    for part, remedy in REFERRED.items():
+        if cfg.get(part) is not None:
+            model = plain(model_configuration(cfg, part))
+            cfg[part].model.update({name: value for name, value in model.items() if name in cfg[part].model})
+        elif f"${{{part}." in references:
+            raise UserError(f"the model starts from {KINDS[part][0]}: choose one, {remedy}.")
     if cfg.get("target_scorer") is not None:
         _check_target_scorer(cfg)
     return cfg
@@ -99,7 +110,8 @@ def _kind(model: DictConfig | None) -> str:
         return "no model"
     name = model._target_.rpartition(".")[2]
     if name == "GAN":
-        has_digits = model.get("label") is not None and model.get("clusters") is None
+        pseudo_labels = (model.get("pseudo_labels") or {}).get("_target_", "")
+        has_digits = model.get("label") is not None and not pseudo_labels.endswith(".Clusters")
         return "a GAN with labels" if has_digits else "a GAN without labels"
     return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
 
@@ -115,7 +127,7 @@ def own_run(cfg: DictConfig, part: str) -> tuple[DictConfig, Path]:
     words = check_arguments(first, words, others)
     with composing([first, *others]):
         own = compose(CONFIG_NAME, overrides=words)
-    same = {key: cfg.data.get(key) for key in ("root", "cache", "path")} | _shown(plain(cfg.data))
+    same = {key: cfg.data.get(key) for key in SAME_DATA} | _shown(plain(cfg.data))
     own.data.update({key: value for key, value in same.items() if key in own.data and value is not None})
     own.run.experiment = wanted.experiment
     own.trainer.update({key: cfg.trainer[key] for key in MACHINE})

@@ -6,6 +6,8 @@ RENAMED = {
     "callbacks.judge": "callbacks.metrics",
     "callbacks.recognition": "callbacks.metrics",
     "callbacks.readings": "callbacks.confusion",
+    "model.clusters": "model.pseudo_labels",
+    "model/clusters": "model/pseudo_labels",
     "model.codes": "model.latents",
     "model.space.code_dim": "model.space.latent_dim",
     "model.discriminator.code_dim": "model.discriminator.latent_dim",

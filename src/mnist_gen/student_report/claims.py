@@ -16,11 +16,13 @@ from mnist_gen.translation import claims as translation_claims
 from mnist_gen.translation import jobs
 
 
-def judge_sweeps(folders: Sequence[str], labels: int, load_data: Callable[[], ImageData]) -> str:
+def judge_sweeps(
+    folders: Sequence[str], labels: int, load_data: Callable[[], ImageData], trusted: Sequence[str] = ()
+) -> str:
     """Judges every claim that the sweeps have jobs for; writes claims.md and figures into the first sweep's folder.
 
     Returns the table, in Markdown. Transfer jobs with another number of labels are ignored; `load_data` loads the test
-    images for the figures of translators.
+    images for the figures of translators. Checkpoints may also name classes of `trusted` packages.
     """
     for folder in folders:
         if not Path(folder).is_dir():
@@ -30,10 +32,10 @@ def judge_sweeps(folders: Sequence[str], labels: int, load_data: Callable[[], Im
         what = f"of a transfer experiment with {labels} labels, of a GAN, or of a translation"
         raise UserError(f"sweep={','.join(folders)}: no complete job {what}.")
     verdicts = [*transfer_claims.judge(classifiers), *gan_claims.judge(gans), *translation_claims.judge(translators)]
-    table, figures = markdown(verdicts), gan_plots.pictures(gans)
+    table, figures = markdown(verdicts), gan_plots.pictures(gans, trusted)
     if translators:
         table = f"{jobs.table(translators)}\n{table}"
-        figures |= translation_plots.pictures(translators, load_data())
+        figures |= translation_plots.pictures(translators, load_data(), trusted)
     files.write_now(Path(folders[0]) / "claims.md", table)
     for name, figure in figures.items():
         plots.save(figure, Path(folders[0]) / f"{name}.png")

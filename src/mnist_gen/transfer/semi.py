@@ -61,13 +61,18 @@ def spread(latents: Tensor, known: Tensor, labels: Tensor, neighbours: int, alph
     return torch.from_numpy(spreading.transduction_).to(latents.device), certainty.to(latents.device)
 
 
+def classifier(latent_dim: int, encoder: Callable[[int], nn.Module], head: Callable[[int], nn.Module]) -> nn.Sequential:
+    """A network from images (N, 1, 32, 32) in [0, 1] to logits (N, 10): an encoder and a head on its latents."""
+    return nn.Sequential(encoder(latent_dim), nn.BatchNorm1d(latent_dim, affine=False), head(latent_dim))
+
+
 class SemiSupervised(L.LightningModule):
     """A pretrained encoder with a head, trained on all training images by label spreading.
 
     An exponential moving average of the weights spreads the labels and is evaluated.
     """
 
-    starts_from = "pretrained"
+    starts_from = ("pretrained",)
     validation_metrics = ("loss", "accuracy")
     replayable = True
     batches: Tensor
@@ -89,8 +94,7 @@ class SemiSupervised(L.LightningModule):
         super().__init__()
         self.neighbours, self.alpha, self.every, self.augment, self.noise = neighbours, alpha, every, augment, noise
         self.optimizer, self.warmup, self.ema_decay = optimizer, warmup, ema_decay
-        norm = nn.BatchNorm1d(latent_dim, affine=False)
-        self.network = nn.Sequential(encoder(latent_dim), norm, head(latent_dim))
+        self.network = classifier(latent_dim, encoder, head)
         self.to(memory_format=torch.channels_last)  # faster on a CPU
         self.averaged = copy.deepcopy(self.network).requires_grad_(False).eval()
         self.register_buffer("batches", torch.zeros(()), persistent=False)  # trained so far, on the device
@@ -105,9 +109,9 @@ class SemiSupervised(L.LightningModule):
         """The last epoch: choosing another would use more labels."""
         return torch.tensor([len(self.history["val/loss"])])
 
-    def start_from(self, autoencoder: Autoencoder) -> None:
+    def start_from(self, pretrained: Autoencoder) -> None:
         for network in (self.network, self.averaged):
-            network[0].load_state_dict(autoencoder.encoder.state_dict())
+            network[0].load_state_dict(pretrained.encoder.state_dict())
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         return with_schedule(self, self.optimizer(self.network.parameters()), self.warmup, decay_from=0.0)

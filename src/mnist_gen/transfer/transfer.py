@@ -97,12 +97,12 @@ class Transfer(L.LightningModule):
         return [module for module in self.modules() if isinstance(module, StandardizedEncoder)]
 
     @property
-    def starts_from(self) -> str | None:
-        return None if self.arm == "scratch" else "pretrained"
+    def starts_from(self) -> list[str]:
+        return [] if self.arm == "scratch" else ["pretrained"]
 
-    def start_from(self, autoencoder: Autoencoder) -> None:
+    def start_from(self, pretrained: Autoencoder) -> None:
         for encoder in self._encoders():
-            encoder.network.load_state_dict(autoencoder.encoder.state_dict())
+            encoder.network.load_state_dict(pretrained.encoder.state_dict())
         self._fits_latents = self.latents != "raw"
 
     @torch.no_grad()

@@ -61,7 +61,7 @@ Translated = tuple[Direction, Tensor, Tensor, Tensor]  # inputs, targets and out
 class Translation(L.LightningModule):
     """A translator from A to B, and one back if the strategy has a cycle loss."""
 
-    starts_from = "target_scorer"
+    starts_from = ("target_scorer",)
     replayable = True
     rate_names = ("lr_translator", "lr_discriminator")  # in TensorBoard
     batches: Tensor
@@ -96,9 +96,8 @@ class Translation(L.LightningModule):
         self.register_buffer("batches", torch.zeros(()), persistent=False)  # trained so far, on the device
         self._evaluated: list[tuple[Tensor, Tensor, Tensor]] = []  # outputs, targets, labels of each batch
 
-    def start_from(self, classifier: L.LightningModule) -> None:
-        assert isinstance(classifier, Classifier)
-        self.scorer.load_state_dict(classifier.network.state_dict())
+    def start_from(self, target_scorer: Classifier) -> None:
+        self.scorer.load_state_dict(target_scorer.network.state_dict())
 
     def examples(self) -> Examples:
         """The networks from A to B with their inputs."""
