@@ -137,13 +137,28 @@ def test_cas_repeats_and_leaves_the_random_state_alone(train, test):
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_fresh_cas_sees_new_samples_in_each_epoch(train, test):
+    asked, first = (test.images[:300], test.labels[:300]), (train.images[:300], train.labels[:300])
+    epochs = []
+
+    def renew(epoch):
+        epochs.append(epoch)
+        some = slice(300 * epoch, 300 * (epoch + 1))
+        return train.images[some], train.labels[some]
+
+    fresh = fidelity.cas(*first, *asked, epochs=3, renew=renew)
+    assert epochs == [1, 2]
+    assert fidelity.cas(*first, *asked, epochs=3, renew=lambda _: first) == fidelity.cas(*first, *asked, epochs=3)
+    assert fresh != fidelity.cas(*first, *asked, epochs=3)
+
+
 def test_each_metric_applies_to_the_samples_it_is_declared_for(scorer, real, train, test):
     features, _ = fidelity.features_and_digits(scorer, test.images[:300])
     reference = RealImages(test.images[:300], test.labels[:300], features)
     labelled = Samples(train.images[:300], train.labels[:300], scorer, reference)
     metrics = measure(labelled)
     assert list(metrics) == [
-        m.name for m in OF_SAMPLES if m.labels is not False and m.name not in ("memorised", "cas")
+        m.name for m in OF_SAMPLES if m.labels is not False and m.name not in ("memorised", "cas", "cas_fresh")
     ]  # these need training images
     assert all(type(value) is float for value in metrics.values())
     assert all(

@@ -5,7 +5,7 @@ compared with values in Inception features. The *real-data floor* is the same me
 `metrics.py` declares which functions are measured when.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -144,11 +144,19 @@ def memorised(images: Tensor, training: Tensor, limit: float) -> float:
     return (nearest_distance(images[:CHUNK], training) < limit).float().mean().item()
 
 
-def cas(images: Tensor, labels: Tensor, test_images: Tensor, test_labels: Tensor, epochs: int = 3) -> float:
+def cas(
+    images: Tensor,
+    labels: Tensor,
+    test_images: Tensor,
+    test_labels: Tensor,
+    epochs: int = 3,
+    renew: Callable[[int], tuple[Tensor, Tensor]] | None = None,
+) -> float:
     """Classification accuracy score (Ravuri & Vinyals 2019): test accuracy of a classifier trained on samples alone.
 
-    Pass as many samples as there are training images. The classifier, its budget and its seed are fixed, so that
-    scores are comparable.
+    Pass as many samples as there are training images. `renew(epoch)` makes as many new ones for each further epoch; the
+    first is 0. Without it they stay the same. The classifier, its budget and its seed are fixed, so that scores are
+    comparable.
     """
     with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
         torch.manual_seed(0)
@@ -156,7 +164,7 @@ def cas(images: Tensor, labels: Tensor, test_images: Tensor, test_labels: Tensor
         probe.to(images.device).to(memory_format=torch.channels_last)
     random = torch.Generator().manual_seed(0)
     orders = [torch.randperm(len(images), generator=random).to(images.device) for _ in range(epochs)]
-    batches = [chosen for order in orders for chosen in order.split(100)]
+    batches = [(epoch, chosen) for epoch, order in enumerate(orders) for chosen in order.split(100)]
     optimizer = torch.optim.Adam(probe.parameters(), fused=True)
     schedule = OneCycleLR(optimizer, max_lr=4e-3, total_steps=len(batches), cycle_momentum=False)
     replay = replay_on(images.device, [optimizer])
@@ -167,8 +175,12 @@ def cas(images: Tensor, labels: Tensor, test_images: Tensor, test_labels: Tensor
         loss.backward()
         optimizer.step()
 
+    seen = 0  # the epoch of the samples
     with torch.enable_grad():
-        for chosen in counted(batches, "CAS", "batch"):
+        for epoch, chosen in counted(batches, "CAS", "batch"):
+            if renew is not None and epoch != seen:
+                images, labels = renew(epoch)
+                seen = epoch
             batch = images[chosen], labels[chosen]
             replay(partial(learn, *batch), batch)
             schedule.step()

@@ -40,6 +40,7 @@ class Samples:
     real: RealImages
     unseen: Tensor | None = None  # to measure `memorised` on, if `images` are training images themselves
     cas: Callable[[], float] | None = None  # trains a classifier on as many images of the kind; None skips this metric
+    cas_fresh: Callable[[], float] | None = None  # likewise, on new images in each epoch
 
     @cached_property
     def features_and_digits(self) -> tuple[Tensor, Tensor]:
@@ -65,7 +66,8 @@ class Metric:
     @property
     def words(self) -> str:
         """Its name in a table: `FID`."""
-        return self.name.upper() if self.name in ABBREVIATIONS else self.name.replace("_", " ")
+        words = (word.upper() if word in ABBREVIATIONS else word for word in self.name.split("_"))
+        return " ".join(words)
 
     @property
     def label(self) -> str:
@@ -113,6 +115,7 @@ OF_SAMPLES = (
     Metric("worst_diversity", "higher", summary=False, **DIVERSITY),
     Metric("memorised", "lower", summary=False, measure=_memorised),
     Metric("cas", "higher", labels=True, measure=lambda s: None if s.cas is None else s.cas()),
+    Metric("cas_fresh", "higher", labels=True, measure=lambda s: None if s.cas_fresh is None else s.cas_fresh()),
 )
 OF_MODELS = (  # the models log these themselves
     Metric("loss", "lower", summary=False),

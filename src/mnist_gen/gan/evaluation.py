@@ -1,6 +1,7 @@
 """Measures a GAN's averaged generator at validation and at test."""
 
 import logging
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -19,6 +20,8 @@ from mnist_gen.training.trainer import data_of, model_of
 
 log = logging.getLogger(__name__)
 
+OTHER_SAMPLES = 10**6  # the distance of their seeds
+
 
 def reference(scorer: Scorer, real: ImageSet, training: Tensor | None = None, limit: float = 0.0) -> RealImages:
     """Real images to compare samples with; `training` and `limit` are for `memorised`."""
@@ -31,11 +34,13 @@ class MeasureSamples(Callback):
 
     Without a path, the scorer is the packaged one. All validations measure samples of the same latents. The test
     measures as many training images as samples. CAS trains two classifiers: on as many samples as there are training
-    images, and on the training images.
+    images, and on the training images. `cas_fresh` trains another one, on new samples in each epoch.
     """
 
-    def __init__(self, scorer: str | None, val_samples: int, test_samples: int, cas: bool, seed: int) -> None:
-        self.path, self.cas, self.seed = scorer, cas, seed
+    def __init__(
+        self, scorer: str | None, val_samples: int, test_samples: int, cas: bool, seed: int, cas_fresh: bool = False
+    ) -> None:
+        self.path, self.cas, self.cas_fresh, self.seed = scorer, cas, cas_fresh, seed
         self.val_samples, self.test_samples = val_samples, test_samples
         self._scorer: Scorer | None = None
         self._val: RealImages | None = None
@@ -74,16 +79,20 @@ class MeasureSamples(Callback):
         drawn = train.drawn(self.test_samples, torch.Generator().manual_seed(self.seed))
         labels = drawn.labels if model.conditional else None
         floor = Samples(to_images(drawn.images), labels, scorer, test, unseen=test.images)
+        of_epoch = partial(self._sample, model, train, len(train))
+        asked = test.images, test.labels
         if self.cas and model.conditional:
-            samples.cas = lambda: fidelity.cas(*self._sample(model, train, len(train)), test.images, test.labels)
+            samples.cas = lambda: fidelity.cas(*of_epoch(0), *asked)
             floor.cas = lambda: cas_of_real_images(train, data.test.to(device), data.cache)
+        if self.cas_fresh and model.conditional:
+            samples.cas_fresh = lambda: fidelity.cas(*of_epoch(0), *asked, renew=of_epoch)
         for split, images, bar in (("test", samples, "test"), ("floor", floor, "real data")):
             metrics = measure(images, bar=bar)
             pl_module.log_dict({f"{split}/{name}": value for name, value in metrics.items()}, logger=False)
 
-    def _sample(self, model: GAN, train: ImageSet, count: int) -> tuple[Tensor, Any]:
+    def _sample(self, model: GAN, train: ImageSet, count: int, number: int = 0) -> tuple[Tensor, Any]:
         """Samples, and labels as frequent as among the training images; None if unconditional."""
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = torch.Generator().manual_seed(self.seed + number * OTHER_SAMPLES)
         latents, labels = model.latents(count, generator), None
         if model.conditional and model.pseudo_labels is not None:
             labels = model.pseudo_labels.draw(count, generator).to(model.device)
