@@ -12,7 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mnist_gen.evaluation.metrics import METRICS
+from mnist_gen.runs import layout
 from mnist_gen.runs.overview import SUBJECTS, described, subject
+from mnist_gen.runs.records import short_name
 from mnist_gen.runs.tables import markdown
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,6 +62,7 @@ def significant(name: str, digits: int) -> Cell:
     return lambda metrics: f"{metrics[name]:.{digits}g}" if name in metrics else ""
 
 
+CARD = ("fid", "coverage", "class_accuracy", "cas", "accuracy", "loss", "loss_clean", "correspondence", "l1")
 FID = {"FID": significant("test/fid", 3), "FID / floor": times_floor}
 COVERAGE = {"density": number("test/density", 2), "coverage": number("test/coverage")}
 LABELLED = {
@@ -79,10 +83,12 @@ REPORT = tuple(f"student_report/cgan_{name}" for name in ("onehot", "embed20", "
 
 FAMILIES = {
     "conditional_gans": Family(
-        ("cgan_embed20", "cgan_embed65", "cgan_onehot", "cgan_embed20_after", *REPORT), LABELLED
+        ("cgan_embed20", "cgan_embed65", "cgan_onehot", "cgan_embed20_after", "cgan_best", "cgan_50_labels", *REPORT),
+        LABELLED,
     ),
     "gans": Family(
-        ("gan", "gan_plain", "gan_decoder", "gan_latent", "student_report/gan"), {**FID, **COVERAGE, **SHARES}
+        ("gan", "gan_best", "gan_plain", "gan_decoder", "gan_latent", "student_report/gan"),
+        {**FID, **COVERAGE, **SHARES},
     ),
     "translation": Family(
         ("translate_l1_paired", *TRANSLATIONS, "bottleneck/cgan", "bottleneck/gan"),
@@ -136,17 +142,32 @@ def _options(entry: Entry) -> str:
 def _conditions(entry: Entry) -> list[str]:
     minutes = sum(entry["seconds"].values()) / 60
     shown = f"{minutes:.1f}" if minutes else ""
-    return [str(entry["seed"]), shown, str(entry["cores"]), _short(entry["processor"]), entry["commit"]]
-
-
-def _short(processor: str) -> str:
-    """A processor's name without what all names have."""
-    return " ".join(re.sub(r"\((R|TM)\)|\bProcessor\b|\bCPU\b|@", "", processor).split())
+    return [str(entry["seed"]), shown, str(entry["cores"]), short_name(entry["processor"]), entry["commit"]]
 
 
 def written_by_a_run(records: Records, name: str, file: str, index: int) -> str:
     """A table that a study or a sweep left, in its newest record."""
     return "\n".join(records[name][-1]["tables"][file][index]) + "\n"
+
+
+def models(_: Records) -> str:
+    """The models in the package, with what their runs measured beside real images."""
+    rows = []
+    for name in layout.PACKAGED:
+        about = json.loads(layout.packaged(name).with_suffix(".json").read_text())["about"]
+        shown = [metric for metric in CARD if f"test/{metric}" in about["metrics"]]
+        measured = ", ".join(_beside_floor(about["metrics"], metric) for metric in shown)
+        made = f"`{about['experiment']}`, seed {about['seed']}"
+        size = sum(layout.packaged(name).with_suffix(end).stat().st_size for end in (".safetensors", ".json"))
+        kilobytes = f"{size / 1000:.0f}"
+        processor = short_name(about["processor"])
+        rows.append([f"`{name}`", about["what"], made, measured, kilobytes, processor, about["commit"]])
+    return markdown(["name", "what it is", "made by", "measured (real images)", "kB", "processor", "commit"], rows)
+
+
+def _beside_floor(metrics: Mapping[str, float], metric: str) -> str:
+    floor = f" ({metrics[f'floor/{metric}']:.3g})" if f"floor/{metric}" in metrics else ""
+    return f"{METRICS[metric].words} {metrics[f'test/{metric}']:.3g}{floor}"
 
 
 def experiments(records: Records) -> str:
@@ -181,7 +202,7 @@ def main_run(records: Records) -> str:
 def speed(records: Records) -> str:
     """What `speed.py` measured."""
     rows = [
-        [figure, f"{value:.4g}", str(entry["cores"]), _short(entry["processor"]), entry["commit"]]
+        [figure, f"{value:.4g}", str(entry["cores"]), short_name(entry["processor"]), entry["commit"]]
         for entry in records["speed"]
         for figure, value in entry["figures"].items()
     ]
@@ -190,6 +211,7 @@ def speed(records: Records) -> str:
 
 TABLES: Mapping[str, Callable[[Records], str]] = {
     "experiments": experiments,
+    "models": models,
     "main_run": main_run,
     "speed": speed,
     "without_labels": without_labels,

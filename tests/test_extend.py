@@ -74,6 +74,7 @@ def test_each_change_takes_at_most_two_files():
     assert len(STEPS.findall(TEXT)) == 12
 
 
+@pytest.mark.slow
 def test_every_change_works(extended):
     words = ["experiment=rotation", "data=noise", "trainer.max_epochs=1", "hydra.run.dir=run"]
     command = [sys.executable, "-c", TRIES, str(extended), *words]
@@ -84,6 +85,7 @@ def test_every_change_works(extended):
     assert left >= {"metrics.json", "history.json", "best.ckpt", "last.ckpt", "losses.png", "train.log"}
 
 
+@pytest.mark.slow
 def test_a_package_outside_the_clone(extended, tmp_path):
     """It trains, and its checkpoint loads again where the command line trusts it."""
     own, data = ("--config-dir", "elsewhere/conf", "experiment=mine"), f"data.root={ROOT / 'data'}"

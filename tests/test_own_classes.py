@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.conftest import error_line
 
 EXPERIMENT = """# @package _global_
@@ -28,6 +30,7 @@ trainer:
 """
 
 
+@pytest.mark.slow
 def test_they_train_and_their_checkpoints_load_again(tmp_path, command):
     (tmp_path / "conf/experiment").mkdir(parents=True)
     (tmp_path / "conf/experiment/own.yaml").write_text(EXPERIMENT)

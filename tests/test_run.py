@@ -219,20 +219,6 @@ def test_impossible_settings_are_refused_before_training(fit, tmp_path, words, m
     assert not (tmp_path / "run/checkpoints").exists()
 
 
-def test_samples_as_picture_and_as_array(fit, made, tmp_path):
-    made(tmp_path / "run", MAIN, "trainer.max_epochs=1")
-    request = ("task=sample", f"ckpt={tmp_path / 'run/checkpoints/best.ckpt'}", "digit=3", "count=7")
-    arrays = []
-    for name in ("a.npz", "b.npz", "c.png"):
-        fit(tmp_path, *request, f"out={tmp_path / 'new' / name}", task="sample")
-        arrays += [np.load(tmp_path / "new" / name)["images"]] if name.endswith("npz") else []
-    assert arrays[0].shape == (7, 1, 32, 32)
-    assert (arrays[0] == arrays[1]).all()
-    assert (tmp_path / "new/c.png").read_bytes()[:4] == b"\x89PNG"
-    with pytest.raises(UserError, match=r"^out=a.jpg: must be a path that ends in .png or .npz\.$"):
-        fit(tmp_path, *request, "out=a.jpg", task="sample")
-
-
 def test_scorer_is_trained_exported_and_used(fit, tmp_path):
     few = [word for word in TINY if word.startswith(("trainer.", "data."))]
     fit(tmp_path / "run", "experiment=scorer", *few, tiny=False)

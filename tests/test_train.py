@@ -75,7 +75,7 @@ def test_a_quiet_run_shows_its_results_only(run, command, tmp_path):
 def test_an_impossible_sample_is_one_line(run, tmp_path):
     folder, _ = run
     done = train_py("task=sample", f"ckpt={folder}/checkpoints/best.ckpt", "digit=12", cwd=tmp_path)
-    assert error_line(done) == "error: digit=12: must be a whole number from 0 to 9, or null."
+    assert error_line(done).startswith("error: digit=12: must be a whole number from 0 to 9, or a list of")
 
 
 def test_ctrl_c_prints_the_command_that_goes_on(tmp_path):

@@ -1,17 +1,19 @@
-"""Small image-generation research on MNIST."""
+"""Small image-generation research on MNIST.
 
+`mnist_gen.load("cgan").sample(digit=3)` draws images; `mnist_gen.models()` lists the trained models in the package.
+"""
+
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from mnist_gen.inference import interpolate, load, models
+
+__all__ = ["interpolate", "load", "models"]
 
 
-def load(path: "str | Path", trust: "Sequence[str]" = ()) -> Any:
-    """The trained module behind a checkpoint, ready to use: `load(path).sample(digit=3, count=25)`.
-
-    A checkpoint that names classes of your own package needs `trust=["my_package"]`.
-    """
-    from mnist_gen.runs import checkpoint  # here, so that `import mnist_gen` does not import torch
-
-    return checkpoint.load(path, trust)
+def __getattr__(name: str) -> Any:
+    """Imports torch only when it is needed: the command line answers mistakes without it."""
+    if name in __all__:
+        return getattr(import_module("mnist_gen.inference"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -61,6 +61,36 @@ def grid(
     return figure
 
 
+def captioned(images: Tensor, captions: Sequence[str], columns: int) -> Figure:
+    """Images in rows, each below its caption."""
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(max(2.0, 1.1 * columns), 1.4 * rows), layout="compressed")
+    for number, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        axes = figure.add_subplot(rows, columns, number + 1)
+        _show(axes, image[None], 1)
+        axes.set_title(caption, fontsize=9)
+    return figure
+
+
+def architecture(networks: Mapping[str, Sequence[Sequence[str]]], title: str) -> Figure:
+    """Networks as rows of boxes, one for each layer, with its lines of text."""
+    most = max(map(len, networks.values()))
+    figure = Figure(figsize=(1.15 * most + 0.4, 1.25 * len(networks) + 0.5), layout="constrained")
+    axes = figure.add_subplot()
+    for row, (name, boxes) in enumerate(networks.items()):
+        axes.text(-0.45, row - 0.42, name, fontsize=9, fontweight="bold")
+        colour = COLOURS[row % len(COLOURS)]
+        axes.plot([0, len(boxes) - 1], [row, row], color=colour, linewidth=1, zorder=0)
+        for column, lines in enumerate(boxes):
+            style = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": colour}
+            axes.text(column, row, "\n".join(lines), fontsize=8, ha="center", va="center", bbox=style)
+    axes.set(xlim=(-0.5, most - 0.5), ylim=(len(networks) - 0.5, -0.6))
+    axes.axis("off")
+    _title(figure, title)
+    return figure
+
+
 def side_by_side(grids: Mapping[str, Tensor], columns: int, title: str, row_labels: Sequence[str] = ()) -> Figure:
     """Several grids of equal size, each under its name. Row labels stand beside the first in each row."""
     across = min(len(grids), max(1, IMAGES_IN_A_ROW // columns))

@@ -1,8 +1,9 @@
-"""The tasks. Each takes the composed configuration and leaves its results in files."""
+"""The tasks. Each takes the composed configuration and leaves its results in files.
 
-import io
+Those with a trained model stand in `inference.tasks`.
+"""
+
 import logging
-import math
 import time
 import warnings
 from pathlib import Path
@@ -12,18 +13,18 @@ import lightning as L
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from numpy import savez_compressed
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_gen import plots
 from mnist_gen.data import own_images
 from mnist_gen.data.mnist import ImageData
 from mnist_gen.errors import UserError
 from mnist_gen.evaluation import results
 from mnist_gen.evaluation.scorer import load_scorer, scorer_digest
-from mnist_gen.gan import GAN
+from mnist_gen.inference.tasks import demo, export, predict, reconstruct, sample, translate
 from mnist_gen.runs import checkpoint, layout, limits, loggers, pretrained, records, trust
 from mnist_gen.runs.config import MACHINE, PLACES, chosen, flat, one_line, plain
+from mnist_gen.student_report.answer import Sources
+from mnist_gen.student_report.answer import write as write_answer
 from mnist_gen.student_report.claims import judge_sweeps
 from mnist_gen.system import files, memory
 from mnist_gen.training.checkpoints import BestCheckpoint, LastCheckpoint
@@ -31,6 +32,20 @@ from mnist_gen.training.trainer import make_trainer, plain_trainer
 
 Kept = tuple[Path, dict[str, Any]]  # a checkpoint's path and content
 Built = tuple[L.LightningDataModule, L.LightningModule, L.Trainer]
+
+__all__ = [
+    "answer",
+    "claims",
+    "demo",
+    "export",
+    "fit",
+    "predict",
+    "reconstruct",
+    "sample",
+    "study",
+    "test",
+    "translate",
+]
 
 log = logging.getLogger(__name__)
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # hides devices, tips and file names
@@ -155,30 +170,6 @@ def _finish(folder: Path, cfg: DictConfig, trainer: L.Trainer, outcome: dict[str
     results.show(folder, metrics)
 
 
-def sample(cfg: DictConfig) -> None:
-    """Writes samples of a checkpoint: a picture (`.png`), or an array (N, 1, 32, 32) in [0, 1] (`.npz`)."""
-    limits.check(plain(cfg))
-    out = Path(cfg.out)
-    model = checkpoint.load(cfg.ckpt, cfg.trust)
-    if not isinstance(model, GAN):
-        raise UserError(f"ckpt={cfg.ckpt} is a checkpoint of {type(model).__name__}; sampling needs a GAN.")
-    images = model.sample(cfg.digit, cfg.count, cfg.seed)
-    digits, columns = f"digit {cfg.digit}", min(10, math.ceil(math.sqrt(cfg.count)))
-    if cfg.digit is None:
-        digits, columns = ("digits 0 to 9 in turn" if model.conditional else "any digits"), 10
-    try:
-        if out.suffix == ".npz":
-            arrays = io.BytesIO()
-            savez_compressed(arrays, images=images.numpy())
-            files.write_now(out, arrays.getvalue())
-        else:
-            plots.save(plots.grid(images, columns, f"{cfg.count} samples, {digits}"), out)
-        files.settle()
-    except OSError as error:
-        raise UserError(f"out={out}: cannot be written ({error.strerror}).") from None
-    print(f"{len(images)} samples in {out}")
-
-
 def study(cfg: DictConfig) -> None:
     """Compares trained models. Each is named by its checkpoint, found, or trained now."""
     folder = _folder()
@@ -207,6 +198,16 @@ def claims(cfg: DictConfig) -> None:
     """Judges the student report's claims by sweeps: a table on the screen and in claims.md."""
     folders = [cfg.sweep] if isinstance(cfg.sweep, str) else list(cfg.sweep)
     print(judge_sweeps(folders, cfg.labels, lambda: _loaded(cfg), cfg.trust))
+
+
+def answer(cfg: DictConfig) -> None:
+    """Answers the student report, section by section: a page for the browser, and one in docs."""
+    limits.check(plain(cfg))
+    records, docs, outputs = (Path(cfg.answer[part]) for part in ("records", "docs", "outputs"))
+    parts = write_answer(Sources(records, docs, outputs), Path(cfg.out))
+    for part in parts:
+        print(f"{part.title}{': not measured yet, ' + ', '.join(part.missing) if part.missing else ''}")
+    print(f"{sum(not part.missing for part in parts)} of {len(parts)} sections are filled: {cfg.out}")
 
 
 def _loaded(cfg: DictConfig) -> ImageData:

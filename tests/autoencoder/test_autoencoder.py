@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from mnist_gen.autoencoder.callbacks import main_directions
 from mnist_gen.data.augment import noisy, random_affine
 from mnist_gen.data.corrupted import CorruptedImages
-from mnist_gen.errors import UserError
 from mnist_gen.evaluation.dashboard import tag_of
 from mnist_gen.networks.decoders import PixelShuffleDecoder
 from mnist_gen.networks.encoders import WideEncoder
@@ -135,10 +134,3 @@ def test_a_run_writes_figures_metrics_curves_and_latents(fit, tmp_path):
     assert len(latents.with_name("metadata.tsv").read_text().splitlines()) == 100
     assert latents.with_name("sprite.png").exists()
     assert latents.parent.name in projector
-
-
-def test_task_sample_refuses_an_autoencoder(fit, tmp_path):
-    fit(tmp_path / "run", "experiment=autoencoder", *TINY_RUN, tiny=False)
-    ckpt = tmp_path / "run/checkpoints/best.ckpt"
-    with pytest.raises(UserError, match="is a checkpoint of Autoencoder; sampling needs a GAN"):
-        fit(tmp_path, "task=sample", f"ckpt={ckpt}", task="sample")

@@ -52,6 +52,22 @@ def test_a_gpu_is_asked_for_before_torch_is_imported(monkeypatch, word):
     check_arguments(CONF, (MAIN, word, "--cfg", "job"))
 
 
+def test_a_device_is_asked_for_before_torch_is_imported(monkeypatch):
+    monkeypatch.setattr(devices, "gpus", lambda: 0)
+    with pytest.raises(UserError, match="device=cuda: no GPU driver answers on this machine; use device=cpu"):
+        check_arguments(CONF, ("task=sample", "device=cuda"))
+    if sys.platform != "darwin":
+        with pytest.raises(UserError, match="device=mps: this machine is no Mac; use device=cpu"):
+            check_arguments(CONF, ("task=sample", "device=mps"))
+
+
+def test_what_an_export_needs_is_named_too(monkeypatch):
+    monkeypatch.setitem(machine.EXTRAS, "format=onnx", ("export", "json a_module_that_nobody_has"))
+    with pytest.raises(UserError, match=r"format=onnx is not installed: python -m pip install -e '.\[export\]'."):
+        check_arguments(CONF, ("task=export",))
+    check_arguments(CONF, ("task=export", "format=torch_export"))
+
+
 def test_a_plugin_that_is_not_installed_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(machine.EXTRAS, "hydra/launcher=nothing", ("sweep", ""))
     monkeypatch.setitem(machine.EXTRAS, "logger=csv", ("far", "a_module_that_nobody_has"))
@@ -134,7 +150,7 @@ def test_what_swept_experiments_bring_can_be_chosen(monkeypatch):
         (("seed=3",), "choose an experiment, experiment=<name>; `python train.py` lists them."),
         (
             ("experiment=cgan",),
-            "experiment=cgan: did you mean cgan_50_labels or cgan_embed20 or cgan_embed20_after or c",
+            "experiment=cgan: did you mean cgan_50_labels or cgan_best or cgan_embed20 or cgan_embed20_a",
         ),
         (
             ("experiment=cgan_embed",),
@@ -159,16 +175,35 @@ def test_what_swept_experiments_bring_can_be_chosen(monkeypatch):
         ((MAIN, "seed=abc"), "seed=abc: must be a whole number"),
         ((MAIN, "callbacks.metrics.cas=7"), "callbacks.metrics.cas=7: must be true or false"),
         ((MAIN, "callbacks.progress.shown=loss_d"), "callbacks.progress.shown=loss_d: must be a list"),
-        (("task=sample", "digit=3"), "task=sample needs ckpt="),
+        (("task=test",), "task=test needs ckpt="),
         (("task=claims",), "task=claims needs sweep="),
         (("-m", "task=sample", f"ckpt={__file__}", "digit=1,2"), "task=sample: cannot be swept, because each job"),
-        (("task=sample", f"ckpt={__file__}", "out=a.jpg"), "out=a.jpg: must be a path that ends in .png or .npz"),
+        (("task=sample", "experiment=gan"), "experiment cannot be changed: the checkpoint has its own configuration"),
+        (("task=export", "format=onnx", "out=a.pt2"), "out=a.pt2: must be a path that ends in .onnx."),
+        (("task=export", "half=true"), "half=true: only format=safetensors stores weights in 16 bits"),
+        (("task=sample", "out=null"), "out=null: name a file that ends in .png or .npz or .pt or .gif"),
+        (("task=sample", "ckpt=null"), "ckpt=null: name a model of the package, a run's folder, or a checkpoint"),
+        (
+            ("task=demo", "out=x.png"),
+            "out cannot be changed: the checkpoint has its own configuration; only demo, port",
+        ),
+        (("task=answer", "out=x.png"), "out=x.png: must be a path that ends in .html"),
+        (("task=answer", "seed=1"), "seed cannot be changed: only answer, out, root can."),
+        (("task=export", "format=pickle"), "format=pickle: must be one of onnx, torch_export, safetensors"),
+        (("task=predict", "device=tpu"), "device=tpu: must be one of cpu, cuda, mps"),
+        (
+            ("task=sample", f"ckpt={__file__}", "out=a.jpg"),
+            "out=a.jpg: must be a path that ends in .png or .npz or .pt or .gif",
+        ),
         (("task=sample", "ckpt=nowhere.ckpt"), "ckpt=nowhere.ckpt: no such file"),
         (("ckpt=nowhere.ckpt",), "ckpt=nowhere.ckpt: no such file"),
         ((f"ckpt={__file__}",), "a run continues from a file in its own checkpoints folder"),
         (("task=study",), "choose an experiment"),
         (("task=study", f"ckpt={__file__}"), "ckpt: name each model of a study by its part, such as gan.ckpt=<path>"),
-        (("task=train",), "task=train: choose one of claims, fit, sample, study, test"),
+        (
+            ("task=train",),
+            "task=train: choose one of answer, claims, demo, export, fit, predict, reconstruct, sample, study, te",
+        ),
         ((MAIN, f"seed={'9' * 5000}"), "too long to be read"),
         ((MAIN, f"seed={'[' * 2000}{']' * 2000}"), "too long to be read"),
         (("-m", MAIN, "seed=range(0,1000000000000)"), "a sweep takes at most 10000 values"),

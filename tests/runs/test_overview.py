@@ -22,13 +22,7 @@ def test_every_experiment_has_one_line_below_its_subject():
     of_the_report = listed.pop("The student report's own recipes: experiment=student_report/<name>")
     names = [name for some in listed.values() for name in some] + [f"student_report/{name}" for name in of_the_report]
     assert sorted(names) == EXPERIMENTS
-    assert listed["Conditional GANs"] == [
-        "cgan_50_labels",
-        "cgan_embed20",
-        "cgan_embed20_after",
-        "cgan_embed65",
-        "cgan_onehot",
-    ]
+    assert listed["Conditional GANs"] == [name for name in EXPERIMENTS if name.startswith("cgan_")]
 
 
 def test_every_listed_option_is_accepted():

@@ -13,7 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from mnist_gen.data import IMAGE_SIZE, NUM_CLASSES
 from mnist_gen.data.augment import random_affine
-from mnist_gen.data.mnist import Batch
+from mnist_gen.data.mnist import Batch, chunks
 from mnist_gen.errors import UserError
 from mnist_gen.networks.inspection import Examples
 from mnist_gen.training.trainer import split_of
@@ -70,3 +70,7 @@ class Classifier(L.LightningModule):
         self.log(f"{split_of(self.trainer)}/accuracy", self.accuracy, on_step=False, on_epoch=True, logger=False)
 
     test_step = validation_step
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Probabilities (N, 10) of the digits in images (N, 1, 32, 32) in [0, 1]."""
+        return torch.cat([self.network(chunk) for chunk in chunks(images)]).softmax(dim=1)

@@ -1,7 +1,7 @@
 """The GAN, conditional or not: an unconditional GAN is the conditional one without labels."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import repeat
 from typing import Any, cast
@@ -37,6 +37,7 @@ class GAN(L.LightningModule):
 
     replayable = True
     rate_names = ("lr_generator", "lr_discriminator")  # in TensorBoard
+    in_use = ("averaged", "space", "pseudo_labels")
     averaged: GeneratorProtocol
     batches: Tensor
 
@@ -219,17 +220,32 @@ class GAN(L.LightningModule):
         pairs = zip(chunks(latents), repeat(None) if vectors is None else chunks(vectors), strict=False)
         return torch.cat([self.space.leave(self.averaged.from_vectors(z, vector)) for z, vector in pairs])
 
-    def sample(self, digit: int | None = None, count: int = 25, seed: int = 0) -> Tensor:
-        """Samples images (count, 1, 32, 32) in [0, 1]; equal seeds give equal images.
+    def sample(self, digit: int | Sequence[int] | None = None, count: int = 25, seed: int = 0) -> Tensor:
+        """Samples images.
 
-        Without a digit, a conditional GAN shows the digits 0 to 9 in turn, and an unconditional GAN any digits.
+        Args:
+            digit: the digit to show. Several digits are shown with the same latents: `count` images of the first, then
+                of the second, ... Without it, a conditional GAN shows the digits 0 to 9 in turn, and an unconditional
+                GAN any digits.
+            count: images, of each digit if there are several.
+            seed: equal seeds give equal images.
+
+        Returns:
+            Images (count, 1, 32, 32), or (digits x count, 1, 32, 32), in [0, 1].
+
+        Raises:
+            UserError: there is no such digit, or the GAN has no labels.
         """
         if count < 1:
             raise UserError(f"count={count}: must be at least 1.")
         if digit is not None and not self.conditional:
             raise UserError(f"digit={digit}: this GAN was trained without labels and cannot be asked for a digit.")
-        if digit is not None and digit not in range(NUM_CLASSES):
-            raise UserError(f"digit={digit}: choose 0 to {NUM_CLASSES - 1}.")
         latents = self.latents(count, torch.Generator().manual_seed(seed))
-        labels = torch.arange(count) % NUM_CLASSES if digit is None else torch.full((count,), digit)
-        return self.generate(latents, labels.to(self.device) if self.conditional else None)
+        if digit is None:
+            labels = torch.arange(count, device=self.device) % NUM_CLASSES if self.conditional else None
+            return self.generate(latents, labels)
+        digits = [digit] if isinstance(digit, int) else list(digit)
+        if not digits or not all(one in range(NUM_CLASSES) for one in digits):
+            raise UserError(f"digit={digit}: choose 0 to {NUM_CLASSES - 1}.")
+        labels = torch.tensor(digits, device=self.device).repeat_interleave(count)
+        return self.generate(latents.repeat(len(digits), 1), labels)

@@ -45,6 +45,8 @@ DEPTH = 30  # of nesting in a configuration
 MOST_ENTRIES = 10**7  # in nested lists and dicts; a small file can repeat one list in another without end
 FINITE = ("state_dict.", "optimizer_states.")  # tensors that may hold no NaN or infinity
 TORN = "empty, truncated or not a checkpoint; use another, such as previous.ckpt."
+OTHER_VERSION = "its options are those of another version of its classes; train again."
+MOST_UNUSED = 10**6  # weights that only train an exported model
 MISFIT = "its weights do not fit its own configuration"
 
 log = logging.getLogger(__name__)
@@ -81,12 +83,17 @@ def read(path: str | Path) -> dict[str, Any]:
         raise TornError(f"ckpt={path}: {TORN}") from None
     if not isinstance(content, dict) or not {CONFIG, "state_dict"} <= content.keys():
         raise UserError(f"ckpt={path}: not a checkpoint of mnist_gen.")
+    check_content(content, path)
+    return content
+
+
+def check_content(content: Mapping[str, Any], path: str | Path) -> None:
+    """Refuses what no run wrote: too many values, a foreign configuration, tensors that are not plain and finite."""
     with refusing(path):
         if any(number > MOST_ENTRIES for number, _ in enumerate(walk(content))):
             raise ValueError("it holds too many values")
         _check_config(content[CONFIG])
         _check_tensors(content)
-    return content
 
 
 def is_whole(path: Path) -> bool:
@@ -155,8 +162,20 @@ def load(path: str | Path, trusted: Sequence[str] = ()) -> L.LightningModule:
     return model.eval().requires_grad_(False)
 
 
-def check_weights(content: Mapping[str, Any], model: DictConfig, path: str | Path) -> None:
-    """Compares the names and shapes of the weights with those of a model built without memory."""
+def weights_in_use(model: L.LightningModule) -> dict[str, Tensor]:
+    """The weights and buffers that a trained model needs at work, without those that only train it.
+
+    A model may name these parts as `in_use`.
+    """
+    weights, parts = model.state_dict(), getattr(model, "in_use", None)
+    return weights if parts is None else {n: w for n, w in weights.items() if n.partition(".")[0] in parts}
+
+
+def check_weights(content: Mapping[str, Any], model: DictConfig, path: str | Path, in_use: bool = False) -> None:
+    """Compares the names and shapes of the weights with those of a model built without memory.
+
+    `in_use`: the content has only `weights_in_use`.
+    """
     weights, made = content["state_dict"], itertools.count(1)
 
     def stop(*_: Any) -> None:  # a million small layers take time too; a module may hold copies of a network
@@ -165,9 +184,16 @@ def check_weights(content: Mapping[str, Any], model: DictConfig, path: str | Pat
 
     try:
         with torch.device("meta"), register_module_parameter_registration_hook(stop):
-            expected = instantiate(model).state_dict()
+            built = instantiate(model)
+            whole = built.state_dict()
+            expected = weights_in_use(built) if in_use else whole
     except Exception as error:  # constructors fail in many ways on impossible options
+        if "unexpected keyword argument" in str(error) or "required positional argument" in str(error):
+            raise UserError(f"ckpt={path}: {OTHER_VERSION}") from error
         raise UserError(f"ckpt={path}: its model cannot be built ({one_line(error)}).") from error
+    inside, outside = (sum(w.numel() for n, w in whole.items() if (n in expected) == used) for used in (True, False))
+    if outside > MOST_UNUSED + 10 * inside:  # parts that only train it are built too, with whatever sizes it names
+        raise UserError(f"ckpt={path}: refused, its model would have {outside:,} weights that the file does not hold.")
     if differ := sorted(expected.keys() ^ weights.keys()):
         said = f"{differ[0]} is missing" if differ[0] in expected else f"its model has no {differ[0]}"
         raise UserError(f"ckpt={path}: {MISFIT}: {said}.")

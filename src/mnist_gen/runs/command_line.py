@@ -16,18 +16,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mnist_gen.errors import UserError
-from mnist_gen.runs import folders, layout, limits, machine
+from mnist_gen.runs import folders, layout, limits, machine, tasks
 from mnist_gen.runs.config import CONFIG_NAME, composing, flat, listed
 from mnist_gen.runs.limits import within
 from mnist_gen.runs.ranges import SAME_TYPE
 from mnist_gen.runs.renamed import present_name
 
-FREE_BESIDE_CKPT = {  # keys that may be set beside `ckpt`, whose configuration is used otherwise
-    "fit": folders.FREE_TO_GO_ON,
-    "test": ("callbacks", *folders.FREE_TO_GO_ON),
-    "sample": ("digit", "count", "out", "seed", "root", "trust"),
-}
-ALONE = ("sample", "claims")  # tasks without a folder of their own
 MOST_JOBS = 10_000  # of a sweep over one key
 ASKS_ONLY = ("-h", "--h", "-c", "--cfg", "-i", "--info", "-sc", "--shell", "--version")  # flags that run nothing
 
@@ -51,7 +45,8 @@ def check_arguments(config_dir: str, arguments: Sequence[str], others: Sequence[
             _check_choice(override, _choices(loader, override.key_or_group))
         asks_only = any(word.startswith(ASKS_ONLY) for word in arguments)
         if not asks_only:
-            _check_purpose(loader, overrides, multirun=bool({"-m", "--multirun"} & set(arguments)))
+            given = {o.key_or_group: o.value() for o in overrides}
+            tasks.check(given, multirun=bool({"-m", "--multirun"} & set(arguments)))
         defaults = _composed(loader, groups)
         _check_recipe(loader, groups, defaults)
         plain = OmegaConf.to_container(defaults)
@@ -61,6 +56,7 @@ def check_arguments(config_dir: str, arguments: Sequence[str], others: Sequence[
                 _check_value(override, defaults, known, owners)
         if not asks_only:
             machine.check_accelerator(defaults, overrides)
+            machine.check_device(defaults, overrides)
         settings = _debug_settings(defaults, arguments, known)
         if any(o.key_or_group == "experiment" and o.is_sweep_override() for o in overrides):
             if settings:
@@ -116,33 +112,6 @@ def _check_choice(override: Override, choices: Sequence[str]) -> None:
             others = f"`{folders.command([])}` lists them." if override.key_or_group == "experiment" else some
             hint = f"did you mean {' or '.join(near)}?" if near else others
             raise UserError(f"{override.key_or_group}={value}: {hint}")
-
-
-def _check_purpose(loader: ConfigLoader, overrides: Sequence[Override], multirun: bool) -> None:
-    """Checks that the task has what it needs: an experiment, a checkpoint (with few other keys) or a sweep."""
-    given = {o.key_or_group: o.value() for o in overrides}
-    task, ckpt = str(given.get("task", "fit")), given.get("ckpt")
-    if multirun and task in ALONE:
-        raise UserError(f"task={task}: cannot be swept, because each job would write the same file; leave out -m.")
-    if task == "claims":
-        if "sweep" not in given:
-            raise UserError("task=claims needs sweep=<folder of a sweep>.")
-        return
-    if ckpt is None:
-        if task not in ("fit", "study"):
-            raise UserError(f"task={task} needs ckpt=<path of a checkpoint>.")
-        if "experiment" not in given:
-            raise UserError(f"choose an experiment, experiment=<name>; `{folders.command([])}` lists them.")
-        return
-    if task == "study":
-        raise UserError("ckpt: name each model of a study by its part, such as gan.ckpt=<path>.")
-    chosen = ("task", "ckpt", *(["experiment"] if ckpt == "last" else []))
-    for key in given:
-        if not within(key, (*chosen, *FREE_BESIDE_CKPT[task])):
-            free = ", ".join(FREE_BESIDE_CKPT[task])
-            raise UserError(f"{key} cannot be changed: the checkpoint has its own configuration; only {free} can.")
-    if task == "fit" and multirun:
-        raise UserError("ckpt: a sweep cannot continue from one checkpoint; repeat the sweep's command.")
 
 
 def _composed(loader: ConfigLoader, groups: Sequence[Override]) -> DictConfig:

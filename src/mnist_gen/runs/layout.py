@@ -13,6 +13,9 @@ SUMMARY, SUMMARY_LOCK = "summary.md", ".summary.lock"  # of a sweep
 COMMAND = "command.txt"  # of a sweep
 SUMMARY_MARK = ".summary.due"  # a job has ended since the summary was written
 CHECKPOINTS = "checkpoints"
+EXPORTED = ".safetensors"  # models without their training, see `inference.stored`
+MODELS = Path(__file__).parents[1] / "inference" / "models"
+PACKAGED = sorted(path.stem for path in MODELS.glob(f"*{EXPORTED}"))  # names of the models in the package
 BEST, LAST, PREVIOUS = (Path(CHECKPOINTS, f"{name}.ckpt") for name in ("best", "last", "previous"))
 
 log = logging.getLogger(__name__)
@@ -45,6 +48,11 @@ def read_part(record: Path, name: str, kind: type) -> Any:
     return kind()
 
 
+def packaged(name: str) -> Path:
+    """The file of a model in the package."""
+    return MODELS / f"{name}{EXPORTED}"
+
+
 def checkpoint_of(folder: Path) -> Path:
     """The checkpoint to test or load: the best one, or the last if the run keeps no best."""
     return folder / BEST if (folder / BEST).exists() else folder / LAST
@@ -56,13 +64,16 @@ def find_checkpoint(root: Path, task: str, named: str, experiment: str | None) -
     `fit` continues from the last checkpoint; the other tasks use the best one.
     """
     folder = Path(named)
+    if named in PACKAGED and task not in ("fit", "test"):
+        return packaged(named)
     if named == "last":
         folder = _newest(root / "outputs", experiment, unfinished=task == "fit")
         print(f"ckpt=last: {folder}")
     if not folder.is_dir():
         if folder.is_file() or (folder.name == LAST.name and folder.with_name(PREVIOUS.name).is_file()):
             return folder
-        raise UserError(f"ckpt={named}: no such file or folder.")
+        others = f"; models in the package: {', '.join(PACKAGED)}" if PACKAGED and task not in ("fit", "test") else ""
+        raise UserError(f"ckpt={named}: no such file or folder{others}.")
     path = folder / LAST if task == "fit" else checkpoint_of(folder)
     if not path.is_file() and not (folder / PREVIOUS).is_file():
         raise UserError(f"ckpt={named}: the folder holds no {LAST}; name a run's folder or a checkpoint.")

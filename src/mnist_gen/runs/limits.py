@@ -5,7 +5,6 @@ Conditions on several keys or on the data are checked where they are used. Impor
 
 from collections.abc import Collection, Iterator, Mapping
 from fnmatch import fnmatchcase
-from pathlib import PurePath
 from typing import Any
 
 from mnist_gen.errors import UserError
@@ -18,13 +17,13 @@ IMAGES = whole(1, 55_000)
 POSITIVE = number(0, 10**6, "(]")
 DECAY = number(0, 1, "[)")
 SHARE = Allowed("a share of the run, such as 20%", tuple(f"{share}%" for share in range(1, 101)).__contains__)
-OUT = Allowed("a path that ends in .png or .npz", lambda value: PurePath(str(value)).suffix in (".png", ".npz"))
 
 KEYS = (  # ranges, and the keys that they apply to; the first pattern that matches a key decides
     (SEED, "seed *.seed"),
     (TEXT | NULL, "run.* logger.*.folder"),
     (TEXT, "*.experiment *.folder root data.root data.cache data.dataset data.other"),
-    (OUT, "out"),
+    (TEXT | NULL, "out"),
+    (TEXT | listed(TEXT, least=1) | NULL, "images"),
     (TEXT, "callbacks.best.monitor callbacks.early_stopping.monitor callbacks.progress.metric"),
     (listed(TEXT), "tags trust"),
     (TEXT | NULL, "*.ckpt *.scorer ckpt scorer data.path callbacks.metrics.reported"),
@@ -33,7 +32,14 @@ KEYS = (  # ranges, and the keys that they apply to; the first pattern that matc
     (TEXT | listed(TEXT, least=1) | NULL, "sweep"),
     (whole(0, 9), "callbacks.draw.digit"),
     (listed(COUNT | SHARE) | NULL, "callbacks.draw.at_epochs"),
-    (whole(0, 9) | NULL, "digit"),
+    (whole(0, 9) | listed(whole(0, 9), 1, 10) | NULL, "digit"),
+    (whole(0, 9) | NULL, "to"),
+    (whole(2, 1000), "steps"),
+    (whole(1024, 65535), "port"),
+    (TEXT, "demo.* answer.*"),
+    (choice("labels", "latents"), "between"),
+    (choice("cpu", "cuda", "mps"), "device"),
+    (choice("onnx", "torch_export", "safetensors"), "format"),
     (whole(1, 100_000), "count"),
     (whole(10, 55_000), "labels data.labels"),
     (COUNT, "data.held_out data.epoch_pairs model.patience model.every callbacks.last.every_epochs"),

@@ -13,7 +13,7 @@ from mnist_gen.errors import UserError
 from mnist_gen.runs.config import CONF, INSTALLED, listed
 from mnist_gen.system import devices
 
-EXTRAS = {  # choices that few need: the extra that installs each, and its module if it is no plugin of Hydra
+EXTRAS = {  # choices that few need: the extra that installs each, and its modules if it is no plugin of Hydra
     "hydra/launcher=joblib": ("sweep", ""),
     "hydra/launcher=submitit_slurm": ("slurm", ""),
     "hydra/launcher=submitit_local": ("slurm", ""),
@@ -21,17 +21,23 @@ EXTRAS = {  # choices that few need: the extra that installs each, and its modul
     "hydra/sweeper=optuna": ("optuna", ""),
     "logger=wandb": ("wandb", "wandb"),
     "logger=mlflow": ("mlflow", "mlflow"),
+    "task=demo": ("demo", "gradio"),
+    "format=onnx": ("export", "onnx onnxscript onnxruntime"),
     "callbacks/extra=device_stats": ("stats", "psutil"),
 }
 
 
 def check_extras(loader: ConfigLoader, arguments: Sequence[str]) -> None:
-    """Names the install command of a launcher or sweeper that is not installed."""
-    words = (word.lstrip("+").partition("=") for word in arguments)
+    """Names the install command of a plugin or library that is not installed."""
+    implied = (
+        ["format=onnx"] if "task=export" in arguments and not any(w.startswith("format=") for w in arguments) else []
+    )
+    words = (word.lstrip("+").partition("=") for word in (*arguments, *implied))
     for group, choice in ((g, c.strip()) for g, _, chosen in words for c in chosen.strip("[]").split(",")):
         if f"{group}={choice}" in EXTRAS:
-            extra, module = EXTRAS[f"{group}={choice}"]
-            if find_spec(module) is None if module else choice not in listed(loader, group, ObjectType.CONFIG):
+            extra, modules = EXTRAS[f"{group}={choice}"]
+            plugin = not modules and choice not in listed(loader, group, ObjectType.CONFIG)
+            if plugin or any(find_spec(module) is None for module in modules.split()):
                 which = f"'mnist_gen[{extra}]'" if str(INSTALLED) == CONF else f"-e '.[{extra}]'"
                 raise UserError(f"{group}={choice} is not installed: python -m pip install {which}.")
 
@@ -48,3 +54,12 @@ def check_accelerator(defaults: DictConfig, overrides: Sequence[Override]) -> No
     if chosen in ("gpu", "cuda") and devices.gpus() == 0:
         processes = "" if word != "trainer=ddp" else ", or processes: trainer.accelerator=cpu trainer.devices=2"
         raise UserError(f"{word}: no GPU driver answers on this machine; use trainer=cpu{processes}.")
+
+
+def check_device(defaults: DictConfig, overrides: Sequence[Override]) -> None:
+    """As `check_accelerator`, for a task with a trained model."""
+    chosen = next((o.value() for o in overrides if o.key_or_group == "device"), defaults.get("device"))
+    if chosen == "cuda" and devices.gpus() == 0:
+        raise UserError("device=cuda: no GPU driver answers on this machine; use device=cpu.")
+    if chosen == "mps" and sys.platform != "darwin":
+        raise UserError("device=mps: this machine is no Mac; use device=cpu.")

@@ -69,3 +69,8 @@ def processor() -> str:
     info = Path("/proc/cpuinfo")
     named = re.search(r"^model name\s*: *(.+)$", info.read_text() if info.exists() else "", re.MULTILINE)
     return named[1].strip() if named else platform.processor() or platform.machine()
+
+
+def short_name(processor: str) -> str:
+    """A processor's name without what all names have."""
+    return " ".join(re.sub(r"\((R|TM)\)|\bProcessor\b|\bCPU\b|@", "", processor).split())

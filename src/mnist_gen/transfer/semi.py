@@ -23,9 +23,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mnist_gen.autoencoder import Autoencoder
+from mnist_gen.data import IMAGE_SIZE
 from mnist_gen.data.augment import noisy, random_affine
 from mnist_gen.data.few_labels import PartlyLabelled
 from mnist_gen.data.mnist import Batch, chunks, to_images
+from mnist_gen.networks.inspection import Examples
 from mnist_gen.training.curves import checked_history
 from mnist_gen.training.optimization import update_average, with_schedule
 from mnist_gen.training.trainer import data_of
@@ -73,6 +75,7 @@ class SemiSupervised(L.LightningModule):
     """
 
     starts_from = ("pretrained",)
+    in_use = ("averaged",)
     validation_metrics = ("loss", "accuracy")
     replayable = True
     batches: Tensor
@@ -167,9 +170,17 @@ class SemiSupervised(L.LightningModule):
         self._validated = []
         log_epoch(self, self.history, {group: values.mean(dim=1)[None] for group, values in groups.items()})
 
+    def examples(self) -> Examples:
+        """The network with its input."""
+        return {"classifier": (self.network, (torch.zeros(2, 1, IMAGE_SIZE, IMAGE_SIZE, device=self.device),))}
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits (1, N, 10) of images (N, 1, 32, 32) in [0, 1], by the averaged network."""
         return torch.cat([self.averaged(chunk) for chunk in chunks(images)]).unsqueeze(0)
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Probabilities (N, 10) of the digits in images (N, 1, 32, 32) in [0, 1]."""
+        return self(images)[0].softmax(dim=1)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Empty: Lightning needs it to test. `callbacks.MeasureDigits` computes the metrics."""

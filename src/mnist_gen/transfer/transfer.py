@@ -18,11 +18,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mnist_gen.autoencoder import Autoencoder
+from mnist_gen.data import IMAGE_SIZE
 from mnist_gen.data.augment import drawn_from, noisy, random_affine
 from mnist_gen.data.few_labels import FewLabels, LabelledBatch
 from mnist_gen.data.mnist import Batch, to_images
 from mnist_gen.errors import UserError
 from mnist_gen.networks.encoders import STATISTICS, StandardizedEncoder
+from mnist_gen.networks.inspection import Examples
 from mnist_gen.training.curves import checked_history
 from mnist_gen.training.optimization import update_average
 from mnist_gen.training.trainer import data_of
@@ -42,6 +44,7 @@ class Transfer(L.LightningModule):
     done: Tensor
     _labelled_latents: Tensor  # (V, D, N, latent_dim), with a frozen encoder
     validation_metrics = ("loss", "accuracy")
+    in_use = ("encoder", "kept")
 
     def __init__(
         self,
@@ -218,10 +221,22 @@ class Transfer(L.LightningModule):
                 held_out.append(torch.cat(of_folds, dim=1).mean(dim=1))
         return {name: torch.stack(found) for name, found in (("learnt", learnt), ("held_out", held_out)) if found}
 
+    def examples(self) -> Examples:
+        """The networks with their inputs; all classifiers are alike."""
+        images, classifier = torch.zeros(2, 1, IMAGE_SIZE, IMAGE_SIZE, device=self.device), self.classifiers[0][-1]
+        if self.encoder is None:
+            return {"classifier": (classifier, (images,))}
+        latents = torch.zeros(2, len(self.encoder.mean), device=self.device)
+        return {"encoder": (self.encoder, (images,)), "head": (classifier, (latents,))}
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits (D, N, 10) of images (N, 1, 32, 32) in [0, 1], by each draw's kept classifier."""
         inputs = images if self.encoder is None else self.encoder(images)
         return torch.stack([classifier(inputs) for classifier in self.best])
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Probabilities (N, 10) of the digits in images (N, 1, 32, 32) in [0, 1], averaged over the draws."""
+        return self(images).softmax(dim=2).mean(dim=0)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Empty: Lightning needs it to test. `callbacks.MeasureDigits` computes the metrics."""

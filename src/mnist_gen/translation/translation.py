@@ -62,6 +62,7 @@ class Translation(L.LightningModule):
     """A translator from A to B, and one back if the strategy has a cycle loss."""
 
     starts_from = ("target_scorer",)
+    in_use = ("averaged",)
     replayable = True
     rate_names = ("lr_translator", "lr_discriminator")  # in TensorBoard
     batches: Tensor

@@ -1,0 +1,132 @@
+"""How the answer to the student report looks: sections as Markdown, and as one HTML file."""
+
+import base64
+import html
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mnist_gen.runs.tables import markdown
+
+TITLE = "The student report, answered"
+
+Rows = list[list[str]]  # the first one has the headings
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells, below a line of headings."""
+
+    rows: Rows
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG file, and what it shows."""
+
+    path: Path
+    shows: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page, with everything resolved."""
+
+    title: str
+    says: str
+    verdict: str
+    why: str
+    blocks: Sequence[Table | Picture]
+    missing: Sequence[str]  # experiments and sweeps without a record
+    commands: Sequence[str]
+    conditions: str  # seeds, processors and commits of the runs
+
+
+def as_markdown(parts: Sequence[Section]) -> str:
+    """The page for `docs`, whose pictures lie beside it."""
+    return "\n".join([f"# {TITLE}\n", *("\n".join(_in_markdown(part)) for part in parts)])
+
+
+def _in_markdown(part: Section) -> Iterator[str]:
+    yield f"## {part.title}\n"
+    yield f"**The student report:** {part.says}\n"
+    yield f"**Verdict:** {part.verdict} {part.why}\n"
+    for block in part.blocks:
+        if isinstance(block, Picture):
+            yield f"![{block.shows}]({block.path.name})\n"
+        else:
+            rows = [[_plain(cell) for cell in row] for row in block.rows]
+            yield markdown(rows[0], rows[1:])
+    if part.missing:
+        yield f"Not measured yet: {', '.join(part.missing)}.\n"
+    if part.commands:
+        yield "\n".join(["```bash", *part.commands, "```\n"])
+    if part.conditions:
+        yield f"*{_plain(part.conditions)}*\n"
+
+
+def _plain(text: str) -> str:
+    """Text that stands in a table in Markdown, and starts no HTML."""
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff }
+body { max-width: 60rem; margin: 0 auto; padding: 1rem }
+h1, h2 { line-height: 1.2 } h2 { margin-top: 2.5rem; border-top: 1px solid #ccc; padding-top: 1rem }
+blockquote { margin: 0; padding: .2rem 1rem; border-left: 4px solid #0072b2; background: #f2f6fa }
+.scroll { overflow-x: auto; margin: 1rem 0 } table { border-collapse: collapse; font-size: .9rem }
+th, td { padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top }
+img { max-width: 100%; height: auto } figure { margin: 1rem 0 } figcaption, small { color: #555; font-size: .85rem }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #f4f4f4; padding: .6rem; font-size: .85rem }
+.holds { color: #00734f } .fails { color: #b23c00 } .noise, .depends { color: #555 } nav ol { columns: 2 20rem }
+"""
+
+
+def as_html(parts: Sequence[Section]) -> str:
+    """The page as one file, which needs no other and no network."""
+    contents = "".join(f'<li><a href="#{n}">{html.escape(part.title)}</a></li>' for n, part in enumerate(parts))
+    body = "".join(_in_html(number, part) for number, part in enumerate(parts))
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{TITLE}</title><style>{STYLE}</style></head>"
+        f"<body><h1>{TITLE}</h1><nav><ol>{contents}</ol></nav>{body}</body></html>\n"
+    )
+
+
+def _in_html(number: int, part: Section) -> str:
+    lines = [f'<section id="{number}"><h2>{html.escape(part.title)}</h2>']
+    lines.append(f"<blockquote><p><b>The student report:</b> {html.escape(part.says)}</p></blockquote>")
+    lines.append(f"<p><b>Verdict:</b> {html.escape(part.verdict)} {html.escape(part.why)}</p>")
+    lines += map(_block_in_html, part.blocks)
+    if part.missing:
+        lines.append(f"<p><b>Not measured yet:</b> {html.escape(', '.join(part.missing))}</p>")
+    if part.commands:
+        lines.append(f"<pre>{html.escape(chr(10).join(part.commands))}</pre>")
+    lines.append(f"<small>{html.escape(part.conditions)}</small></section>")
+    return "\n".join(lines)
+
+
+def _block_in_html(block: Table | Picture) -> str:
+    if isinstance(block, Picture):
+        content = base64.b64encode(block.path.read_bytes()).decode()
+        shows = html.escape(block.shows)
+        image = f'<img src="data:image/png;base64,{content}" alt="{shows}" loading="lazy">'
+        return f"<figure>{image}<figcaption>{shows}</figcaption></figure>"
+    head = "".join(f"<th>{_cell(cell)}</th>" for cell in block.rows[0])
+    verdicts = {
+        cell for row in block.rows[1:] for name, cell in zip(block.rows[0], row, strict=True) if name == "verdict"
+    }
+    lines = []
+    for row in block.rows[1:]:
+        kinds = (f' class="{html.escape(cell)}"' if cell in verdicts else "" for cell in row)
+        cells = (f"<td{kind}>{_cell(cell)}</td>" for kind, cell in zip(kinds, row, strict=True))
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    return f'<div class="scroll"><table><tr>{head}</tr>{"".join(lines)}</table></div>'
+
+
+def _cell(text: str) -> str:
+    """A cell of a table in Markdown, in which backticks mark code."""
+    return re.sub("`([^`]*)`", r"<code>\1</code>", html.escape(text))
