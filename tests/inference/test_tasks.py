@@ -145,7 +145,7 @@ def test_a_large_picture_shows_a_thousand_images(do, tmp_path, capsys, monkeypat
     monkeypatch.setattr("mnist_gen.plots.grid", lambda images, *_: shown.append(len(images)) or Figure())
     do("sample", "digit=3", "count=1500", f"out={tmp_path / 'many.png'}")
     assert shown == [1000]
-    assert capsys.readouterr().out == f"1,000 images in {tmp_path / 'many.png'}; .npz holds more\n"
+    assert capsys.readouterr().out == f"1,500 images in {tmp_path / 'many.png'}, of which it shows 1,000\n"
     do("sample", "digit=3", "count=1500", f"out={tmp_path / 'many.npz'}")
     assert np.load(tmp_path / "many.npz")["images"].shape == (1500, 1, 32, 32)
 
