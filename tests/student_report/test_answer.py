@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from html.parser import HTMLParser
 
 import pytest
@@ -41,6 +42,19 @@ def test_what_a_section_names_exists(part):
     for picture in part.get("pictures", ()):
         assert (ROOT / "docs" / picture["file"]).is_file()
         assert picture.get("run", "gan") in EXPERIMENTS
+
+
+def test_each_verdict_stands_once_on_the_page_and_on_no_other():
+    rows = Counter()
+    for part in answer._content():
+        for record, words in part.get("claims", {}).items():
+            rows.update((record, row[0]) for row in answer._claims(COMMITTED.entries[record], words))
+    all_claims = [
+        (record, row[0]) for record, entry in COMMITTED.entries.items() for row in answer._claims(entry, [""])
+    ]
+    assert rows == Counter(all_claims)
+    pages = [path for path in (ROOT / "docs").glob("*.md") if "| claim | verdict |" in path.read_text()]
+    assert pages == [ROOT / "docs/answer.md"]
 
 
 class Checked(HTMLParser):
