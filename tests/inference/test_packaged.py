@@ -46,8 +46,10 @@ def test_the_generator_draws_the_requested_digits():
 def test_the_classifier_reads_and_the_autoencoders_restore_test_images(real):
     images, labels = to_images(real["test"][0][:1000]), real["test"][1][:1000]
     assert (mnist_gen.load("classifier").probabilities(images).argmax(dim=1) == labels).float().mean() > 0.98
-    for name in ("autoencoder", "autoencoder_wide"):
-        assert (mnist_gen.load(name)(images) - images).abs().mean() < 0.03
+    assert (mnist_gen.load("autoencoder")(images) - images).abs().mean() < 0.02
+    assert (
+        mnist_gen.load("autoencoder_wide")(images) - images
+    ).abs().mean() < 0.08  # it also moves and turns digits back
 
 
 @pytest.mark.slow
