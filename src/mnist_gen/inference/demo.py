@@ -3,6 +3,7 @@
 It answers this machine only, serves no files, and sends nothing anywhere. The functions above `page` know no Gradio.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -150,6 +151,7 @@ def _answer(models: Models, drawn: dict[str, Any] | None) -> tuple[dict[str, flo
 
 def serve(models: Models, port: int) -> None:
     """Serves the page to this machine, until the command is stopped."""
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks itself whether it runs
     blocks = page(models)
     blocks.launch(
         server_name="127.0.0.1", server_port=port, share=False, quiet=True, allowed_paths=[],
