@@ -7,6 +7,7 @@ from PIL import Image
 
 import mnist_gen
 from mnist_gen.data.mnist import to_images
+from mnist_gen.errors import UserError
 from mnist_gen.evaluation import fidelity
 from mnist_gen.evaluation.scorer import load_scorer
 from mnist_gen.inference import pictures, stored
@@ -63,6 +64,7 @@ def test_a_thousand_test_images_are_read_from_jpegs_of_them(real, tmp_path):
         digit = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
         canvas[top : top + size, left : left + size] = 255 - np.asarray(digit)
         Image.fromarray(canvas).save(tmp_path / "digit.jpg")
-        seen.append(pictures.read(tmp_path / "digit.jpg"))
+        ((_, image),) = pictures.read_all([tmp_path / "digit.jpg"])
+        seen.append(torch.zeros(1, 32, 32) if isinstance(image, UserError) else image)  # refused: as good as wrong
     read = mnist_gen.load("classifier").probabilities(torch.stack(seen)).argmax(dim=1)
     assert (read == labels).float().mean() >= 0.97

@@ -34,7 +34,7 @@ BOX, SIDE = 20, 28  # of MNIST's digits and images
 STROKE = 2.0  # least width of a stroke, in pixels of MNIST
 SPECK = 0.02  # of the ink; smaller parts are specks
 OTHER_DIGIT = 0.15  # of the ink; larger parts that stand beside the rest are another digit
-LINE = 0.3  # of the ink; larger parts above the rest are another digit, smaller ones may be a 5's bar
+LINE = 0.4  # of the ink; larger parts above the rest are another digit, smaller ones may be a 5's bar
 MOST_INK = 0.5  # of the picture
 
 Gray = NDArray[np.float32]
