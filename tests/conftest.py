@@ -184,6 +184,23 @@ def tiny_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def blind_labels(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """After `blind_labels()`, runs from a few labels see no right label but those few."""
+    from mnist_gen.data.few_labels import PartlyLabelled
+
+    setup = PartlyLabelled.setup
+
+    def blind(self: PartlyLabelled, stage: str | None = None) -> None:
+        setup(self, stage)
+        hidden = torch.ones(len(self.train), dtype=torch.bool)
+        hidden[self.positions[0]] = False
+        self.train.labels[hidden] = 0
+        self.val.labels.zero_()
+
+    return lambda: monkeypatch.setattr(PartlyLabelled, "setup", blind)
+
+
+@pytest.fixture
 def rough_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures of a few pixels that differ if what is shown does: nobody looks at those of tiny models."""
     from mnist_gen import plots

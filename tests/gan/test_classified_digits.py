@@ -5,7 +5,6 @@ import json
 import pytest
 import torch
 
-from mnist_gen.data.few_labels import PartlyLabelled
 from mnist_gen.errors import UserError
 from mnist_gen.gan import GAN
 from mnist_gen.gan.classified_digits import ClassifiedDigits
@@ -48,7 +47,7 @@ def test_an_uncertain_image_counts_for_each_digit_that_it_may_be(digits):
     read = digits(images)
     assert read[:2000].eq(3).all()
     assert read[2000:].bincount(minlength=10).nonzero().flatten().tolist() == [4, 9]
-    assert read[2000:].eq(9).float().mean() == pytest.approx(0.2, abs=0.03)
+    assert read[2000:].eq(9).float().mean() == pytest.approx(0.2, abs=0.06)  # six standard deviations
 
 
 def test_digits_are_drawn_as_often_as_the_classifier_reads_them(digits):
@@ -88,17 +87,9 @@ def train(fit, tmp_path):
     return run
 
 
-def test_a_resumed_run_ends_identically_and_knows_no_other_labels(train, interrupted, monkeypatch):
+def test_a_resumed_run_ends_identically_and_knows_no_other_labels(train, interrupted, blind_labels):
     whole = train("whole")
-    setup = PartlyLabelled.setup
-
-    def blind(self, stage=None):
-        setup(self, stage)
-        hidden = torch.ones(len(self.train), dtype=torch.bool)
-        hidden[self.positions[0]] = False
-        self.train.labels[hidden] = 0
-
-    monkeypatch.setattr(PartlyLabelled, "setup", blind)
+    blind_labels()
     with interrupted(GAN, 9):
         train("stopped")
     stopped = train("stopped")

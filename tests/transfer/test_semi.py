@@ -127,20 +127,9 @@ def test_a_resumed_run_ends_with_the_same_weights(fit, made, tmp_path, pretraine
     assert json.loads((whole / "draws.json").read_text()) == json.loads((stopped / "draws.json").read_text())
 
 
-def test_no_other_labels_are_used(fit, tmp_path, pretrained, monkeypatch):
+def test_no_other_labels_are_used(fit, tmp_path, pretrained, blind_labels):
     words = ["experiment=transfer_semi", *FEW, f"pretrained.folder={pretrained}", "trainer.max_epochs=1"]
     fit(tmp_path / "run", *words, tiny=False)
-    from mnist_gen.data.few_labels import PartlyLabelled
-
-    setup = PartlyLabelled.setup
-
-    def blind(self, stage=None):
-        setup(self, stage)
-        hidden = torch.ones(len(self.train), dtype=torch.bool)
-        hidden[self.positions[0]] = False
-        self.train.labels[hidden] = 0
-        self.val.labels.zero_()
-
-    monkeypatch.setattr(PartlyLabelled, "setup", blind)
+    blind_labels()
     fit(tmp_path / "blind", *words, tiny=False)
     assert same_weights(tmp_path / "run", tmp_path / "blind")

@@ -37,7 +37,7 @@ class GAN(L.LightningModule):
 
     replayable = True
     rate_names = ("lr_generator", "lr_discriminator")  # in TensorBoard
-    in_use = ("averaged", "space", "pseudo_labels")
+    in_use = ("averaged", "space", "pseudo_labels")  # after training, see `checkpoint.weights_in_use`
     averaged: GeneratorProtocol
     batches: Tensor
 

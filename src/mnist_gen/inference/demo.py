@@ -25,7 +25,7 @@ from mnist_gen.translation import Translation
 DIRECTIONS = 5
 REACH = 3.0  # of a slider along a direction, in standard deviations of latents
 SAMPLES, PATHS, STEPS = 25, 3, 9
-ZOOM = 8
+ZOOM = 4  # of an image's pixels
 SIDE = 320  # pixels of the drawing area
 
 CHOOSE_BRUSH = "() => setTimeout(() => document.querySelector('#pad button[title=Brush]')?.click(), 500)"
@@ -78,7 +78,7 @@ def read(models: Models, drawn: Image.Image) -> tuple[dict[str, float], Pixels]:
 
 def _picture(images: Tensor, columns: int) -> Pixels:
     canvas = make_grid(images.clamp(0, 1), nrow=columns, padding=1, pad_value=0.3)[0]
-    return (canvas * 255).byte().repeat_interleave(ZOOM // 2, 0).repeat_interleave(ZOOM // 2, 1).cpu().numpy()
+    return (canvas * 255).byte().repeat_interleave(ZOOM, 0).repeat_interleave(ZOOM, 1).cpu().numpy()
 
 
 def page(models: Models) -> Any:

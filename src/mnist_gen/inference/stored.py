@@ -64,14 +64,14 @@ def load(model: str | Path, trust: Sequence[str] = (), device: str = "cpu") -> A
 
 def about(path: Path) -> dict[str, Any]:
     """What is known about an exported model."""
-    return _described(path)["about"]
+    return _read_beside(path)["about"]
 
 
 def origin(model: str | Path) -> Origin:
     """The configuration of a model that `load` takes, and what is known about it."""
     path = _file(model)
     if path.suffix == layout.EXPORTED:
-        content = _described(path)
+        content = _read_beside(path)
         return content[CONFIG]["model"], content["about"]
     config = checkpoint.read(path)[CONFIG]
     record = layout.read_record(path.absolute().parents[1]) or {}
@@ -99,7 +99,7 @@ def save(path: Path, model: L.LightningModule, origin: Origin, half: bool) -> No
 
 
 def _exported(path: Path, trust: Sequence[str]) -> L.LightningModule:
-    content = {CONFIG: _described(path)[CONFIG], "state_dict": _weights(path)}
+    content = {CONFIG: _read_beside(path)[CONFIG], "state_dict": _weights(path)}
     checkpoint.check_content(content, path)
     cfg = model_configuration(content, path, trust)
     checkpoint.check_weights(content, cfg, path, in_use=True)
@@ -108,7 +108,7 @@ def _exported(path: Path, trust: Sequence[str]) -> L.LightningModule:
     return model.eval().requires_grad_(False)
 
 
-def _described(path: Path) -> dict[str, Any]:
+def _read_beside(path: Path) -> dict[str, Any]:
     """The content of the JSON file beside the weights."""
     beside = path.with_suffix(".json")
     content = files.read_json(beside) if beside.is_file() and beside.stat().st_size <= MOST_TEXT else None

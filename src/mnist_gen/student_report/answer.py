@@ -185,7 +185,7 @@ def _conditions(entries: Sequence[Entry]) -> str:
     seeds = {int(run["seed"]) for run in runs if run.get("seed") is not None}
     seeds |= {int(seed) for found in swept if found for seed in found[1].split(",")}
     parts = {
-        "seed": [str(seed) for seed in sorted(seeds or {0} if entries else ())],
+        "seed": [str(seed) for seed in sorted(seeds or {0})] if entries else [],  # a command without a seed uses 0
         "processor": [short_name(str(entry["processor"])) for entry in entries if entry.get("processor")],
         "commit": [str(entry["commit"]) for entry in entries if entry.get("commit")],
     }
