@@ -14,7 +14,7 @@ COMMAND = "command.txt"  # of a sweep
 SUMMARY_MARK = ".summary.due"  # a job has ended since the summary was written
 CHECKPOINTS = "checkpoints"
 EXPORTED = ".safetensors"  # models without their training, see `inference.stored`
-MODELS = Path(__file__).parents[1] / "inference" / "models"
+MODELS = Path(__file__).parents[1] / "inference" / "trained"
 PACKAGED = sorted(path.stem for path in MODELS.glob(f"*{EXPORTED}"))  # names of the models in the package
 BEST, LAST, PREVIOUS = (Path(CHECKPOINTS, f"{name}.ckpt") for name in ("best", "last", "previous"))
 
