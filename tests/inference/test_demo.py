@@ -78,9 +78,17 @@ def test_a_drawing_is_read_reconstructed_and_translated(models, tmp_path):
         demo.read(models, Image.new("RGBA", (100, 100)))
 
 
-def test_an_empty_pad_shows_nothing(models):
-    assert demo._answer(models, None) == (None, None)
-    assert demo._answer(models, {"composite": Image.new("RGBA", (100, 100))}) == (None, None)
+def test_an_unread_drawing_is_answered_with_the_reason(models):
+    assert demo._answer(models, None) == (None, None, "")
+    *nothing, why = demo._answer(models, {"composite": Image.new("RGBA", (100, 100))})
+    assert nothing == [None, None]
+    assert why == "The drawing shows no digit: there is too little contrast."
+    two = Image.new("L", (100, 100), 255)
+    two.paste(0, (20, 20, 30, 80))
+    two.paste(0, (70, 20, 80, 80))
+    *nothing, why = demo._answer(models, {"composite": two})
+    assert nothing == [None, None]
+    assert why == "The drawing shows several digits; keep only one."
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from mnist_gen.student_report.pages import Picture, Table
 from tests.conftest import EXPERIMENTS, ROOT
 
 COMMITTED = Sources(ROOT / "benchmarks/records", ROOT / "docs")
+WORDS = {"two": "2", "three": "3", "four": "4", "five": "5", "ten": "10", "twelve": "12", "fifty": "50"}
 
 
 def test_the_committed_page_is_made_from_the_records():
@@ -44,6 +45,26 @@ def test_what_a_section_names_exists(part):
     for picture in part.get("pictures", ()):
         assert (ROOT / "docs" / picture["file"]).is_file()
         assert picture.get("run", "gan") in EXPERIMENTS
+
+
+@pytest.mark.parametrize("part", answer._content(), ids=lambda part: part["title"])
+def test_what_is_written_follows_from_the_records(part):
+    shown = answer._section(part, COMMITTED)
+    tables = [block for block in shown.blocks if isinstance(block, Table)]
+    claims = [row for table in tables if table.rows[0][0] == answer.CLAIM for row in table.rows[1:]]
+    for words, verdict in part.get("rests_on", {}).items():
+        found = {row[1] for row in claims if words in row[0]}
+        assert found, f"no claim has the words {words!r}"
+        assert found <= {*verdict.split(" or ")}, f"{words}: write the verdict anew, the records say {found}"
+    assert "rests_on" in part or not claims
+    cells = " ".join(cell for table in tables for row in table.rows for cell in row)
+    assert numbers(part["verdict"], part["why"]) <= numbers(part["says"], cells)
+
+
+def numbers(*texts):
+    """The numbers in texts, in digits or in words."""
+    found = re.findall(rf"\b(?:\d+(?:[.,]\d+)*|{'|'.join(WORDS)})\b", " ".join(texts).lower())
+    return {WORDS.get(number, number) for number in found}
 
 
 def test_each_verdict_stands_once_on_the_page_and_on_no_other():

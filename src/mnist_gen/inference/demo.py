@@ -117,13 +117,14 @@ def page(models: Models) -> Any:
                 brush=gr.Brush(default_size=16, colors=["#000000"], color_mode="fixed"),
             )  # fmt: skip
             with gr.Column():
+                why = gr.Markdown(elem_id="why")
                 label = gr.Label(num_top_classes=3, label="Read as", elem_id="read")
                 gr.Markdown("As the networks see it, reconstructed, translated:")
                 seen = _image(gr, None, "seen")
             pad.change(
                 lambda drawn: _answer(models, drawn),
                 pad,
-                [label, seen],
+                [label, seen, why],
                 show_progress="hidden",
                 api_visibility="private",
             )
@@ -139,14 +140,14 @@ def _on_change(inputs: Sequence[Any], function: Any, output: Any) -> None:
         part.change(function, [*inputs], output, show_progress="hidden", api_visibility="private")
 
 
-def _answer(models: Models, drawn: dict[str, Any] | None) -> tuple[dict[str, float] | None, Pixels | None]:
-    """What the page shows for a drawing; nothing for an empty one."""
+def _answer(models: Models, drawn: dict[str, Any] | None) -> tuple[dict[str, float] | None, Pixels | None, str]:
+    """What the page shows for a drawing: `read`, or else why it shows nothing."""
     if drawn is None or drawn["composite"] is None:
-        return None, None
+        return None, None, ""
     try:
-        return read(models, drawn["composite"])
-    except UserError:  # nothing is drawn, or several digits
-        return None, None
+        return *read(models, drawn["composite"]), ""
+    except UserError as error:  # nothing is drawn, or several digits
+        return None, None, f"The drawing {error}"
 
 
 def serve(models: Models, port: int) -> None:

@@ -153,7 +153,7 @@ def _check_single(ink: Gray) -> None:
         profile = ink.sum(axis=axis)
         masses = [profile[part].sum() for part in _runs(profile)]
         if sum(mass > share * sum(masses) for mass in masses) > 1:
-            raise UserError("shows several digits; cut them apart, one file for each.")
+            raise UserError("shows several digits; keep only one.")
 
 
 def _runs(profile: Gray) -> list[slice]:

@@ -79,10 +79,8 @@ def _section(part: Mapping[str, Any], sources: Sources) -> Section:
     if "results" in part:
         used += part["results"]["experiments"]
         blocks += _results(part["results"], entries)
-    claims = part.get("claims", {})
-    used += claims
-    rows = [row for record, words in claims.items() for row in _claims(entries.get(record, {}), words)]
-    blocks += [Table([["claim", "verdict", "evidence"], *rows])] if rows else []
+    used += part.get("claims", {})
+    blocks += _claimed(part, entries)
     for record, file, number in part.get("tables", ()):
         used.append(record)
         tables = entries.get(record, {}).get("tables", {}).get(file, [])
@@ -148,6 +146,16 @@ def _architecture(experiment: str) -> str:
 def _cells(lines: Sequence[str]) -> Rows:
     """A table's cells from its lines in Markdown."""
     return [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines if "---" not in line]
+
+
+def _claimed(part: Mapping[str, Any], entries: Mapping[str, Entry]) -> list[Table]:
+    """The claims on which the section's verdict rests, and the others."""
+    rows = [row for record, words in part.get("claims", {}).items() for row in _claims(entries.get(record, {}), words)]
+    bases = part.get("rests_on", {})
+    first = [row for words in bases for row in rows if words in row[0]]
+    others = [row for row in rows if row not in first]
+    title = f"{len(others)} more claim{'s' * (len(others) > 1)}" if first else ""
+    return [Table([[CLAIM, "verdict", "evidence"], *some], how) for some, how in ((first, ""), (others, title)) if some]
 
 
 def _claims(entry: Entry, words: Sequence[str]) -> Rows:

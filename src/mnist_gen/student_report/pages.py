@@ -19,6 +19,7 @@ class Table:
     """Rows of cells, below a line of headings."""
 
     rows: Rows
+    folded: str = ""  # a title, on which a click shows the table
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ def _in_markdown(part: Section) -> Iterator[str]:
             yield f"![{block.shows}]({block.path.name})\n"
         else:
             rows = [[_plain(cell) for cell in row] for row in block.rows]
-            yield markdown(rows[0], rows[1:])
+            table = markdown(rows[0], rows[1:])
+            yield f"{_fold(block.folded)}\n\n{table}\n</details>\n" if block.folded else table
     if part.missing:
         yield f"Not measured yet: {', '.join(part.missing)}.\n"
     if part.commands:
@@ -124,7 +126,12 @@ def _block_in_html(block: Table | Picture) -> str:
         kinds = (f' class="{html.escape(cell)}"' if cell in verdicts else "" for cell in row)
         cells = (f"<td{kind}>{_cell(cell)}</td>" for kind, cell in zip(kinds, row, strict=True))
         lines.append(f"<tr>{''.join(cells)}</tr>")
-    return f'<div class="scroll"><table><tr>{head}</tr>{"".join(lines)}</table></div>'
+    table = f'<div class="scroll"><table><tr>{head}</tr>{"".join(lines)}</table></div>'
+    return f"{_fold(block.folded)}{table}</details>" if block.folded else table
+
+
+def _fold(title: str) -> str:
+    return f"<details><summary>{html.escape(title)}</summary>"
 
 
 def _cell(text: str) -> str:
