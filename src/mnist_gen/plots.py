@@ -25,6 +25,7 @@ IMAGES_IN_A_ROW = 20  # of grids side by side; more are illegible at page width
 LEAST_SPAN = 0.002  # of a vertical axis, relative to its values: a constant is drawn as a constant
 MANY = 6  # with more tick labels than this, they are vertical
 MOST_TICKS = 30  # more are left out
+MOST_MARKED = 30  # points of a line; more hide it
 SPREAD = 0.6  # share of the distance between ticks that the points of several series occupy
 NUMBER = r"-?[\d.]+(e-?\d+)?"
 History = Mapping[str, Sequence[float]]
@@ -115,11 +116,15 @@ def curves(
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = _chart(figure, 1, 1, 1)
     for name, values in series.items():
-        axes.plot(xs, values, label=name, marker="o" if len(xs) < 30 else None, markersize=3)
+        axes.plot(xs, values, label=name, marker=_marker(xs), markersize=3)
     axes.set(xlabel=xlabel, ylabel=ylabel, xscale=scale, yscale=scale)
     _title(figure, title)
     axes.legend()
     return figure
+
+
+def _marker(xs: Sequence[float]) -> str | None:
+    return "o" if len(xs) < MOST_MARKED else None
 
 
 def charts(xs: Sequence[float], panels: Mapping[str, History], title: str, xlabel: str) -> Figure:
@@ -127,7 +132,7 @@ def charts(xs: Sequence[float], panels: Mapping[str, History], title: str, xlabe
     figure, all_axes = _panels(len(panels), title)
     for axes, (name, series) in zip(all_axes, panels.items(), strict=True):
         for label, values in series.items():
-            axes.plot(xs, values, label=label, marker="o", markersize=3)
+            axes.plot(xs, values, label=label, marker=_marker(xs), markersize=3)
         axes.set(ylabel=name, xlabel=xlabel)
     _legend(figure)
     return figure

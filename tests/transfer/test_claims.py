@@ -6,6 +6,7 @@ import pytest
 
 from mnist_gen.errors import UserError
 from mnist_gen.evaluation.verdicts import FAILS, HOLDS, markdown
+from mnist_gen.transfer.claim_plots import pictures
 from mnist_gen.transfer.claims import Job, judge, read
 
 
@@ -101,7 +102,22 @@ def test_jobs_are_read_from_sweeps_and_judged(fit, tmp_path, capsys):
     table = (tmp_path / "a/claims.md").read_text()
     assert table == markdown(judge(read(folders, 50)))
     assert table.strip() in capsys.readouterr().out
+    assert (tmp_path / "a/arms_mlp.png").is_file()
     assert read(folders, 200) == []
+
+
+def test_arms_are_drawn_as_means_over_draws():
+    frozen = job("linear", "frozen", [0.7, 0.8], losses=[2.0, 1.0, 0.5])
+    frozen.draws["history"]["val/loss"][0] = [2.0, 4.0]
+    scratch = job("linear", "scratch", [0.5, 0.5], losses=[2.0, 3.0])
+    figures = pictures([frozen, scratch, job("mlp", "frozen", [0.5], dropout=0.0)])
+    assert list(figures) == ["arms_linear"]
+    losses, accuracies = figures["arms_linear"].axes
+    assert [(line.get_label(), [*line.get_ydata()]) for line in losses.lines] == [
+        ("frozen", [3.0, 1.0]),
+        ("scratch", [2.0, 3.0]),
+    ]
+    assert [len(line.get_ydata()) for line in accuracies.lines] == [2, 2]
 
 
 def test_a_missing_sweep_is_named(fit, tmp_path):

@@ -10,6 +10,7 @@ from mnist_gen.evaluation.verdicts import markdown
 from mnist_gen.gan import claim_plots as gan_plots
 from mnist_gen.gan import claims as gan_claims
 from mnist_gen.system import files
+from mnist_gen.transfer import claim_plots as transfer_plots
 from mnist_gen.transfer import claims as transfer_claims
 from mnist_gen.translation import claim_plots as translation_plots
 from mnist_gen.translation import claims as translation_claims
@@ -32,7 +33,7 @@ def judge_sweeps(
         what = f"of a transfer experiment with {labels} labels, of a GAN, or of a translation"
         raise UserError(f"sweep={','.join(folders)}: no complete job {what}.")
     verdicts = [*transfer_claims.judge(classifiers), *gan_claims.judge(gans), *translation_claims.judge(translators)]
-    table, figures = markdown(verdicts), gan_plots.pictures(gans, trusted)
+    table, figures = markdown(verdicts), transfer_plots.pictures(classifiers) | gan_plots.pictures(gans, trusted)
     if translators:
         table = f"{jobs.table(translators)}\n{table}"
         figures |= translation_plots.pictures(translators, load_data(), trusted)

@@ -50,10 +50,15 @@ def read(folders: Sequence[str], labels: int) -> list[Job]:
 
 def judge(jobs: Sequence[Job]) -> list[Verdict]:
     """Verdicts on every claim that the jobs can answer."""
-    arms = {(job.head, job.arm): job for job in jobs if job.head == "linear" or job.dropout > 0}
+    arms = by_arm(jobs)
     without_dropout = {job.arm: job for job in jobs if job.head == "mlp" and job.dropout == 0}
     dropout = _dropout(arms, without_dropout)
     return [*_composition(arms), *_overfitting(arms), *_epochs(arms), *dropout, *_early_stopping(arms), *_digits(arms)]
+
+
+def by_arm(jobs: Sequence[Job]) -> Arms:
+    """The jobs with the student report's heads: a linear one, and an MLP with dropout."""
+    return {(job.head, job.arm): job for job in jobs if job.head == "linear" or job.dropout > 0}
 
 
 def _composition(arms: Arms) -> Iterator[Verdict]:
