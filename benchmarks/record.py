@@ -11,7 +11,7 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,36 +23,48 @@ from mnist_gen.runs.config import PLACES
 
 ELSEWHERE = ("hydra.", *(f"{key}=" for key in PLACES))  # overrides with paths of one machine
 CONDITIONS = ("processor", "cores", "versions", "commit")
+MULTIRUN = "multirun.yaml"  # in a sweep's folder
 
 
 def main() -> None:
     """Adds the runs in the folders of the command line, and writes the tables."""
     for folder in map(Path, sys.argv[1:]):
-        for name, entry in entries(folder):
-            _keep(name, entry)
+        if (folder / MULTIRUN).exists():
+            keep(f"sweeps/{folder.name}", sweep([folder]))
+        else:
+            for name, entry in runs(folder):
+                keep(name, entry)
+    write_tables()
+
+
+def write_tables() -> None:
+    """Writes the tables in README and docs anew."""
     records = read()
     for page in PAGES:
         page.write_text(filled(page.read_text(), records))
 
 
-def entries(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The records of the complete runs or the sweep in a folder, with the names of their files."""
-    runs = [_run(path.parent) for path in sorted(folder.rglob(layout.METRICS))]
-    if not runs:
+def runs(folder: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The records of the complete runs in a folder, with their experiments."""
+    found = [_run(path.parent) for path in sorted(folder.rglob(layout.METRICS))]
+    if not found:
         sys.exit(f"{folder}: no complete run.")
-    if not (folder / "multirun.yaml").exists():
-        yield from runs
-        return
-    conditions = {key: runs[0][1][key] for key in (*CONDITIONS, "date")}
-    words = OmegaConf.load(folder / "multirun.yaml").hydra.overrides.task
+    return found
+
+
+def sweep(folders: Sequence[Path]) -> dict[str, Any]:
+    """The record of sweeps that belong together; the tables of the second and later ones are numbered."""
+    entries = [entry for folder in folders for _, entry in runs(folder)]
+    conditions = {key: entries[0][key] for key in (*CONDITIONS, "date")}
     of_runs = [
-        {key: value for key, value in run.items() if key not in conditions or value != conditions[key]}
-        for _, run in runs
+        {key: value for key, value in entry.items() if key not in conditions or value != conditions[key]}
+        for entry in entries
     ]
-    yield (
-        f"sweeps/{folder.name}",
-        {"command": [_command(["-m", *words])], **conditions, "tables": _tables(folder), "runs": of_runs},
-    )
+    words = [OmegaConf.load(folder / MULTIRUN).hydra.overrides.task for folder in folders]
+    found: dict[str, list[list[str]]] = {}
+    for number, folder in enumerate(folders):
+        found |= {f"{file}_{number}" if number else file: lines for file, lines in _tables(folder).items()}
+    return {"command": [_command(["-m", *each]) for each in words], **conditions, "tables": found, "runs": of_runs}
 
 
 def _run(folder: Path) -> tuple[str, dict[str, Any]]:
@@ -69,7 +81,9 @@ def _run(folder: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _command(words: Sequence[str]) -> str:
-    return shlex.join(["python", "train.py", *(word for word in words if not word.startswith(ELSEWHERE))])
+    """What was typed, without paths and without a seed of 0, which every run has."""
+    kept = (word for word in words if not word.startswith(ELSEWHERE) and word != "seed=0")
+    return shlex.join(["python", "train.py", *kept])
 
 
 def _tables(folder: Path) -> dict[str, list[list[str]]]:
@@ -81,12 +95,19 @@ def _tables(folder: Path) -> dict[str, list[list[str]]]:
     }
 
 
-def _keep(name: str, entry: dict[str, Any]) -> None:
+def keep(name: str, entry: dict[str, Any]) -> None:
+    """Adds a record; it replaces those of the same command on the same processor, and rounded ones of any processor."""
     path = RECORDS / f"{name}.json"
     kept = json.loads(path.read_text()) if path.exists() else []
-    kept = [old for old in kept if any(old[key] != entry[key] for key in ("command", "processor"))]
+    kept = [old for old in kept if not _replaces(entry, old)]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps([*kept, entry], indent=1) + "\n")
+
+
+def _replaces(new: dict[str, Any], old: dict[str, Any]) -> bool:
+    if old.get("rounded"):
+        return isinstance(new["command"], list) or new["command"] == old["command"]
+    return all(new[key] == old[key] for key in ("command", "processor"))
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def run(tmp_path):
 
 
 def test_a_run_is_recorded_without_paths(run):
-    ((name, entry),) = record.entries(run())
+    ((name, entry),) = record.runs(run())
     assert name == "gan"
     assert entry["command"] == "python train.py experiment=gan seed=1"
     assert entry["date"] == "2026-11-29"
@@ -62,8 +62,7 @@ def test_a_sweep_is_recorded_with_its_runs(run, tmp_path):
     run("sizes/two", words=("experiment=gan", "seed=2"))
     words = "- experiment=gan\n- seed=1,2\n".replace("-", "      -")
     (tmp_path / "sizes/multirun.yaml").write_text(f"hydra:\n  overrides:\n    task:\n{words}")
-    ((name, entry),) = record.entries(tmp_path / "sizes")
-    assert name == "sweeps/sizes"
+    entry = record.sweep([tmp_path / "sizes"])
     assert entry["command"] == ["python train.py -m experiment=gan seed=1,2"]
     assert entry["processor"] == "P"
     assert [job["command"].rpartition(" ")[2] for job in entry["runs"]] == ["seed=1", "seed=2"]
@@ -72,10 +71,10 @@ def test_a_sweep_is_recorded_with_its_runs(run, tmp_path):
 
 def test_only_complete_runs_of_committed_code_are_recorded(run, tmp_path):
     with pytest.raises(SystemExit, match="measured with changes that are not committed"):
-        list(record.entries(run(commit="abc1234-dirty")))
+        record.runs(run(commit="abc1234-dirty"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(SystemExit, match="empty: no complete run"):
-        list(record.entries(tmp_path / "empty"))
+        record.runs(tmp_path / "empty")
 
 
 OF_RUNS = {name: entries for name, entries in RECORDS.items() if name != "speed"}

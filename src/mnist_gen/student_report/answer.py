@@ -70,19 +70,27 @@ def _content() -> list[dict[str, Any]]:
     return content
 
 
+def needed_records() -> set[str]:
+    """The experiments and sweeps whose records fill the page."""
+    return {name for part in _content() for name in _needed(part)}
+
+
+def _needed(part: Mapping[str, Any]) -> list[str]:
+    scored = [run for scores in part.get("scores", ()) for run in scores["runs"]]
+    results = part.get("results", {"experiments": ()})["experiments"]
+    tables = [record for record, *_ in part.get("tables", ())]
+    return list(dict.fromkeys([*scored, *results, *part.get("claims", ()), *tables]))
+
+
 def _section(part: Mapping[str, Any], sources: Sources) -> Section:
-    entries, used, blocks, missing = sources.entries, [], list[Table | Picture](), []
+    entries, names, blocks, missing = sources.entries, _needed(part), list[Table | Picture](), []
     for scores in part.get("scores", ()):
-        used += scores["runs"]
         if found := {run: entries[run] for run in scores["runs"] if run in entries}:
             blocks.append(_scores(scores["published"], found))
     if "results" in part:
-        used += part["results"]["experiments"]
         blocks += _results(part["results"], entries)
-    used += part.get("claims", {})
     blocks += _claimed(part, entries)
     for record, file, number in part.get("tables", ()):
-        used.append(record)
         tables = entries.get(record, {}).get("tables", {}).get(file, [])
         blocks += [Table(_cells(tables[number]))] if number < len(tables) else []
         missing += [f"table {number} of {file} in {record}"] if record in entries and number >= len(tables) else []
@@ -93,7 +101,6 @@ def _section(part: Mapping[str, Any], sources: Sources) -> Section:
         picture = sources.picture(**wanted)
         blocks += [picture] if picture is not None else []
         missing += [wanted["file"]] if picture is None else []
-    names = list(dict.fromkeys(used))
     missing = [*(name for name in names if name not in entries), *missing]
     there = [entries[name] for name in names if name in entries]
     commands = [] if missing else [line for entry in there for line in _lines(entry.get("command", ""))]
