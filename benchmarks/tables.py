@@ -6,6 +6,7 @@ A page marks a table by `<!-- table: NAME -->` and `<!-- end -->`, and a table t
 
 import json
 import re
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -121,12 +122,12 @@ FAMILIES = {
 
 
 def family(records: Records, name: str) -> str:
-    """A table with one row for each run of a family's experiments."""
+    """A table with one row for each run of a family's experiments, and for runs that differ only by their seeds."""
     wanted = FAMILIES[name]
     rows = [
-        [f"`{_options(entry)}`", *(cell(entry["metrics"]) for cell in wanted.columns.values()), *_conditions(entry)]
+        [f"`{_options(runs[0])}`", *(_mean(cell, runs) for cell in wanted.columns.values()), *_conditions(runs)]
         for experiment in wanted.experiments
-        for entry in records.get(experiment, ())
+        for runs in _by_seed(records.get(experiment, ()))
     ]
     return _without_empty_columns(
         ["`experiment=`", *wanted.columns, "seed", "minutes", "cores", "processor", "commit"], rows
@@ -139,10 +140,32 @@ def _options(entry: Entry) -> str:
     return " ".join(word for word in words if not word.startswith("seed="))
 
 
-def _conditions(entry: Entry) -> list[str]:
-    minutes = sum(entry["seconds"].values()) / 60
-    shown = f"{minutes:.1f}" if minutes else ""
-    return [str(entry["seed"]), shown, str(entry["cores"]), short_name(entry["processor"]), entry["commit"]]
+def _by_seed(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """Runs in groups of those that differ only by their seeds, if there are several exact ones."""
+    groups: dict[tuple[str, ...], list[Entry]] = {}
+    for number, entry in enumerate(entries):
+        alone = (str(number),) if entry.get("rounded") else ()
+        groups.setdefault((_options(entry), entry["commit"], entry["processor"], *alone), []).append(entry)
+    return list(groups.values())
+
+
+def _mean(cell: Cell, runs: Sequence[Entry]) -> str:
+    """A cell of one run, or the mean and standard deviation of several."""
+    metrics = [run["metrics"] for run in runs]
+    if len(runs) == 1:
+        return cell(metrics[0])
+    means = {name: statistics.fmean(each[name] for each in metrics) for name in metrics[0]}
+    deviations = {name: statistics.stdev(each[name] for each in metrics) for name in metrics[0]}
+    floors = {name: value for name, value in means.items() if name.startswith("floor/")}  # the same in all
+    mean, deviation = cell(means), cell(deviations | floors)
+    return f"{mean} ± {deviation}" if mean else ""
+
+
+def _conditions(runs: Sequence[Entry]) -> list[str]:
+    minutes = statistics.fmean(sum(run["seconds"].values()) for run in runs) / 60
+    shown, first = f"{minutes:.1f}" if minutes else "", runs[0]
+    seeds = ", ".join(str(seed) for seed in sorted(run["seed"] for run in runs))
+    return [seeds, shown, str(first["cores"]), short_name(first["processor"]), first["commit"]]
 
 
 def written_by_a_run(records: Records, name: str, file: str, index: int) -> str:
@@ -182,7 +205,7 @@ def without_labels(records: Records) -> str:
     """The newest run with seed 0 of each GAN without digits, beside the main job and real images."""
     meanings, rows = described([ROOT / "conf"]), []
     for name in ("gan_plain", "gan_latent", "gan_decoder", "gan", "cgan_embed20"):
-        metrics = [entry["metrics"] for entry in records[name] if entry["seed"] == 0][-1]
+        metrics = _newest(records, name)["metrics"]
         rows.append([f"`{name}`", meanings[name], *(cell(metrics) for cell in (FID | COVERAGE).values())])
     floor = {f"test/{metric}": metrics[f"floor/{metric}"] for metric in ("fid", "density", "coverage")}
     rows.append(
@@ -193,10 +216,15 @@ def without_labels(records: Records) -> str:
 
 def main_run(records: Records) -> str:
     """What a run of the main job prints, in brief."""
-    metrics = records["cgan_embed20"][-1]["metrics"]
+    metrics = _newest(records, "cgan_embed20")["metrics"]
     names = ("fid", "density", "coverage", "class_accuracy", "worst_class", "cas")
     lines = (f"{name:<18}{metrics[f'test/{name}']:>10.4f}{metrics[f'floor/{name}']:>13.4f}" for name in names)
     return "\n".join(["```", f"{'metric':<18}{'value':>10}{'real data':>13}", *lines, "```", ""])
+
+
+def _newest(records: Records, experiment: str) -> Entry:
+    """The newest run of the plain command."""
+    return [entry for entry in records[experiment] if _options(entry) == experiment and entry["seed"] == 0][-1]
 
 
 def speed(records: Records) -> str:
@@ -226,14 +254,20 @@ def _without_empty_columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -
 
 def quotes(records: Records) -> dict[str, list[str]]:
     """By page, the sentences outside tables that name numbers of a record."""
-    metrics = records["cgan_embed20"][-1]["metrics"]
-    time = f"{sum(records['cgan_embed20'][-1]['seconds'].values()) / 60:.0f} minutes"
-    accuracy = f"{100 * metrics['test/class_accuracy']:.1f} %"
-    from_50 = f"{100 * records['transfer_semi'][-1]['metrics']['test/accuracy']:.0f} %"
+    run = _newest(records, "cgan_embed20")
+    time = f"{sum(run['seconds'].values()) / 60:.0f} minutes"
+    accuracy = f"{100 * run['metrics']['test/class_accuracy']:.1f} %"
+    *_, seeds = (runs for runs in _by_seed(records["cgan_embed20"]) if len(runs) > 2)
+    spread = (
+        f"FID {_mean(number('test/fid'), seeds)}, coverage {_mean(number('test/coverage'), seeds)}, "
+        f"class accuracy {_mean(percent('test/class_accuracy'), seeds)} %, CAS {_mean(percent('test/cas'), seeds)} %"
+    )
+    from_50 = f"{100 * _newest(records, 'transfer_semi')['metrics']['test/accuracy']:.0f} %"
     return {
         "README.md": [
             f"Samples of `experiment=cgan_embed20` after {time} on two CPU cores. {accuracy} are classified as the",
             f"20 numbers ({time} on two cores)",
+            f"It is one run, with seed 0; {len(seeds)} seeds gave {spread}.",
             f"| How accurate is a classifier from 50 labels? | {from_50}, with an autoencoder and unlabelled images |",
         ]
     }
