@@ -214,6 +214,25 @@ def without_labels(records: Records) -> str:
     return markdown(["`experiment=`", "what it is", *FID, *COVERAGE], rows)
 
 
+def semi(records: Records) -> str:
+    """`transfer_semi` with fewer and more labels, over draws of labels."""
+    by_labels: dict[int, list[float]] = {}
+    for run in records["sweeps/semi"][-1]["runs"]:
+        labels = re.search(r"data\.labels=(\d+)", run["command"])
+        assert labels is not None
+        by_labels.setdefault(int(labels[1]), []).append(100 * run["metrics"]["test/accuracy"])
+    rows = [
+        [
+            str(labels),
+            str(len(found)),
+            f"{statistics.fmean(found):.2f} ± {statistics.stdev(found):.2f}",
+            f"{min(found):.2f}",
+        ]
+        for labels, found in sorted(by_labels.items())
+    ]
+    return markdown(["labels", "draws", "accuracy, %", "worst"], rows)
+
+
 def main_run(records: Records) -> str:
     """What a run of the main job prints, in brief."""
     metrics = _newest(records, "cgan_embed20")["metrics"]
@@ -241,6 +260,7 @@ TABLES: Mapping[str, Callable[[Records], str]] = {
     "experiments": experiments,
     "models": models,
     "main_run": main_run,
+    "semi": semi,
     "speed": speed,
     "without_labels": without_labels,
     **{name: partial(family, name=name) for name in FAMILIES},

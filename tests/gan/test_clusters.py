@@ -45,6 +45,17 @@ def test_similar_images_are_in_one_cluster(kinds, clusters):
     assert torch.equal(clusters.groups, numbers[nearest])
 
 
+def test_accuracy_assigns_each_cluster_to_one_digit(kinds, clusters):
+    kind, images = kinds
+    assert clusters.accuracy(images, 9 - kind) == 1
+    digits = kind.clone()
+    digits[kind == 3] = torch.tensor([2] * 15 + [3] * 25)  # 2 is taken by a cluster of its own
+    assert clusters.accuracy(images, digits) == 0.85
+    digits[kind == 2] = 5
+    digits[kind == 3] = 5  # two clusters of one digit: only the larger counts
+    assert clusters.accuracy(images, digits) == pytest.approx(0.7)
+
+
 def test_a_cluster_can_have_any_shape():
     angle = torch.linspace(0, 6.28, 201)[:200]
     ring = torch.stack([angle.cos(), angle.sin()], dim=1)

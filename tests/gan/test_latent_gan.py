@@ -52,6 +52,7 @@ def test_a_resumed_latent_space_gan_ends_identically(train, interrupted):
     assert model.sample(count=3).shape == (3, 1, 32, 32)
     found = json.loads((whole / "metrics.json").read_text())["metrics"]
     assert {"test/fid", "test/rarest_digit"} <= found.keys()
+    assert "test/cluster_accuracy" not in found
 
 
 def test_a_resumed_gan_with_clusters_ends_identically(train, interrupted, monkeypatch):
@@ -64,6 +65,8 @@ def test_a_resumed_gan_with_clusters_ends_identically(train, interrupted, monkey
     assert same_weights(whole, stopped, "best")
     model = checkpoint.load(whole / "checkpoints/last.ckpt")
     assert model.pseudo_labels.shares.unique().numel() > 1  # fitted to the data and saved
+    measured, again = (json.loads((run / "metrics.json").read_text())["metrics"] for run in (whole, stopped))
+    assert 0.1 <= measured["test/cluster_accuracy"] == again["test/cluster_accuracy"] <= 1
     assert model.sample(count=3).shape == (3, 1, 32, 32)
 
 

@@ -126,6 +126,7 @@ OF_MODELS = (  # the models log these themselves
     Metric("f1_macro", "higher", summary=False),
     *_by_digit("f1", "higher", summary=False),
     Metric("kept_epoch", summary=False),
+    Metric("cluster_accuracy", "higher", summary=False),
     Metric("correspondence", "higher"),
     *_by_digit("becomes", "", summary=False),
     Metric("retrieval", "higher"),

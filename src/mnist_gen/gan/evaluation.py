@@ -14,6 +14,7 @@ from mnist_gen.evaluation import fidelity
 from mnist_gen.evaluation.floor import cas_of_real_images
 from mnist_gen.evaluation.metrics import OF_SAMPLES, RealImages, Samples, measure
 from mnist_gen.evaluation.scorer import scorer_for
+from mnist_gen.gan.clusters import Clusters
 from mnist_gen.gan.gan import GAN
 from mnist_gen.networks.classifiers import Scorer
 from mnist_gen.training.trainer import data_of, model_of
@@ -89,6 +90,8 @@ class MeasureSamples(Callback):
         for split, images, bar in (("test", samples, "test"), ("floor", floor, "real data")):
             metrics = measure(images, bar=bar)
             pl_module.log_dict({f"{split}/{name}": value for name, value in metrics.items()}, logger=False)
+        if isinstance(model.pseudo_labels, Clusters):
+            pl_module.log("test/cluster_accuracy", model.pseudo_labels.accuracy(test.images, test.labels), logger=False)
 
     def _sample(self, model: GAN, train: ImageSet, count: int, number: int = 0) -> tuple[Tensor, Any]:
         """Samples, and labels as frequent as among the training images; None if unconditional."""
