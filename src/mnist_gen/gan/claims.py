@@ -92,7 +92,7 @@ def _labels(jobs: Sequence[GANJob]) -> Iterator[Verdict]:
     leaky = (ACTIVATION, "leaky_relu", "relu")
     yield from _compared("LeakyReLU lowers the discriminator's loss", jobs, *leaky, LOWER_LOSS_D)
     yield from _compared("LeakyReLU raises the generator's loss", jobs, *leaky, HIGHER_LOSS_G)
-    claim = "LeakyReLU in the discriminator gives worse images"
+    claim = "ReLU in the discriminator gives better images than LeakyReLU"
     yield from _better_images(claim, jobs, ACTIVATION, "relu", "leaky_relu")
     claim = "LeakyReLU in the discriminator gives sharper images"
     yield from _compared(claim, [job for job in jobs if SHARPNESS.name in job.metrics], *leaky, SHARPNESS)
