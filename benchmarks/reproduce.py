@@ -5,7 +5,7 @@
 side by side.
 
 Stop it at any time: the same command skips complete jobs and continues interrupted ones. Commit your changes first, as
-records name a commit. They are written at the end, because they change the files of the repository.
+records name a commit. They are written at the end, because they change files of the repository.
 """
 
 import argparse
@@ -27,10 +27,12 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 
 from benchmarks import record, tables  # noqa: E402
 from mnist_gen.runs.overview import described  # noqa: E402
+from mnist_gen.runs.records import commit  # noqa: E402
 from mnist_gen.student_report.answer import needed_records  # noqa: E402
 
 DONE = "done.json"  # in a measurement's folder: what it took
 SWEEPS = "sweeps/"
+NUMBERED = "hydra.sweep.subdir=${hydra.job.num}"  # folders of jobs, by which `pictures` names them
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,9 @@ class Measurement:
         return {name for name in described([ROOT / "conf"]) for pattern in patterns if fnmatch(name, pattern)}
 
     def seconds(self, records: tables.Records) -> float:
-        """What it took when it was recorded; 0 if no record says."""
-        entries = [records[name][-1] for name in self.records if records.get(name)]
+        """What it took at least, by its sweep's record or else by one run of each experiment; 0 if no record says."""
+        names = {self.name} if self.name in records else self.records
+        entries = [records[name][-1] for name in names if records.get(name)]
         return sum(sum(run.get("seconds", {}).values()) for entry in entries for run in (entry, *entry.get("runs", ())))
 
     def measure(self, folder: Path, parallel: bool) -> bool:
@@ -68,7 +71,7 @@ class Measurement:
         parallel = parallel and not self.runs and self.name.startswith(SWEEPS)  # times of single runs are recorded
         extra = ["hydra/launcher=joblib"] if parallel else []
         for words, into in zip(self.jobs, folders, strict=True):
-            if train("-m", *shlex.split(words), f"hydra.sweep.dir={into}", *extra):
+            if train("-m", *shlex.split(words), f"hydra.sweep.dir={into}", NUMBERED, *extra):
                 return False
         if self.claims and train("task=claims", f"sweep=[{','.join(map(str, folders))}]"):
             return False
@@ -79,15 +82,18 @@ class Measurement:
         """One for each sweep."""
         return [folder / str(number) for number in range(len(self.jobs))]
 
-    def keep(self, folder: Path) -> None:
-        """Adds what it measured to the records, and its pictures to `docs`."""
+    def keep(self, folder: Path) -> list[str]:
+        """Adds what it measured to the records, and its pictures to `docs`; returns the figures that are missing."""
         if self.name.startswith(SWEEPS):
             record.keep(self.name, record.sweep(self.folders(folder)))
         if self.runs or not self.name.startswith(SWEEPS):
             for name, entry in record.runs(folder):
                 record.keep(name, entry)
-        for picture, figure in self.pictures.items():
-            shutil.copyfile(folder / figure, ROOT / "docs" / picture)
+        drawn = {picture: folder / figure for picture, figure in self.pictures.items()}
+        for picture, figure in drawn.items():
+            if figure.exists():
+                shutil.copyfile(figure, ROOT / "docs" / picture)
+        return [str(figure) for figure in drawn.values() if not figure.exists()]
 
 
 def measurements() -> dict[str, Measurement]:
@@ -122,24 +128,28 @@ def main() -> None:
 
 
 def _reproduce(chosen: Sequence[Measurement], into: Path, parallel: bool) -> int:
-    """Returns 1 if a measurement failed."""
+    """Returns 1 if a measurement failed or a figure is missing."""
+    if str(commit()).endswith("dirty"):
+        print("There are changes that are not committed, and records name a commit: commit them first.")
+        return 1
     records, failed = tables.read(), []
     for number, each in enumerate(chosen):
         if (into / each.name / DONE).exists():
             continue
         left = sum(later.seconds(records) for later in chosen[number:] if not (into / later.name / DONE).exists())
-        print(f"\n[{number + 1} of {len(chosen)}] {each.name}: about {_span(left)} left for all\n", flush=True)
+        print(f"\n[{number + 1} of {len(chosen)}] {each.name}: at least {_span(left)} left for all\n", flush=True)
         if not each.measure(into / each.name, parallel):
             failed.append(each.name)
     complete = [each for each in chosen if (into / each.name / DONE).exists()]
-    for each in complete:
-        each.keep(into / each.name)
+    missing = [figure for each in complete for figure in each.keep(into / each.name)]
     record.write_tables()
     took = sum(json.loads((into / each.name / DONE).read_text())["seconds"] for each in complete)
     print(f"\n{len(complete)} of {len(chosen)} measurements are recorded; their jobs took {_span(took)}.")
     if failed:
         print(f"Failed, run the same command again: {', '.join(failed)}")
-    return train("task=answer") or bool(failed)
+    if missing:
+        print(f"No such figure: {', '.join(missing)}")
+    return int(train("task=answer") != 0 or bool(failed or missing))
 
 
 def _span(seconds: float) -> str:

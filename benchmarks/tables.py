@@ -8,11 +8,11 @@ import json
 import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.families import COVERAGE, FAMILIES, FID, Cell, number, percent
 from mnist_gen.evaluation.metrics import METRICS
 from mnist_gen.runs import layout
 from mnist_gen.runs.overview import SUBJECTS, described, subject
@@ -24,105 +24,24 @@ RECORDS = ROOT / "benchmarks" / "records"
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 MARKED = re.compile(r"(<!-- table: (\S+)(?: (\S+) (\d+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 
+CARD = (
+    "fid",
+    "coverage",
+    "class_accuracy",
+    "cas",
+    "accuracy",
+    "loss",
+    "loss_clean",
+    "correspondence",
+    "l1",
+)  # of a packaged model
+
 Entry = Mapping[str, Any]  # of one run: command, conditions, metrics
 Records = Mapping[str, Sequence[Entry]]  # by experiment, or `sweeps/<sweep>`
-Cell = Callable[[Mapping[str, float]], str]  # of a run's metrics
-
-
-@dataclass(frozen=True)
-class Family:
-    """Experiments with the same metrics: one table.
-
-    Attributes:
-        experiments: in the table's order.
-        columns: headings, and what stands below them.
-    """
-
-    experiments: Sequence[str]
-    columns: Mapping[str, Cell]
-
-
-def number(name: str, decimals: int = 3) -> Cell:
-    """A test metric."""
-    return lambda metrics: f"{metrics[name]:.{decimals}f}" if name in metrics else ""
-
-
-def percent(name: str, decimals: int = 1) -> Cell:
-    """A test metric in percent."""
-    return lambda metrics: f"{100 * metrics[name]:.{decimals}f}" if name in metrics else ""
-
-
-def times_floor(metrics: Mapping[str, float]) -> str:
-    """FID over that of real images."""
-    ratio = metrics["test/fid"] / metrics["floor/fid"] if "floor/fid" in metrics else None
-    return "" if ratio is None else f"{ratio:.{1 if ratio < 100 else 0}f}"
-
-
-def significant(name: str, digits: int) -> Cell:
-    """A metric with this number of significant digits."""
-    return lambda metrics: f"{metrics[name]:.{digits}g}" if name in metrics else ""
-
-
-CARD = ("fid", "coverage", "class_accuracy", "cas", "accuracy", "loss", "loss_clean", "correspondence", "l1")
-FID = {"FID": significant("test/fid", 3), "FID / floor": times_floor}
-COVERAGE = {"density": number("test/density", 2), "coverage": number("test/coverage")}
-LABELLED = {
-    "class accuracy, %": percent("test/class_accuracy"),
-    "worst digit, %": percent("test/worst_class"),
-    **FID,
-    "coverage": COVERAGE["coverage"],
-    "CAS, %": percent("test/cas"),
-}
-SHARES = {"rarest digit, %": percent("test/rarest_digit"), "commonest, %": percent("test/commonest_digit")}
-TRANSLATIONS = tuple(
-    f"translate_{strategy}_{pairing}"
-    for strategy in ("gan", "cgan", "cyclegan")
-    for pairing in ("paired", "loose", "unpaired")
-)
-ARMS = tuple(f"transfer_{head}_{arm}" for head in ("linear", "mlp") for arm in ("frozen", "finetune", "scratch"))
-REPORT = tuple(f"student_report/cgan_{name}" for name in ("onehot", "embed20", "embed65", "embed20_after", "leaky"))
-
-FAMILIES = {
-    "conditional_gans": Family(
-        ("cgan_embed20", "cgan_embed65", "cgan_onehot", "cgan_embed20_after", "cgan_best", "cgan_50_labels", *REPORT),
-        LABELLED,
-    ),
-    "gans": Family(
-        ("gan", "gan_best", "gan_plain", "gan_decoder", "gan_latent", "student_report/gan"),
-        {**FID, **COVERAGE, **SHARES},
-    ),
-    "translation": Family(
-        ("translate_l1_paired", *TRANSLATIONS, "bottleneck/cgan", "bottleneck/gan"),
-        {**FID, "correspondence, %": percent("test/correspondence"), "L1": number("test/l1")},
-    ),
-    "few_labels": Family(
-        (*ARMS, "transfer_semi", *(f"student_report/{arm}" for arm in ARMS)),
-        {
-            "accuracy, %": percent("test/accuracy"),
-            "deviation": percent("test/accuracy_std"),
-            "worst": percent("test/accuracy_worst"),
-        },
-    ),
-    "autoencoders": Family(
-        ("autoencoder", "autoencoder_affine", "autoencoder_wide"),
-        {"corrupted images": number("test/loss", 4), "clean images": number("test/loss_clean", 4)},
-    ),
-    "classifiers": Family(
-        ("scorer", "scorer_rendered", "transformer_classifier"), {"accuracy, %": percent("test/accuracy", 2)}
-    ),
-    "mimicry": Family(
-        ("mimic_conv", "mimic_mlp", "mimic_learned"),
-        {
-            "largest error, float32": significant("largest_error/float32", 1),
-            "float64": significant("largest_error/float64", 1),
-            "relative error, %": percent("test/relative_error", 2),
-        },
-    ),
-}
 
 
 def family(records: Records, name: str) -> str:
-    """A table with one row for each run of a family's experiments, and for runs that differ only by their seeds."""
+    """A table with one row for each run of a family's experiments; runs that differ only by their seeds share one."""
     wanted = FAMILIES[name]
     rows = [
         [f"`{_options(runs[0])}`", *(_mean(cell, runs) for cell in wanted.columns.values()), *_conditions(runs)]
@@ -141,10 +60,10 @@ def _options(entry: Entry) -> str:
 
 
 def _by_seed(entries: Sequence[Entry]) -> list[list[Entry]]:
-    """Runs in groups of those that differ only by their seeds, if there are several exact ones."""
+    """Runs in groups that differ only by their seeds; a rounded one stays alone."""
     groups: dict[tuple[str, ...], list[Entry]] = {}
-    for number, entry in enumerate(entries):
-        alone = (str(number),) if entry.get("rounded") else ()
+    for place, entry in enumerate(entries):
+        alone = (str(place),) if entry.get("rounded") else ()
         groups.setdefault((_options(entry), entry["commit"], entry["processor"], *alone), []).append(entry)
     return list(groups.values())
 
@@ -214,25 +133,6 @@ def without_labels(records: Records) -> str:
     return markdown(["`experiment=`", "what it is", *FID, *COVERAGE], rows)
 
 
-def semi(records: Records) -> str:
-    """`transfer_semi` with fewer and more labels, over draws of labels."""
-    by_labels: dict[int, list[float]] = {}
-    for run in records["sweeps/semi"][-1]["runs"]:
-        labels = re.search(r"data\.labels=(\d+)", run["command"])
-        assert labels is not None
-        by_labels.setdefault(int(labels[1]), []).append(100 * run["metrics"]["test/accuracy"])
-    rows = [
-        [
-            str(labels),
-            str(len(found)),
-            f"{statistics.fmean(found):.2f} ± {statistics.stdev(found):.2f}",
-            f"{min(found):.2f}",
-        ]
-        for labels, found in sorted(by_labels.items())
-    ]
-    return markdown(["labels", "draws", "accuracy, %", "worst"], rows)
-
-
 def main_run(records: Records) -> str:
     """What a run of the main job prints, in brief."""
     metrics = _newest(records, "cgan_embed20")["metrics"]
@@ -260,7 +160,6 @@ TABLES: Mapping[str, Callable[[Records], str]] = {
     "experiments": experiments,
     "models": models,
     "main_run": main_run,
-    "semi": semi,
     "speed": speed,
     "without_labels": without_labels,
     **{name: partial(family, name=name) for name in FAMILIES},
@@ -287,7 +186,7 @@ def quotes(records: Records) -> dict[str, list[str]]:
         "README.md": [
             f"Samples of `experiment=cgan_embed20` after {time} on two CPU cores. {accuracy} are classified as the",
             f"20 numbers ({time} on two cores)",
-            f"It is one run, with seed 0; {len(seeds)} seeds gave {spread}.",
+            f"This is one run, with seed 0. Means over {len(seeds)} seeds: {spread}.",
             f"| How accurate is a classifier from 50 labels? | {from_50}, with an autoencoder and unlabelled images |",
         ]
     }

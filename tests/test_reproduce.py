@@ -1,6 +1,7 @@
 """`benchmarks/reproduce.py`: which measurements there are, and how they are run, resumed, recorded and drawn."""
 
 import json
+import math
 import shlex
 from pathlib import Path
 
@@ -28,6 +29,15 @@ def test_every_record_and_picture_has_a_measurement():
 
 
 @pytest.mark.parametrize("each", KNOWN.values(), ids=KNOWN)
+def test_pictures_name_sweeps_and_jobs_that_there_are(each):
+    for figure in each.pictures.values():
+        sweep, job, *figures = figure.split("/")
+        words = [word.partition("=")[2] for word in shlex.split(each.jobs[int(sweep)])]
+        swept = [len(each.experiments) if word.startswith("glob(") else len(word.split(",")) for word in words]
+        assert (figures[:1] == ["figures"] and int(job) < math.prod(swept)) or job.endswith(".png")
+
+
+@pytest.mark.parametrize("each", KNOWN.values(), ids=KNOWN)
 def test_jobs_compose(each):
     for line in each.jobs:
         words = [word.partition(",")[0] for word in shlex.split(line) if "glob(" not in word]
@@ -38,7 +48,7 @@ def test_jobs_compose(each):
 
 @pytest.fixture
 def started(monkeypatch, tmp_path):
-    """The commands that were started, each of which leaves a run of two records' folders; no page is written."""
+    """The commands that were started. Each sweep leaves one complete job and a summary; no page is written."""
     commands: list[tuple[str, ...]] = []
 
     def train(*words: str) -> int:
@@ -59,6 +69,7 @@ def started(monkeypatch, tmp_path):
     (tmp_path / "docs").mkdir()
     (tmp_path / "records").mkdir()
     monkeypatch.setattr(reproduce, "train", train)
+    monkeypatch.setattr(reproduce, "commit", lambda: "abc1234")
     monkeypatch.setattr(reproduce, "ROOT", tmp_path)
     monkeypatch.setattr(record, "RECORDS", tmp_path / "records")
     monkeypatch.setattr(record, "write_tables", lambda: None)
@@ -68,6 +79,7 @@ def started(monkeypatch, tmp_path):
 SWEEP = reproduce.Measurement(
     "sweeps/two", ["experiment=gan seed=0", "experiment=gan"], True, False, {"a.png": "1/summary.png"}
 )
+NUMBERED = "hydra.sweep.subdir=${hydra.job.num}"
 RUN = reproduce.Measurement("gans", ["'experiment=glob(gan)' seed=0"])
 
 
@@ -76,10 +88,10 @@ def test_measurements_are_run_recorded_and_drawn_and_complete_ones_skipped(start
     assert reproduce._reproduce([SWEEP, RUN], into, parallel=True) == 0
     first, second = into / "sweeps/two/0", into / "sweeps/two/1"
     assert started == [
-        ("-m", "experiment=gan", "seed=0", f"hydra.sweep.dir={first}", "hydra/launcher=joblib"),
-        ("-m", "experiment=gan", f"hydra.sweep.dir={second}", "hydra/launcher=joblib"),
+        ("-m", "experiment=gan", "seed=0", f"hydra.sweep.dir={first}", NUMBERED, "hydra/launcher=joblib"),
+        ("-m", "experiment=gan", f"hydra.sweep.dir={second}", NUMBERED, "hydra/launcher=joblib"),
         ("task=claims", f"sweep=[{first},{second}]"),
-        ("-m", "experiment=glob(gan)", "seed=0", f"hydra.sweep.dir={into}/gans/0"),
+        ("-m", "experiment=glob(gan)", "seed=0", f"hydra.sweep.dir={into}/gans/0", NUMBERED),
         ("task=answer",),
     ]
     (sweep,) = json.loads((tmp_path / "records/sweeps/two.json").read_text())
@@ -100,6 +112,20 @@ def test_a_failed_measurement_is_named_and_not_recorded(started, tmp_path, monke
     assert reproduce._reproduce([RUN], tmp_path / "runs", parallel=False) == 1
     assert "Failed, run the same command again: gans" in capsys.readouterr().out
     assert not (tmp_path / "records/gan.json").exists()
+
+
+def test_a_missing_figure_is_named(started, tmp_path, capsys):
+    drawn = reproduce.Measurement("gans", ["experiment=gan"], pictures={"a.png": "0/0/figures/a.png"})
+    assert reproduce._reproduce([drawn], tmp_path / "runs", parallel=False) == 1
+    assert f"No such figure: {tmp_path}/runs/gans/0/0/figures/a.png" in capsys.readouterr().out
+    assert (tmp_path / "records/gan.json").exists()
+
+
+def test_uncommitted_changes_are_refused_before_anything_runs(started, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(reproduce, "commit", lambda: "abc1234-dirty")
+    assert reproduce._reproduce([RUN], tmp_path / "runs", parallel=False) == 1
+    assert "commit them first" in capsys.readouterr().out
+    assert started == []
 
 
 def test_the_time_left_comes_from_records():

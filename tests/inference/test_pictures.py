@@ -106,7 +106,7 @@ def refuse(path):
 
 def test_files_without_one_digit_are_refused(tmp_path, monkeypatch):
     two = [SEVEN, [(x + 250, y) for x, y in SEVEN]]
-    assert refuse(drawing(tmp_path / "two.png", two, size=(700, 400))) == ("shows several digits; keep only one.")
+    assert refuse(drawing(tmp_path / "two.png", two, size=(700, 400))) == "shows several digits; keep only one."
     assert refuse(drawing(tmp_path / "blank.png", [])) == "shows no digit: there is too little contrast."
     (tmp_path / "text.png").write_text("no picture")
     assert refuse(tmp_path / "text.png").startswith("cannot be read (")

@@ -45,14 +45,18 @@ def complete(
     return record
 
 
+def commit() -> str | None:
+    """The code's commit, which ends in `-dirty` if the code differs from it; None outside a git repository."""
+    command = ("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty")
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip() or None
+
+
 def write(folder: Path, cfg: DictConfig, results: dict[str, Any]) -> None:
     """Writes metrics.json last and atomically: its presence marks a complete run."""
-    command = ("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty")
-    commit = subprocess.run(command, capture_output=True, text=True)
     versions = {name: version(name) for name in ("torch", "torchvision", "lightning")}
     record = results | {
         "seed": cfg.seed,
-        "commit": commit.stdout.strip() or None,
+        "commit": commit(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions | {"python": platform.python_version()},
         "processor": processor(),

@@ -158,11 +158,13 @@ def _cells(lines: Sequence[str]) -> Rows:
 def _claimed(part: Mapping[str, Any], entries: Mapping[str, Entry]) -> list[Table]:
     """The claims on which the section's verdict rests, and the others."""
     rows = [row for record, words in part.get("claims", {}).items() for row in _claims(entries.get(record, {}), words)]
-    bases = part.get("rests_on", {})
-    first = [row for words in bases for row in rows if words in row[0]]
-    others = [row for row in rows if row not in first]
-    title = f"{len(others)} more claim{'s' * (len(others) > 1)}" if first else ""
-    return [Table([[CLAIM, "verdict", "evidence"], *some], how) for some, how in ((first, ""), (others, title)) if some]
+    place = {row[0]: number for number, words in enumerate(part.get("rests_on", ())) for row in rows if words in row[0]}
+    first = sorted((row for row in rows if row[0] in place), key=lambda row: place[row[0]])
+    others = [row for row in rows if row[0] not in place]
+    fold = f"{len(others)} more claim{'s' * (len(others) > 1)}" if first else ""
+    return [
+        Table([[CLAIM, "verdict", "evidence"], *some], title) for some, title in ((first, ""), (others, fold)) if some
+    ]
 
 
 def _claims(entry: Entry, words: Sequence[str]) -> Rows:

@@ -16,14 +16,16 @@ WORDS = {
     "our recipe": 'the relativistic loss with gradient penalties; "Relativistic" in the tables',
     "the student report's recipe": 'binary cross-entropy without penalties; "BCE" in the tables',
     "holds, fails": "a difference that a 95 % confidence interval confirms, in the claimed direction or against it",
-    "noise, depends": "no difference beyond what chance explains; measurements disagree",
+    "noise": "the confidence interval contains 0: the difference may be chance",
+    "depends": "measurements disagree",
     "+0.6 ± 0.2 points, 7 of 8 pairs": (
-        "mean difference in percentage points with its standard error, and how often the difference is positive"
+        "mean difference in percentage points, its standard error, and how many pairs favour what the claim names first"
     ),
-    "tables of settings": "of short runs, with a fifth of a full run's batches",
+    "limit_train_batches=0.2, in a command": "short runs, with a fifth of the batches",
     "FID": "distance of generated images from real ones; lower is better",
-    "coverage, density": "share of real images with a generated one nearby; how densely generated ones lie there",
-    "class accuracy": "share of samples that a classifier reads as the requested digit; of the worst digit",
+    "coverage": "share of real images with a generated one nearby",
+    "density": "how densely generated images lie around real ones; 1 for equal distributions",
+    "class accuracy": "share of samples that a classifier reads as the requested digit",
     "CAS": "test accuracy of another classifier, trained on samples alone",
 }
 

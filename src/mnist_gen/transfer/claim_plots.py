@@ -12,10 +12,8 @@ CURVES = {"loss": "val/loss", "accuracy": "val/accuracy"}  # on images that do n
 def pictures(jobs: Sequence[Job]) -> dict[str, plots.Figure]:
     """A figure for each head, by file name: loss and accuracy of each arm, as means over the draws of labels."""
     arms, figures = by_arm(jobs), {}
-    for head in sorted({job.head for job in jobs}):
+    for head in sorted({head for head, _ in arms}):
         found = {arm: job for (of, arm), job in arms.items() if of == head}
-        if not found:
-            continue
         epochs = min(len(job.draws["history"]["val/loss"]) for job in found.values())
         panels = {
             name: {
@@ -25,6 +23,6 @@ def pictures(jobs: Sequence[Job]) -> dict[str, plots.Figure]:
             for name, key in CURVES.items()
         }
         draws = len(next(iter(found.values())).accuracy)
-        title = f"{head} head: images that do not train, means over {draws} draws of labels"
+        title = f"{head} head, on images that do not train it: means over {draws} draws of labels"
         figures[f"arms_{head}"] = plots.charts(range(1, epochs + 1), panels, title, "epoch")
     return figures
