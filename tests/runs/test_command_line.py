@@ -1,5 +1,6 @@
 """Checks of the command line."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,13 @@ def test_a_plugin_that_is_not_installed_is_named_with_its_extra(monkeypatch):
     monkeypatch.setattr(machine, "INSTALLED", Path(CONF))
     with pytest.raises(UserError, match=r"logger=csv is not installed: python -m pip install 'mnist_gen\[far\]'."):
         check_arguments(CONF, (MAIN, "logger=[tensorboard,csv]"))
+
+
+@pytest.mark.parametrize("pattern", ["nothing_*", "student_report/transfer_*"])
+def test_a_glob_that_matches_nothing_is_named(pattern):
+    line = f"experiment=glob({pattern})"
+    with pytest.raises(UserError, match=re.escape(f"{line}: matches nothing; to sweep what is in a subfolder, list")):
+        check_arguments(CONF, ("-m", line))
 
 
 def test_each_choice_of_a_list_is_checked():

@@ -1,7 +1,8 @@
 import pytest
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
-from mnist_gen.runs.naming import _job_name, _sweep_folder, short_names, swept_and_fixed
+from mnist_gen.runs.naming import _is_set, _job_name, _sweep_folder, short_names, swept_and_fixed
 from tests.conftest import CONF
 
 
@@ -39,6 +40,14 @@ def test_a_sweep_and_its_jobs_are_named_by_what_is_swept():
     words = ("experiment=cgan_embed20", "model.embedding_dim=5,20", "model/loss=bce,hinge", "seed=0,1")
     assert sweep(*words) == ("cgan_embed20_embedding_dim_loss_seed", "embedding_dim-5_loss-bce_seed-0")
     assert sweep("experiment=gan,cgan_embed20", "seed=0,1") == ("gan-cgan_embed20_seed", "gan_seed-0")
+
+
+def test_names_that_the_command_line_sets_may_refer_to_a_job():
+    words = ["hydra.sweep.subdir=${hydra.job.num}", "+hydra.sweep.dir=here"]
+    config = OmegaConf.create({"hydra": {"overrides": {"hydra": words}, "job": {"num": "???"}}})
+    assert _is_set(config, "hydra.sweep.subdir")
+    assert _is_set(config, "hydra.sweep.dir")
+    assert not _is_set(config, "hydra.run.dir")
 
 
 def test_sweeps_that_differ_in_what_is_fixed_have_folders_of_their_own():

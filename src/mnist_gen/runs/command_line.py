@@ -201,6 +201,8 @@ def _values(override: Override) -> list[Any]:
     values = list(islice(override.sweep_iterator(), MOST_JOBS + 1))
     if len(values) > MOST_JOBS:
         raise UserError(f"{override.input_line}: a sweep takes at most {MOST_JOBS} values.")
+    if not values:
+        raise UserError(f"{override.input_line}: matches nothing; to sweep what is in a subfolder, list its names.")
     return [v.text if isinstance(v, QuotedString) else v for v in values]
 
 

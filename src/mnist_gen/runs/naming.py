@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from mnist_gen.errors import Refused
 from mnist_gen.runs import folders, layout
@@ -118,7 +118,8 @@ def _check_memory(jobs: int) -> None:
 
 def _is_set(config: DictConfig, key: str) -> bool:
     """Whether the command line sets one of Hydra's own keys."""
-    return any(str(word).lstrip("+").startswith(f"{key}=") for word in config.hydra.overrides.hydra)
+    words: Any = OmegaConf.to_container(config.hydra.overrides.hydra)  # a word may refer to what only a job has
+    return any(str(word).lstrip("+").startswith(f"{key}=") for word in words)
 
 
 def _make(folder: Path, number: int = 1) -> Path:
