@@ -217,7 +217,8 @@ def test_what_swept_experiments_bring_can_be_chosen(monkeypatch):
         (("-m", MAIN, "seed=range(0,1000000000000)"), "a sweep takes at most 10000 values"),
     ],
 )
-def test_wrong_arguments(words, message):
+def test_wrong_arguments(monkeypatch, words, message):
+    monkeypatch.setitem(machine.EXTRAS, "task=demo", ("demo", "json"))  # whether or not Gradio is installed
     with pytest.raises(UserError) as error:
         check_arguments(CONF, words)
     assert message in str(error.value)
