@@ -25,7 +25,7 @@ BATCHES = 10_000  # of the planned run: the schedules need a length
 
 
 class BareLoop:
-    """The main job's own training step without Lightning's loop, hooks and callbacks; on a GPU it is replayed."""
+    """The main experiment's training step without Lightning's loop, hooks and callbacks; a GPU replays it."""
 
     def __init__(self, *words: str, device: str = "cpu") -> None:
         torch.manual_seed(0)

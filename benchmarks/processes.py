@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = (  # a main job of seconds, with checkpoints several times in an epoch
+SMALL = (  # the main experiment in seconds, with checkpoints several times in an epoch
     *("experiment=cgan_embed20", "model.generator.decoder.channels=8", "model.discriminator.channels=4"),
     *("data.batch_size=16", "trainer.max_epochs=3", "trainer.limit_train_batches=120"),
     *("callbacks.metrics.val_samples=200", "callbacks.metrics.test_samples=200", "callbacks.metrics.cas=false"),

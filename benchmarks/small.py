@@ -65,7 +65,7 @@ def run_task(task: str, words: Sequence[str], folder: Path) -> None:
 
 
 def small_run(folder: Path, places: Sequence[str]) -> None:
-    """The main job, tiny."""
+    """The main experiment, tiny."""
     run_task("fit", ["experiment=cgan_embed20", *TINY, *places], folder)
 
 

@@ -1,7 +1,7 @@
 """How fast training is, and why: `python -m benchmarks.speed`, or only some sections, such as `speed naive growth`.
 
 Prints the figures and keeps them in `benchmarks/records/speed.json`, one entry for each section and processor. They are
-of the main job, `experiment=cgan_embed20`. Run it alone on the machine.
+of the main experiment, `experiment=cgan_embed20`. Run it alone on the machine.
 """
 
 import json

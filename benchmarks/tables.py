@@ -121,7 +121,7 @@ def experiments(records: Records) -> str:
 
 
 def without_labels(records: Records) -> str:
-    """The newest run with seed 0 of each GAN without digits, beside the main job and real images."""
+    """The newest run with seed 0 of each GAN without digits, beside the main experiment and real images."""
     meanings, rows = described([ROOT / "conf"]), []
     for name in ("gan_plain", "gan_latent", "gan_decoder", "gan", "cgan_embed20"):
         metrics = _newest(records, name)["metrics"]
@@ -134,7 +134,7 @@ def without_labels(records: Records) -> str:
 
 
 def main_run(records: Records) -> str:
-    """What a run of the main job prints, in brief."""
+    """What a run of the main experiment prints, in brief."""
     metrics = _newest(records, "cgan_embed20")["metrics"]
     names = ("fid", "density", "coverage", "class_accuracy", "worst_class", "cas")
     lines = (f"{name:<18}{metrics[f'test/{name}']:>10.4f}{metrics[f'floor/{name}']:>13.4f}" for name in names)

@@ -16,7 +16,7 @@ QUICK = [*TINY, "trainer.max_epochs=1", "data.train_images=1000"]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A tiny run of the main job, started from another working directory."""
+    """A tiny run of the main experiment, started from another working directory."""
     place = tmp_path_factory.mktemp("elsewhere")
     done = train_py("experiment=cgan_embed20", *QUICK, f"hydra.run.dir={place}/run", cwd=place)
     assert done.returncode == 0, done.stderr

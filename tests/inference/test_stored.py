@@ -55,7 +55,7 @@ def test_a_runs_folder_and_its_checkpoint_are_models_too(made, tmp_path):
     assert torch.equal(images, mnist_gen.load(folder / "checkpoints/best.ckpt").sample(digit=3, count=2))
     config, about = stored.origin(folder)
     assert config["_target_"] == "mnist_gen.gan.GAN"
-    assert about["what"] == "The main job: a label embedding of 20 numbers."
+    assert about["what"] == "The main experiment: a label embedding of 20 numbers."
     assert about["seed"] == 0
     assert "test/fid" in about["metrics"]
 
