@@ -83,13 +83,13 @@ def test_summary_over_seeds_alone_has_their_mean_and_each(tmp_path):
     summarise(tmp_path, ["data.labels_seed"], ["experiment"])
     lines = (tmp_path / "summary.md").read_text().splitlines()
     assert lines[2] == "| 2 of 2 seeds | 0.6250 ± 0.1768 |"
-    assert lines[6:-2] == ["| 0 | complete | 0.5000 |", "| 1 | complete | 0.7500 |"]
+    assert lines[6:-2] == ["| 0 | 0.5000 |", "| 1 | 0.7500 |"]
 
 
 def test_summary_of_a_single_job_has_nothing_to_draw(tmp_path):
     job(tmp_path, ["experiment=x"], {"test/fid": 1.0})
     summarise(tmp_path, [], ["experiment"])
-    assert (tmp_path / "summary.md").read_text().splitlines()[2:-2] == ["| complete | 1.0000 |"]
+    assert (tmp_path / "summary.md").read_text().splitlines()[2:-2] == ["| 1.0000 |"]
     assert not (tmp_path / "summary.png").exists()
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mnist_gen.evaluation.verdicts import FAILS, HOLDS, NOISE, paired_difference, unpaired_difference
+from mnist_gen.evaluation.verdicts import FAILS, HOLDS, NOISE, paired_difference, span, unpaired_difference
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,13 @@ def test_a_difference_counts_outside_its_confidence_interval(left, right, verdic
 def test_a_difference_gives_its_evidence():
     evidence = paired_difference([0.5, 0.6, 0.7], [0.4, 0.4, 0.8])[1]
     assert evidence == "+6.7 ± 8.8 points, 2 of 3 draws"
+    assert paired_difference([0.5, 0.6], [0.5, 0.5])[1] == "+5.0 ± 5.0 points, 1 of 2 draws (1 equal)"
+    assert paired_difference([0.5, 0.5], [0.4999, 0.5])[1] == "+0.0050 ± 0.0050 points, 1 of 2 draws (1 equal)"
+
+
+def test_a_span_of_equal_texts_is_one():
+    assert span([1.04, 1.12], ".1f") == "1.0 to 1.1"
+    assert span([1.14, 1.06], ".1f") == "1.1"
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,8 @@ def test_evidence_on_seeds_and_realism(leave, tmp_path):
     claim = "which digit a GAN-like network makes of another is up to the seed, on unpaired data"
     assert found[claim] == (
         DEPENDS,
-        "the input's digit is read in 0.0% to 60.0% of the outputs of 3 runs; 3 becomes 8, 3, 3; 9 becomes 0, 1, 2",
+        "the input's digit is read in 0.0% to 60.0% of the outputs of 3 runs (real images: 100.0%); "
+        "3 becomes 8, 3, 3; 9 becomes 0, 1, 2",
     )
     claim = "a GAN-like network's images on unpaired data are as real as a conditional GAN's on pairs"
     assert found[claim] == (HOLDS, "0.9 to 1.0 times its FID")
@@ -214,12 +215,21 @@ def test_a_strategy_works_if_every_run_does(leave, tmp_path, worst, verdict):
     assert verdicts(tmp_path) == {"CycleGAN works on unpaired data": verdict}
 
 
+def test_a_strategy_is_judged_beside_real_images_of_the_target_class(leave, tmp_path):
+    for seed in range(2):
+        leave("CycleGAN", "unpaired", seed, 0.72, floor=0.75)
+    (found,) = [v for v in judge(read([str(tmp_path)])) if "CycleGAN works on unpaired" in v.claim]
+    assert found.verdict == HOLDS
+    assert "read in 72.0% of the outputs of 2 runs (real images: 75.0%)" in found.evidence
+
+
 def test_another_data_set_is_judged_by_correspondence(tmp_path):
     model = {"_target_": "mnist_gen.translation.Translation", "strategy": WEIGHTS["CycleGAN"]}
     for pairing, share in (("loose", 0.2), ("unpaired", 0.9)):
         for seed in range(2):
             data = {"pairing": pairing, "pairs": 100, "other": "FashionMNIST", "seed": seed}
             metrics = {"test/fid": 2.0, "test/correspondence": share + 0.01 * seed, "floor/fid": 0.5}
+            metrics["floor/correspondence"] = 1.0
             folder = tmp_path / f"{pairing}-{seed}"
             folder.mkdir()
             record = {"config": {"model": model, "data": data, "seed": seed}, "metrics": metrics}

@@ -122,11 +122,12 @@ def _text(
 ) -> str:
     """The tables: means over seeds or single jobs, metrics by digit, and errors."""
     of_all = {f"test/{metric.name}": metric.words for metric in shown if metric.digit is None}
-    columns, names = ["status", *of_all], short_names(swept) | of_all
-    tables = [_table(means, [*settings, *columns], names)] if means else []
+    names = short_names(swept) | of_all
+    tables = [_table(means, [*settings, "status", *of_all], names)] if means else []
     compared, keys = (means, settings) if means and settings else (rows, swept)
     if compared is rows:
-        tables.append(_table(rows, [*swept, *columns], names))
+        status = [] if all(row["status"] == "complete" for row in rows) else ["status"]
+        tables.append(_table(rows, [*swept, *status, *of_all], names))
     for family in dict.fromkeys(metric.family for metric in shown if metric.family is not None):
         digits = {f"test/{metric.name}": str(metric.digit) for metric in shown if metric.family == family}
         title = family.replace("_", " ").capitalize()

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 HOLDS, FAILS, NOISE, DEPENDS = "holds", "fails", "noise", "depends"
 CONFIDENCE = 0.95
-SMALL = 0.05  # smaller differences are written with four decimals
+SMALL = 0.05  # smaller differences are written with more decimals
 EQUAL = 1e-9  # standard errors below this are rounding errors
 SEEDS = ("seed", "data.seed")
 
@@ -77,7 +77,7 @@ def paired_difference(
 ) -> Difference:
     """Whether the left values are larger, by a paired t-test; both are in the same order.
 
-    The text names the mean difference times `scale`, its standard error, and how many of the pairs (`of`) agree.
+    The text names the mean difference times `scale`, its standard error, and how many of the pairs (`of`) agree or tie.
     """
     pairs = [a - b for a, b in zip(left, right, strict=True)]
     mean = statistics.mean(pairs)
@@ -85,7 +85,9 @@ def paired_difference(
         return NOISE, f"{_signed(mean, scale)} {unit} in one of the {of}"
     error = statistics.stdev(pairs) / len(pairs) ** 0.5
     margin = error * float(t.ppf((1 + CONFIDENCE) / 2, len(pairs) - 1))
-    text = f"{_signed(mean, scale, error)} {unit}, {sum(p > 0 for p in pairs)} of {len(pairs)} {of}"
+    agree, ties = sum(p > 0 for p in pairs), sum(p == 0 for p in pairs)
+    text = f"{_signed(mean, scale, error)} {unit}, {agree} of {len(pairs)} {of}"
+    text += f" ({ties} equal)" if ties else ""
     return _verdict(mean, margin), text
 
 
@@ -108,6 +110,12 @@ def joint(claim: str, differences: Sequence[Difference]) -> Verdict:
     return Verdict(claim, verdicts.pop() if len(verdicts) == 1 else DEPENDS, "; ".join(text for _, text in differences))
 
 
+def span(values: Sequence[float], form: str) -> str:
+    """The smallest and the largest value in a format, or the one value that both become."""
+    least, most = (format(value, form) for value in (min(values), max(values)))
+    return least if least == most else f"{least} to {most}"
+
+
 def all_or_none(each: Sequence[bool]) -> str:
     """Holds if all hold, fails if none does, and depends otherwise."""
     return HOLDS if all(each) else DEPENDS if any(each) else FAILS
@@ -119,7 +127,7 @@ def _verdict(mean: float, margin: float) -> str:
 
 def _signed(mean: float, scale: float, error: float | None = None) -> str:
     size = abs(scale) * max(abs(mean), error or 0.0)
-    decimals = 1 if abs(scale) == 100 else 2 if size >= SMALL else 4
+    decimals = (1 if abs(scale) == 100 else 2) if size >= SMALL else 4
     return f"{scale * mean:+.{decimals}f}" + ("" if error is None else f" ± {abs(scale) * error:.{decimals}f}")
 
 

@@ -108,7 +108,7 @@ def _clear(claim: str, jobs: Sequence[GANJob], activation: str, digits: set[int]
         names = [f"test/class_accuracy_{digit}" for digit in range(NUM_CLASSES)]
         shares = [statistics.mean(values[name] for values in metrics) for name in names]
         clear = {digit for digit, share in enumerate(shares) if share >= CLEAR}
-        text = ", ".join(f"{digit} {share:.0%}" for digit, share in enumerate(shares))
+        text = ", ".join(f"{digit}: {share:.0%}" for digit, share in enumerate(shares))
         yield Verdict(claim, HOLDS if clear == digits else FAILS, f"read as requested: {text}")
 
 
@@ -178,11 +178,11 @@ def _losses(jobs: Sequence[GANJob]) -> Iterator[Verdict]:
 def _over_epochs(claim: str, jobs: Sequence[GANJob], loss: str, metric: str) -> Iterator[Verdict]:
     if ranks := rank_correlations(jobs, loss, metric):
         median = statistics.median(ranks)
-        agreed = sum(rank * median > 0 for rank in ranks) / len(ranks)
+        agreed = sum(rank * median > 0 for rank in ranks)
         yield Verdict(
             f"{claim}, over the epochs of a run",
-            HOLDS if abs(median) >= STRONG and agreed >= AGREED else FAILS,
-            f"rank correlation {median:+.2f} (median of {len(ranks)} runs, {min(ranks):+.2f} to {max(ranks):+.2f})",
+            HOLDS if abs(median) >= STRONG and agreed / len(ranks) >= AGREED else FAILS,
+            f"rank correlation {median:+.2f} (median of {len(ranks)} runs, {agreed} of them with this sign)",
         )
 
 

@@ -90,9 +90,9 @@ def _section(part: Mapping[str, Any], sources: Sources) -> Section:
     if "results" in part:
         blocks += _results(part["results"], entries)
     blocks += _claimed(part, entries)
-    for record, file, number in part.get("tables", ()):
+    for record, file, number, *shows in part.get("tables", ()):
         tables = entries.get(record, {}).get("tables", {}).get(file, [])
-        blocks += [Table(_cells(tables[number]))] if number < len(tables) else []
+        blocks += [Table(_cells(tables[number]), shows="".join(shows))] if number < len(tables) else []
         missing += [f"table {number} of {file} in {record}"] if record in entries and number >= len(tables) else []
     drawn = [
         {"file": _architecture(name), "shows": f"The networks of {name}"} for name in part.get("architectures", ())
@@ -191,7 +191,7 @@ def _results(wanted: Mapping[str, Any], entries: Mapping[str, Entry]) -> list[Ta
     runs = {name: entries[name]["metrics"] for name in wanted["experiments"] if name in entries}
     if not runs:
         return []
-    rows = [[f"{m[key]:.3g}" if key in m else "" for key in metrics.values()] for m in runs.values()]
+    rows = [[f"{m[key]:.3g}" if key in m else "not measured" for key in metrics.values()] for m in runs.values()]
     return [Table([["experiment", *metrics], *([name, *row] for name, row in zip(runs, rows, strict=True))])]
 
 

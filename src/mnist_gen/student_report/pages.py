@@ -13,20 +13,34 @@ TITLE = "The student report, answered"
 COMMANDS = "Commands"
 
 WORDS = {
-    "our recipe": 'the relativistic loss with gradient penalties; "Relativistic" in the tables',
-    "the student report's recipe": 'binary cross-entropy without penalties; "BCE" in the tables',
+    "our recipe": 'for GANs, the relativistic loss with gradient penalties; "Relativistic" in claims',
+    "the student report's recipe": (
+        'for GANs, binary cross-entropy without penalties; "BCE" in claims, which rest on short runs that all collapsed'
+    ),
+    "short runs": "runs with a fifth of the batches: limit_train_batches=0.2 in the command",
     "holds, fails": "a difference that a 95 % confidence interval confirms, in the claimed direction or against it",
-    "noise": "the confidence interval contains 0: the difference may be chance",
+    "noise": "the interval contains 0: the difference may be chance; if a claim denies a difference, none was found",
     "depends": "measurements disagree",
     "+0.6 ± 0.2 points, 7 of 8 pairs": (
         "mean difference in percentage points, its standard error, and how many pairs favour what the claim names first"
     ),
-    "limit_train_batches=0.2, in a command": "short runs, with a fifth of the batches",
+    "±": "in tables, the standard deviation over seeds",
+    "draw": "a random choice of the 50 labelled images",
+    "composition": "an encoder that learns too: finetuned in the report's text, from random weights in its code",
+    "finetune, scratch": "these two encoders",
+    "a loss tracks image quality": (
+        "a rank correlation of at least 0.5, of either sign; over epochs, with the same sign in nine of ten runs"
+    ),
     "FID": "distance of generated images from real ones; lower is better",
     "coverage": "share of real images with a generated one nearby",
     "density": "how densely generated images lie around real ones; 1 for equal distributions",
     "class accuracy": "share of samples that a classifier reads as the requested digit",
     "CAS": "test accuracy of another classifier, trained on samples alone",
+    "diversity": "how much the samples of a digit differ; 1 for real images",
+    "legible": "read by the classifier with a confidence of at least 90 %",
+    "paired, loose, unpaired": "each target shows its input, another image of its digit, or any image",
+    "correspondence": "share of outputs in which the input's digit is read",
+    "retrieval": "share of outputs that are nearer to their own target than to any other",
 }
 
 Rows = list[list[str]]  # the first one has the headings
@@ -38,6 +52,7 @@ class Table:
 
     rows: Rows
     folded: str = ""  # a title, on which a click shows the table
+    shows: str = ""  # what the cells are, where the headings do not say it
 
 
 @dataclass(frozen=True)
@@ -78,6 +93,8 @@ def _in_markdown(part: Section) -> Iterator[str]:
         else:
             rows = [[_plain(cell) for cell in row] for row in block.rows]
             table = markdown(rows[0], rows[1:])
+            if block.shows:
+                yield f"{block.shows}:\n"
             yield f"{_fold(block.folded)}\n\n{table}\n</details>\n" if block.folded else table
     if part.missing:
         yield f"Not measured yet: {', '.join(part.missing)}.\n"
@@ -148,6 +165,8 @@ def _block_in_html(block: Table | Picture) -> str:
         cells = (f"<td{kind}>{_cell(cell)}</td>" for kind, cell in zip(kinds, row, strict=True))
         lines.append(f"<tr>{''.join(cells)}</tr>")
     table = f'<div class="scroll"><table><tr>{head}</tr>{"".join(lines)}</table></div>'
+    if block.shows:
+        table = f"<p>{html.escape(block.shows)}:</p>{table}"
     return f"{_fold(block.folded)}{table}</details>" if block.folded else table
 
 

@@ -18,6 +18,7 @@ from mnist_gen.evaluation.verdicts import (
     Verdict,
     all_or_none,
     joint,
+    span,
     unpaired_difference,
 )
 from mnist_gen.translation.jobs import (
@@ -36,7 +37,7 @@ from mnist_gen.translation.jobs import (
     values_of,
 )
 
-CORRESPONDING = 0.9  # least share of outputs with the input's digit for a translation to correspond to its inputs
+CORRESPONDING = 0.9  # least share of outputs with the input's digit, relative to real images of the target class
 REALISTIC = 10  # times the real-data floor's FID, up to which outputs look like their class
 STRENGTHS = ("depth", "degrees", "shear", "width", "block")  # options of renderings; larger values change more
 ON_PAR = 2  # times a conditional GAN's FID on pairs, up to which images are as real
@@ -77,13 +78,11 @@ def _works_or_fails(claim: str, jobs: Jobs, works: bool) -> Verdict:
     all_work, all_fail = all(map(_is_good, jobs)), not any(_corresponds(job) or _looks_real(job) for job in jobs)
     verdict = HOLDS if (all_work if works else all_fail) else FAILS if all_work or all_fail else DEPENDS
     fids = [job.of_floor("fid") for job in jobs]
-    return Verdict(
-        claim, verdict, f"{_digits_read(jobs)}, FID {min(fids):.1f} to {max(fids):.1f} times that of real images"
-    )
+    return Verdict(claim, verdict, f"{_digits_read(jobs)}, FID {span(fids, '.1f')} times that of real images")
 
 
 def _corresponds(job: TranslationJob) -> bool:
-    return job.metrics["test/correspondence"] >= CORRESPONDING
+    return job.of_floor("correspondence") >= CORRESPONDING
 
 
 def _looks_real(job: TranslationJob) -> bool:
@@ -95,8 +94,9 @@ def _is_good(job: TranslationJob) -> bool:
 
 
 def _digits_read(jobs: Jobs) -> str:
-    shares = values_of(jobs, "correspondence")
-    return f"the input's digit is read in {min(shares):.1%} to {max(shares):.1%} of the outputs of {len(shares)} runs"
+    shares, floors = values_of(jobs, "correspondence"), [job.metrics["floor/correspondence"] for job in jobs]
+    read = f"the input's digit is read in {span(shares, '.1%')} of the outputs of {len(shares)} runs"
+    return f"{read} (real images: {span(floors, '.1%')})"
 
 
 def _depends_on_the_seed(cells: Cells) -> Iterator[Verdict]:
@@ -127,7 +127,7 @@ def _realism(cells: Cells) -> Iterator[Verdict]:
             yield Verdict(
                 f"a GAN-like network's images on {pairing} data are as real as a conditional GAN's on pairs",
                 all_or_none([ratio <= ON_PAR for ratio in ratios]),
-                f"{min(ratios):.1f} to {max(ratios):.1f} times its FID",
+                f"{span(ratios, '.1f')} times its FID",
             )
     if min(len(conditional), len(regression)) > 1:
         verdict, text = _fid_difference(conditional, regression)
