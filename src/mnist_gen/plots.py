@@ -26,6 +26,7 @@ LEAST_SPAN = 0.002  # of a vertical axis, relative to its values: a constant is 
 MANY = 6  # with more tick labels than this, they are vertical
 MOST_TICKS = 30  # more are left out
 MOST_MARKED = 30  # points of a line; more hide it
+HEADING = 0.4  # height of a network's name, in rows of its boxes
 SPREAD = 0.6  # share of the distance between ticks that the points of several series occupy
 NUMBER = r"-?[\d.]+(e-?\d+)?"
 History = Mapping[str, Sequence[float]]
@@ -74,19 +75,23 @@ def captioned(images: Tensor, captions: Sequence[str], columns: int) -> Figure:
     return figure
 
 
-def architecture(networks: Mapping[str, Sequence[Sequence[str]]], title: str) -> Figure:
-    """Networks as rows of boxes, one for each layer, with its lines of text."""
-    most = max(map(len, networks.values()))
-    figure = Figure(figsize=(1.15 * most + 0.4, 1.25 * len(networks) + 0.5), layout="constrained")
+def architecture(networks: Mapping[str, Sequence[tuple[str, Sequence[Sequence[str]]]]], title: str) -> Figure:
+    """Networks as rows of boxes: a named row for each part, and a box for each layer, with its lines of text."""
+    most = max(len(boxes) for parts in networks.values() for _, boxes in parts)
+    rows, row = sum(map(len, networks.values())) + HEADING * len(networks), 0.0
+    figure = Figure(figsize=(1.15 * most + 0.4, 0.95 * rows + 0.4), layout="constrained")
     axes = figure.add_subplot()
-    for row, (name, boxes) in enumerate(networks.items()):
-        axes.text(-0.45, row - 0.42, name, fontsize=9, fontweight="bold")
-        colour = COLOURS[row % len(COLOURS)]
-        axes.plot([0, len(boxes) - 1], [row, row], color=colour, linewidth=1, zorder=0)
-        for column, lines in enumerate(boxes):
-            style = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": colour}
-            axes.text(column, row, "\n".join(lines), fontsize=8, ha="center", va="center", bbox=style)
-    axes.set(xlim=(-0.5, most - 0.5), ylim=(len(networks) - 0.5, -0.6))
+    for colour, (name, parts) in zip(COLOURS, networks.items(), strict=False):
+        axes.text(-0.45, row - 0.5 + HEADING / 2, name, fontsize=10, fontweight="bold", va="center")
+        row += HEADING
+        for part, boxes in parts:
+            axes.text(-0.45, row - 0.35, part, fontsize=8, va="center")
+            axes.plot([0, len(boxes) - 1], [row + 0.12] * 2, color=colour, linewidth=1, zorder=0)
+            for column, lines in enumerate(boxes):
+                style = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": colour}
+                axes.text(column, row + 0.12, "\n".join(lines), fontsize=8, ha="center", va="center", bbox=style)
+            row += 1
+    axes.set(xlim=(-0.5, most - 0.5), ylim=(rows - 0.5, -0.5))
     axes.axis("off")
     _title(figure, title)
     return figure

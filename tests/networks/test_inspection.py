@@ -15,11 +15,11 @@ def network():
 
 def test_layers_have_shapes_and_parameters():
     assert layers(network(), [torch.zeros(2, 1, 4, 4)]) == [
-        Layer("0", "Conv2d", (4, 2, 2), 40),
-        Layer("1", "BatchNorm2d", (4, 2, 2), 8),
-        Layer("2.0", "ReLU", (4, 2, 2), 0),
-        Layer("2.1", "Flatten", (16,), 0),
-        Layer("3", "Linear", (2,), 34),
+        Layer("0", "Conv2d", (1, 4, 4), (4, 2, 2), 40),
+        Layer("1", "BatchNorm2d", (4, 2, 2), (4, 2, 2), 8),
+        Layer("2.0", "ReLU", (4, 2, 2), (4, 2, 2), 0),
+        Layer("2.1", "Flatten", (4, 2, 2), (16,), 0),
+        Layer("3", "Linear", (16,), (2,), 34),
     ]
 
 

@@ -176,6 +176,12 @@ def test_architectures_are_drawn_with_their_parameters(tmp_path, monkeypatch):
     drawn = {}
     monkeypatch.setattr(answer.plots, "architecture", lambda networks, title: drawn.update(networks))
     monkeypatch.setattr(answer.plots, "save", lambda figure, path: path)
-    answer.draw_architectures(["autoencoder"], tmp_path)
-    assert list(drawn) == ["encoder: 103,440 parameters", "decoder: 107,249 parameters"]
-    assert drawn["encoder: 103,440 parameters"][0] == ("Conv2d", "16x16x16", "272")
+    answer.draw_architectures(["autoencoder", "student_report/cgan_embed20_after"], tmp_path)
+    encoder, _, generator, _ = drawn
+    assert encoder == "encoder: 103,440 parameters"
+    ((shapes, boxes),) = drawn[encoder]
+    assert shapes == "1x32x32 \N{RIGHTWARDS ARROW} 64"
+    assert boxes[0] == ("Conv2d", "16x16x16", "272")
+    parts = [part.replace("\N{RIGHTWARDS ARROW}", "to") for part, _ in drawn[generator]]
+    label, latent = ["label vectors: labels to 20"], ["mapping: 32 to 64", "decoder: 64 to 1x32x32"]
+    assert parts == label + latent + ["plane: 20 to 1x32x32", "refine: 2x32x32 to 1x32x32"]

@@ -38,7 +38,8 @@ class Layer:
 
     name: str
     kind: str
-    shape: tuple[int, ...]  # of the output, without the batch
+    takes: tuple[int, ...]  # shape of the input, without the batch
+    shape: tuple[int, ...]  # of the output
     parameters: int
 
 
@@ -46,15 +47,18 @@ def layers(network: nn.Module, inputs: Sequence[Any]) -> list[Layer]:
     """The layers of a network, in the order in which its inputs pass them."""
     found: list[Layer] = []
 
-    def note(name: str, part: nn.Module, output: Any) -> None:
+    def note(name: str, part: nn.Module, taken: Any, output: Any) -> None:
         if isinstance(output, Tensor):
             own = sum(weight.numel() for weight in part.parameters())
-            found.append(Layer(name, type(part).__name__, tuple(output.shape[1:]), own))
+            takes = next((tuple(each.shape[1:]) for each in taken if isinstance(each, Tensor)), ())
+            found.append(Layer(name, type(part).__name__, takes, tuple(output.shape[1:]), own))
 
     with evaluating(network), ExitStack() as hooks:
         for name, part in network.named_modules():
             if not any(True for _ in part.children()):
-                hook = part.register_forward_hook(lambda part, _, output, name=name: note(name, part, output))
+                hook = part.register_forward_hook(
+                    lambda part, taken, output, name=name: note(name, part, taken, output)
+                )
                 hooks.callback(hook.remove)
         network(*inputs)
     return found

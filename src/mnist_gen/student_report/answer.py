@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files as resources
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from omegaconf import OmegaConf
 
 from mnist_gen import plots
 from mnist_gen.data import NUM_CLASSES
-from mnist_gen.networks.inspection import HasExamples, layers
+from mnist_gen.networks.inspection import HasExamples, Layer, layers
 from mnist_gen.runs import layout, pretrained
 from mnist_gen.runs.config import CONF, CONFIG_NAME, composing
 from mnist_gen.runs.records import short_name
@@ -121,7 +122,7 @@ def _lines(command: str | Sequence[str]) -> list[str]:
 
 
 def draw_architectures(experiments: Sequence[str], folder: Path) -> None:
-    """Draws the networks of experiments; of layers without weights, only those that change the shape."""
+    """Draws the networks of experiments, a row for each part, without activations."""
     for experiment in experiments:
         with composing([CONF]):
             cfg = compose(CONFIG_NAME, overrides=[f"experiment={experiment}"])
@@ -130,19 +131,30 @@ def draw_architectures(experiments: Sequence[str], folder: Path) -> None:
         networks = {}
         for name, (network, inputs) in model.examples().items():
             passed = layers(network, inputs)
-            shapes = [(), *(layer.shape for layer in passed)]
-            kept = [
-                layer
-                for layer, before in zip(passed, shapes, strict=False)
-                if layer.parameters or layer.shape != before
-            ]
-            networks[f"{name}: {sum(layer.parameters for layer in passed):,} parameters"] = [
-                (layer.kind, "x".join(map(str, layer.shape)), f"{layer.parameters:,}" if layer.parameters else "")
-                for layer in kept
-            ]
+            rows = [_part(part, list(found)) for part, found in groupby(passed, _part_of)]
+            networks[f"{name}: {sum(layer.parameters for layer in passed):,} parameters"] = rows
         title = f"{experiment}: layers, shapes of their outputs, parameters"
         plots.save(plots.architecture(networks, title), folder / _architecture(experiment))
     files.settle()
+
+
+def _part_of(layer: Layer) -> str:
+    """The name of the part to which a layer belongs; the numbered parts of a sequence are one."""
+    name = layer.name.partition(".")[0]
+    return "" if name.isdigit() else name
+
+
+def _part(name: str, found: Sequence[Layer]) -> tuple[str, list[tuple[str, ...]]]:
+    """A part of a network: its name with the shapes that it takes and gives, and its layers as lines of text."""
+    takes, gives = (_shape(shape) for shape in (found[0].takes, found[-1].shape))
+    called = f"{name.replace('_', ' ')}: " if name else ""
+    kept = [layer for layer in found if layer.parameters or layer.shape != layer.takes]
+    boxes = [(each.kind, _shape(each.shape), f"{each.parameters:,}" if each.parameters else "") for each in kept]
+    return f"{called}{takes or 'labels'} \N{RIGHTWARDS ARROW} {gives}", boxes
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
 
 
 def _architecture(experiment: str) -> str:
