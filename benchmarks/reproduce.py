@@ -1,8 +1,8 @@
 """Repeats the measurements of the documentation, then writes records, tables, pictures and the answer.
 
 `python benchmarks/reproduce.py` does all that the answer to the student report needs; `... all` does everything in
-`docs`, and `... main_job sweeps/claims` these measurements of `reproduce.yaml`. `--parallel` runs the jobs of a sweep
-side by side.
+`docs`, and `... main_experiment sweeps/claims` these measurements of `reproduce.yaml`. `--parallel` runs the jobs of a
+sweep side by side.
 
 Stop it at any time: the same command skips complete jobs and continues interrupted ones. Commit your changes first, as
 records name a commit. They are written at the end, because they change files of the repository.

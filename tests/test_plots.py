@@ -114,3 +114,16 @@ def test_scatter_draws_each_kind_of_points():
     assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("losses", "loss", "FID")
     assert axes.get_yscale() == "log"
     assert [kind.get_offsets().tolist() for kind in axes.collections] == [[[1, 30], [2, 4]], [[2, 4]]]
+
+
+def test_an_architecture_has_a_row_for_each_part_and_a_box_for_each_layer():
+    conv, linear = ("Conv2d", "4x16x16", "40"), ("Linear", "1", "5")
+    parts = [("body: 1x32x32 to 4x16x16", [conv, conv]), ("score: 4 to 1", [linear])]
+    networks = {f"network {number}": parts for number in range(len(plots.COLOURS) + 1)}
+    (axes,) = plots.architecture(networks, "title").axes
+    texts = [text.get_text() for text in axes.texts]
+    assert texts[:4] == ["network 0", "body: 1x32x32 to 4x16x16", "Conv2d\n4x16x16\n40", "Conv2d\n4x16x16\n40"]
+    assert texts[4:6] == ["score: 4 to 1", "Linear\n1\n5"]
+    assert len(texts) == 6 * len(networks)
+    heights = [text.get_position()[1] for text in axes.texts]
+    assert heights == sorted(heights)  # from top to bottom

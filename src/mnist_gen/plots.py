@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def architecture(networks: Mapping[str, Sequence[tuple[str, Sequence[Sequence[st
     rows, row = sum(map(len, networks.values())) + HEADING * len(networks), 0.0
     figure = Figure(figsize=(1.15 * most + 0.4, 0.95 * rows + 0.4), layout="constrained")
     axes = figure.add_subplot()
-    for colour, (name, parts) in zip(COLOURS, networks.items(), strict=False):
+    for colour, (name, parts) in zip(cycle(COLOURS), networks.items(), strict=False):
         axes.text(-0.45, row - 0.5 + HEADING / 2, name, fontsize=10, fontweight="bold", va="center")
         row += HEADING
         for part, boxes in parts:

@@ -24,6 +24,7 @@ def test_a_difference_gives_its_evidence():
     assert evidence == "+6.7 ± 8.8 points, 2 of 3 draws"
     assert paired_difference([0.5, 0.6], [0.5, 0.5])[1] == "+5.0 ± 5.0 points, 1 of 2 draws (1 equal)"
     assert paired_difference([0.5, 0.5], [0.4999, 0.5])[1] == "+0.0050 ± 0.0050 points, 1 of 2 draws (1 equal)"
+    assert paired_difference([0.5, 0.5], [0.5, 0.5])[1] == "+0.0 ± 0.0 points, 0 of 2 draws (2 equal)"
 
 
 def test_a_span_of_equal_texts_is_one():

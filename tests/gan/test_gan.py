@@ -150,9 +150,9 @@ def test_penalty_is_half_weight_times_squared_gradient():
 
 
 def test_penalties_and_mismatch_fall_to_a_share_of_their_weights(monkeypatch):
-    after, weights = [], ("r1", "r2", "mismatch")
+    after, scaled = [], ("r1", "r2", "mismatch")
     for weight, anneal in ((1.0, 0.25), (0.5, 1.0)):
-        model = gan(*(f"model.{name}={weight}" for name in weights), f"model.anneal={anneal}")
+        model = gan(*(f"model.{name}={weight}" for name in scaled), f"model.anneal={anneal}")
         model.batches.fill_(50)
         model.run_batches = 100  # half-way, a quarter has become a half
         step = Step(model, monkeypatch)

@@ -127,7 +127,7 @@ def _verdict(mean: float, margin: float) -> str:
 
 def _signed(mean: float, scale: float, error: float | None = None) -> str:
     size = abs(scale) * max(abs(mean), error or 0.0)
-    decimals = (1 if abs(scale) == 100 else 2) if size >= SMALL else 4
+    decimals = (1 if abs(scale) == 100 else 2) if size >= SMALL or size == 0 else 4
     return f"{scale * mean:+.{decimals}f}" + ("" if error is None else f" ± {abs(scale) * error:.{decimals}f}")
 
 

@@ -131,7 +131,8 @@ def draw_architectures(experiments: Sequence[str], folder: Path) -> None:
         networks = {}
         for name, (network, inputs) in model.examples().items():
             passed = layers(network, inputs)
-            rows = [_part(part, list(found)) for part, found in groupby(passed, _part_of)]
+            parts = (_part(part, list(found)) for part, found in groupby(passed, _part_of))
+            rows = [(part, boxes) for part, boxes in parts if boxes]
             networks[f"{name}: {sum(layer.parameters for layer in passed):,} parameters"] = rows
         title = f"{experiment}: layers, shapes of their outputs, parameters"
         plots.save(plots.architecture(networks, title), folder / _architecture(experiment))
@@ -149,7 +150,9 @@ def _part(name: str, found: Sequence[Layer]) -> tuple[str, list[tuple[str, ...]]
     takes, gives = (_shape(shape) for shape in (found[0].takes, found[-1].shape))
     called = f"{name.replace('_', ' ')}: " if name else ""
     kept = [layer for layer in found if layer.parameters or layer.shape != layer.takes]
-    boxes = [(each.kind, _shape(each.shape), f"{each.parameters:,}" if each.parameters else "") for each in kept]
+    boxes: list[tuple[str, ...]] = [
+        (each.kind, _shape(each.shape), f"{each.parameters:,}" if each.parameters else "") for each in kept
+    ]
     return f"{called}{takes or 'labels'} \N{RIGHTWARDS ARROW} {gives}", boxes
 
 

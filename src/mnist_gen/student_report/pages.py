@@ -15,30 +15,44 @@ COMMANDS = "Commands"
 WORDS = {
     "our recipe": 'for GANs, the relativistic loss with gradient penalties; "Relativistic" in claims',
     "the student report's recipe": (
-        'for GANs, binary cross-entropy without penalties; "BCE" in claims, which rest on short runs that all collapsed'
+        'for GANs, binary cross-entropy without penalties; "BCE" in claims, which rest on short runs of eight epochs, '
+        "all of which collapsed"
     ),
     "short runs": "runs with a fifth of the batches: limit_train_batches=0.2 in the command",
-    "holds, fails": "a difference that a 95 % confidence interval confirms, in the claimed direction or against it",
+    "holds, fails": (
+        "a 95 % confidence interval confirms a difference in the claimed direction, or against it; where the evidence "
+        "gives no difference, the share of runs or images that it names decides"
+    ),
     "noise": "the interval contains 0: the difference may be chance; if a claim denies a difference, none was found",
     "depends": "measurements disagree",
     "+0.6 ± 0.2 points, 7 of 8 pairs": (
         "mean difference in percentage points, its standard error, and how many pairs favour what the claim names first"
     ),
-    "±": "in tables, the standard deviation over seeds",
+    "±": "after a metric, without the word points: the standard deviation over seeds",
     "draw": "a random choice of the 50 labelled images",
-    "composition": "an encoder that learns too: finetuned in the report's text, from random weights in its code",
-    "finetune, scratch": "these two encoders",
+    "composition": "an encoder that learns with the classifier",
+    "finetune, scratch": (
+        "composition from the autoencoder's weights, as in the student report's text, or from random ones, as in its "
+        "code"
+    ),
     "a loss tracks image quality": (
-        "a rank correlation of at least 0.5, of either sign; over epochs, with the same sign in nine of ten runs"
+        "a rank correlation of at least 0.5, of either sign; over epochs, with the same sign in nine of ten runs; over "
+        "variants, with p below 0.05"
     ),
     "FID": "distance of generated images from real ones; lower is better",
     "coverage": "share of real images with a generated one nearby",
     "density": "how densely generated images lie around real ones; 1 for equal distributions",
-    "class accuracy": "share of samples that a classifier reads as the requested digit",
+    "scorer": "a classifier trained on real images, which measures the others' images",
+    "class accuracy": "share of samples that the scorer reads as the requested digit",
     "CAS": "test accuracy of another classifier, trained on samples alone",
     "diversity": "how much the samples of a digit differ; 1 for real images",
-    "legible": "read by the classifier with a confidence of at least 90 %",
+    "legible": "read by the scorer with a confidence of at least 90 %",
     "paired, loose, unpaired": "each target shows its input, another image of its digit, or any image",
+    "a strategy works": (
+        "in every run, at least 90 % of the outputs show the input's digit, and FID is at most ten times that of real "
+        "images"
+    ),
+    "up to the seed": "at least five digits mostly become another digit with another seed",
     "correspondence": "share of outputs in which the input's digit is read",
     "retrieval": "share of outputs that are nearer to their own target than to any other",
 }
@@ -139,7 +153,7 @@ def as_html(parts: Sequence[Section]) -> str:
 def _in_html(number: int, part: Section) -> str:
     lines = [f'<section id="{number}"><h2>{html.escape(part.title)}</h2>']
     lines.append(f"<blockquote><p><b>The student report:</b> {html.escape(part.says)}</p></blockquote>")
-    lines.append(f"<p><b>Verdict:</b> {html.escape(part.verdict)} {html.escape(part.why)}</p>")
+    lines.append(f"<p><b>Verdict:</b> {_cell(part.verdict)} {_cell(part.why)}</p>")
     lines += map(_block_in_html, part.blocks)
     if part.missing:
         lines.append(f"<p><b>Not measured yet:</b> {html.escape(', '.join(part.missing))}</p>")
@@ -175,5 +189,5 @@ def _fold(title: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """A cell of a table in Markdown, in which backticks mark code."""
+    """Text in Markdown in which backticks mark code, such as a table's cell."""
     return re.sub("`([^`]*)`", r"<code>\1</code>", html.escape(text))

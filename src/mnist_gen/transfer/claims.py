@@ -20,7 +20,13 @@ class Job:
     head: str
     arm: str
     dropout: float
+    patience: int  # epochs
     draws: dict[str, Any]
+
+    @property
+    def complete(self) -> bool:
+        """Whether no draw stopped early."""
+        return self.patience >= len(self.draws["history"]["val/loss"])
 
     @property
     def accuracy(self) -> list[float]:
@@ -47,7 +53,8 @@ def read(folders: Sequence[str], labels: int) -> list[Job]:
         if job.config["data"]["labels"] != labels or not draws:
             return None
         name = "mlp" if "hidden" in head else "linear"
-        return Job(name, job.config["model"]["arm"], head.get("dropout", 0.0), draws)
+        model = job.config["model"]
+        return Job(name, model["arm"], head.get("dropout", 0.0), int(model["patience"]), draws)
 
     return [job for job in verdicts.jobs_in(folders, "mnist_gen.transfer.Transfer", parse) if job is not None]
 
@@ -70,11 +77,12 @@ def _composition(arms: Arms) -> Iterator[Verdict]:
     for head in ("linear", "mlp"):
         for arm, meaning in meanings.items():
             if (head, "frozen") in arms and (head, arm) in arms:
-                frozen, composed = arms[head, "frozen"], arms[head, arm]
+                kept, composed = arms[head, "frozen"], arms[head, arm]
                 claim = f"{head}: the frozen encoder beats composition ({meaning})"
-                yield Verdict(claim, *paired_difference(frozen.accuracy, composed.accuracy))
-                at_end = paired_difference(frozen.last("val/accuracy"), composed.last("val/accuracy"))
-                yield Verdict(f"{claim}, without early stopping", *at_end)
+                yield Verdict(claim, *paired_difference(kept.accuracy, composed.accuracy))
+                if kept.complete and composed.complete:
+                    at_end = paired_difference(kept.last("val/accuracy"), composed.last("val/accuracy"))
+                    yield Verdict(f"{claim}, without early stopping", *at_end)
         if all((head, arm) in arms for arm in ("frozen", "finetune", "scratch")):
             frozen, finetune, scratch = (arms[head, arm].accuracy for arm in ("frozen", "finetune", "scratch"))
             moves, moving_text = paired_difference(frozen, finetune)
@@ -127,7 +135,7 @@ def _dropout(arms: Arms, without: dict[str, Job]) -> Iterator[Verdict]:
 
 
 def _early_stopping(arms: Arms) -> Iterator[Verdict]:
-    for (head, arm), job in arms.items():
+    for (head, arm), job in ((key, job) for key, job in arms.items() if job.complete):
         losses, accuracies = job.curves("val/loss"), job.curves("val/accuracy")
         kept = [accuracy[_kept_index(loss)] for loss, accuracy in zip(losses, accuracies, strict=True)]
         last = len(accuracies[0])
