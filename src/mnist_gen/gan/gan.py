@@ -60,7 +60,7 @@ class GAN(L.LightningModule):
         warmup: int,  # batches over which the learning rates rise
         decay_from: float,  # share of the run after which the rates fall linearly to 0; 1 keeps them constant
         ema_decay: float,  # of the averaged generator; smaller at first, so that the average forgets the start
-        anneal: float = 1.0,  # share to which `r1`, `r2` and `mismatch` fall over the run, geometrically
+        anneal: float = 1.0,  # share to which `r1` and `r2` fall over the run, geometrically
         pseudo_labels: PseudoLabels | None = None,  # replace the data set's labels
     ) -> None:
         super().__init__()
@@ -164,8 +164,8 @@ class GAN(L.LightningModule):
         )
         loss_d = self.loss.discriminator(real_scores, fake_scores)
         mismatch = self._mismatch(real, labels, real_scores)
-        left = self.anneal ** (self.batches / self.run_batches)  # of the weights of both
-        descend(self, discriminator_optimizer, loss_d + left * (penalty + mismatch))
+        left = self.anneal ** (self.batches / self.run_batches)  # of the penalty's weight
+        descend(self, discriminator_optimizer, loss_d + left * penalty + mismatch)
 
         # Generator: score the same generated images above real ones, whose scores are those of before that step.
         loss_g = self.loss.generator(real_scores.detach(), at_least_single(self.discriminator(fake, labels)))
