@@ -10,6 +10,7 @@ from pathlib import Path
 from mnist_gen.runs.tables import markdown
 
 TITLE = "The student report, answered"
+EXPLAINED = "What the words mean"
 COMMANDS = "Commands"
 
 WORDS = {
@@ -94,7 +95,8 @@ class Section:
 def as_markdown(parts: Sequence[Section]) -> str:
     """The page for `docs`, whose pictures lie beside it."""
     words = [f"* **{word}**: {meaning}" for word, meaning in WORDS.items()]
-    return "\n".join([f"# {TITLE}\n", *words, "", *("\n".join(_in_markdown(part)) for part in parts)])
+    head = [f"# {TITLE}\n", _fold(EXPLAINED), "", *words, "\n</details>\n"]
+    return "\n".join([*head, *("\n".join(_in_markdown(part)) for part in parts)])
 
 
 def _in_markdown(part: Section) -> Iterator[str]:
@@ -146,7 +148,7 @@ def as_html(parts: Sequence[Section]) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{TITLE}</title><style>{STYLE}</style></head>"
-        f"<body><h1>{TITLE}</h1><nav><ol>{contents}</ol></nav><dl>{words}</dl>{body}</body></html>\n"
+        f"<body><h1>{TITLE}</h1><nav><ol>{contents}</ol></nav>{_fold(EXPLAINED)}<dl>{words}</dl></details>{body}</body></html>\n"
     )
 
 
