@@ -23,7 +23,8 @@ from mnist_gen import plots
 from mnist_gen.data import mnist
 from mnist_gen.errors import Refused, UserError
 from mnist_gen.system import files
-from tests.conftest import TINY, write_idx
+from tests.conftest import TINY
+from tests.datasets import write_idx
 
 CONF = str(Path(__file__).resolve().parents[1] / "conf")
 EXPECTED = (UserError, Refused, HydraException, OmegaConfBaseException, OSError)  # one line for each

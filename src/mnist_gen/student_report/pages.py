@@ -148,7 +148,8 @@ def as_html(parts: Sequence[Section]) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{TITLE}</title><style>{STYLE}</style></head>"
-        f"<body><h1>{TITLE}</h1><nav><ol>{contents}</ol></nav>{_fold(EXPLAINED)}<dl>{words}</dl></details>{body}</body></html>\n"
+        f"<body><h1>{TITLE}</h1><nav><ol>{contents}</ol></nav>"
+        f"{_fold(EXPLAINED)}<dl>{words}</dl></details>{body}</body></html>\n"
     )
 
 

@@ -49,12 +49,11 @@ def read(folders: Sequence[str], labels: int) -> list[Job]:
     """The complete transfer jobs in folders that were trained with that many labels."""
 
     def parse(job: verdicts.Job) -> Job | None:
-        head, draws = job.config["model"]["head"], layout.read_part(job.folder, "draws.json", dict)
+        model, draws = job.config["model"], layout.read_part(job.folder, "draws.json", dict)
         if job.config["data"]["labels"] != labels or not draws:
             return None
-        name = "mlp" if "hidden" in head else "linear"
-        model = job.config["model"]
-        return Job(name, model["arm"], head.get("dropout", 0.0), int(model["patience"]), draws)
+        name = "mlp" if "hidden" in model["head"] else "linear"
+        return Job(name, model["arm"], model["head"].get("dropout", 0.0), int(model["patience"]), draws)
 
     return [job for job in verdicts.jobs_in(folders, "mnist_gen.transfer.Transfer", parse) if job is not None]
 
@@ -111,14 +110,14 @@ def _epochs(arms: Arms) -> Iterator[Verdict]:
             continue
         losses, accuracies = job.curves("val/loss"), job.curves("val/accuracy")
         lowest, last = [1 + loss.index(min(loss)) for loss in losses], len(losses[0])
-        verdict, text = paired_difference(_at(last, losses), _at(RISE_FROM, losses), 1, "nats")
+        verdict, text = paired_difference(job.last("val/loss"), _at(RISE_FROM, losses), 1, "nats")
         yield Verdict(
             f"linear {arm}: loss on new images rises from epoch {RISE_FROM}",
             verdict,
             f"lowest at epoch {statistics.median(lowest):.0f} (median; {min(lowest)} to {max(lowest)}), "
             f"from epoch {RISE_FROM} to {last} {text}",
         )
-        verdict, text = paired_difference(_at(last, accuracies), _at(FLAT_FROM, accuracies))
+        verdict, text = paired_difference(job.last("val/accuracy"), _at(FLAT_FROM, accuracies))
         claim = f"linear {arm}: accuracy on new images is flat from epoch {FLAT_FROM}"
         yield Verdict(claim, verdict if verdict == NOISE else FAILS, f"from epoch {FLAT_FROM} to {last} {text}")
 
@@ -135,12 +134,13 @@ def _dropout(arms: Arms, without: dict[str, Job]) -> Iterator[Verdict]:
 
 
 def _early_stopping(arms: Arms) -> Iterator[Verdict]:
-    for (head, arm), job in ((key, job) for key, job in arms.items() if job.complete):
+    for (head, arm), job in arms.items():
+        if not job.complete:
+            continue
         losses, accuracies = job.curves("val/loss"), job.curves("val/accuracy")
         kept = [accuracy[_kept_index(loss)] for loss, accuracy in zip(losses, accuracies, strict=True)]
-        last = len(accuracies[0])
-        verdict, text = paired_difference(kept, _at(last, accuracies))
-        text = f"best epoch with a patience of {PATIENCE}, against epoch {last}: {text}"
+        verdict, text = paired_difference(kept, job.last("val/accuracy"))
+        text = f"best epoch with a patience of {PATIENCE}, against epoch {len(accuracies[0])}: {text}"
         yield Verdict(f"{head} {arm}: early stopping helps", verdict, text)
 
 
