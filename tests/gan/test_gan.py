@@ -178,6 +178,11 @@ def test_mismatch_compares_right_and_wrong_labels_of_real_images(monkeypatch):
     assert term.item() == pytest.approx(expected.item())
 
 
+def test_samples_come_from_latents_of_the_given_scale():
+    drawn = [gan(f"model.latent_scale={scale}").latents(4, torch.Generator().manual_seed(1)) for scale in (1.0, 1.5)]
+    assert torch.equal(drawn[1], 1.5 * drawn[0])
+
+
 def test_mismatch_is_off_without_weight_or_labels():
     real, labels, scores = torch.rand(8, 1, 32, 32), torch.arange(8), torch.zeros(8)
     assert gan("model.mismatch=0.0")._mismatch(real, labels, scores) == 0

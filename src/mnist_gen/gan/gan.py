@@ -61,6 +61,7 @@ class GAN(L.LightningModule):
         decay_from: float,  # share of the run after which the rates fall linearly to 0; 1 keeps them constant
         ema_decay: float,  # of the averaged generator; smaller at first, so that the average forgets the start
         anneal: float = 1.0,  # share to which `r1` and `r2` fall over the run, geometrically
+        latent_scale: float = 1.0,  # standard deviation of the latents of samples; in training it is 1
         pseudo_labels: PseudoLabels | None = None,  # replace the data set's labels
     ) -> None:
         super().__init__()
@@ -81,6 +82,7 @@ class GAN(L.LightningModule):
         self.loss, self.r1, self.r2, self.penalised, self.mismatch = loss, r1, r2, penalised, mismatch
         self.generator_optimizer, self.discriminator_optimizer = generator_optimizer, discriminator_optimizer
         self.warmup, self.decay_from, self.ema_decay, self.anneal = warmup, decay_from, ema_decay, anneal
+        self.latent_scale = latent_scale
         self.register_buffer("batches", torch.zeros(()), persistent=False)  # trained so far, on the device
         self.run_batches: int | float = 1  # of the whole run
         self._needs_statistics = False
@@ -198,7 +200,7 @@ class GAN(L.LightningModule):
 
     def latents(self, count: int, random: torch.Generator) -> Tensor:
         """Random inputs for `generate`: normal latents (count, latent_dim), with clusters also label vectors."""
-        latents = torch.randn(count, self.latent_dim, generator=random).to(self.device)
+        latents = self.latent_scale * torch.randn(count, self.latent_dim, generator=random).to(self.device)
         if self.pseudo_labels is None or self.conditional or self.averaged.label_vectors is None:
             return latents
         drawn = self.pseudo_labels.draw(count, random).to(self.device)

@@ -84,7 +84,7 @@ KEYS = (  # ranges, and the keys that they apply to; the first pattern that matc
     (whole(1, 64), "model.network.depth model.network.heads"),
     (whole(1, 31), "model.teacher.kernel"),
     (number(0, 10), "optimizer.lr *.weight_decay"),  # a schedule may reach 0
-    (number(0, 10, "(]"), "*.lr"),
+    (number(0, 10, "(]"), "*.lr model.latent_scale"),
     (DECAY, "*.dropout model.ema_decay"),
     (listed(DECAY, 2, 2), "*.betas"),
     (number(0, 1), "optimizer.eps model.mismatch model.decay_from data.rendering.depth"),
