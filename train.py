@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT / "src"))  # runs from a clone as it is, installed or not
 os.environ.setdefault("MNIST_GEN_ROOT", str(ROOT))
 
-from mnist_gen.main import main  # noqa: E402
-
 if __name__ == "__main__":
+    from mnist_gen.runs.main import main
+
     main()

@@ -1,7 +1,7 @@
 """How fast and how good runs are on a GPU: `python -m benchmarks.gpu`, or only some sections.
 
-Prints the figures and keeps them in `benchmarks/records/gpu.json`, one entry for each section and GPU. Without a GPU it
-runs a few batches of everything on the processor, to test itself, and keeps nothing.
+Prints measurements and keeps them in `benchmarks/records/gpu.json`, one entry for each section and GPU. Without a
+GPU it runs a few batches of everything on the processor, to test itself, and keeps nothing.
 """
 
 import json
@@ -29,12 +29,12 @@ IN_SMALL = (
 )  # fmt: skip
 AUTOENCODER_IN_SMALL = "pretrained.overrides=['trainer.max_epochs=1','trainer.limit_train_batches=2']"
 GPU_ONLY = ("trainer=gpu", "trainer.benchmark=false")
-Figures = dict[str, float]
+Metrics = dict[str, float]
 
 
-def steps() -> Figures:
+def steps() -> Metrics:
     """Steps per second: replayed in a bare loop, under Lightning, and under Lightning without replays."""
-    found: Figures = {}
+    found: Metrics = {}
     for size in (64, 128):
         words, trainer = (f"data.batch_size={size}",), (f"trainer={'gpu' if DEVICE == 'cuda' else 'cpu'}",)
         found[f"batch {size}, bare loop: steps/s"] = (
@@ -48,17 +48,17 @@ def steps() -> Figures:
     return found
 
 
-def recipe() -> Figures:
+def recipe() -> Metrics:
     """The GPU's recipe: seconds from the command to the last figure, and what it reached."""
     return _run(["experiment=cgan_embed20", "recipe=gpu"], measured=TEST)
 
 
-def cpu_recipe() -> Figures:
+def cpu_recipe() -> Metrics:
     """The processor's recipe on the GPU."""
     return _run(["experiment=cgan_embed20", "trainer=gpu"], measured=TEST)
 
 
-def student_report() -> Figures:
+def student_report() -> Metrics:
     """The student report's conditional GAN for its 100 epochs, with the training of the autoencoder it starts from."""
     words = ["experiment=student_report/cgan_embed20", "trainer=gpu", "trainer.max_epochs=100"]
     with tempfile.TemporaryDirectory() as folder:
@@ -66,7 +66,7 @@ def student_report() -> Figures:
         return _run(words if DEVICE == "cuda" else [*words, AUTOENCODER_IN_SMALL], measured=TEST)
 
 
-def repeats() -> Figures:
+def repeats() -> Metrics:
     """How far two runs with the same seed differ, with replays, and without them: in the validation FID."""
     short = ["experiment=cgan_embed20", "trainer=gpu", "trainer.max_epochs=1", "callbacks.metrics.cas=false"]
     exact = [*short, "trainer.benchmark=false", "+trainer.deterministic=true"]
@@ -79,12 +79,12 @@ def repeats() -> Figures:
     return {f"FID, {name} run - first": fid - fids["first"] for name, fid in fids.items() if name != "first"}
 
 
-SECTIONS: dict[str, Callable[[], Figures]] = {
+SECTIONS: dict[str, Callable[[], Metrics]] = {
     section.__name__: section for section in (steps, recipe, cpu_recipe, student_report, repeats)
 }
 
 
-def _run(words: Sequence[str], measured: Sequence[str]) -> Figures:
+def _run(words: Sequence[str], measured: Sequence[str]) -> Metrics:
     """A whole command: its seconds, those of training and test, and test metrics."""
     with tempfile.TemporaryDirectory() as folder:
         small = () if DEVICE == "cuda" else IN_SMALL
@@ -113,14 +113,14 @@ def main() -> None:
     begun = time.monotonic()
     for name in chosen:
         print(name, flush=True)
-        figures = SECTIONS[name]()
-        for figure, value in figures.items():
-            print(f"  {figure:<44}{value:>12.4g}", flush=True)
+        measured = SECTIONS[name]()
+        for what, value in measured.items():
+            print(f"  {what:<44}{value:>12.4g}", flush=True)
         print(f"  after {time.monotonic() - begun:.0f} s", flush=True)
         if device is not None:
             entry = {"section": name, "device": device, **conditions(f"python -m benchmarks.gpu {name}")}
             kept = [old for old in kept if any(old[key] != entry[key] for key in ("section", "device"))]
-            kept.append(entry | {"figures": figures})
+            kept.append(entry | {"metrics": measured})
             RECORD.write_text(json.dumps(kept, indent=1) + "\n")
 
 

@@ -19,9 +19,9 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from torchvision import datasets
 
-from mnist_gen import plots
 from mnist_gen.data import mnist
 from mnist_gen.errors import Refused, UserError
+from mnist_gen.runs import plots
 from mnist_gen.system import files
 from tests.conftest import TINY
 from tests.datasets import write_idx

@@ -1,7 +1,7 @@
 """How fast training is, and why: `python -m benchmarks.speed`, or only some sections, such as `speed naive growth`.
 
-Prints the figures and keeps them in `benchmarks/records/speed.json`, one entry for each section and processor. They are
-of the main experiment, `experiment=cgan_embed20`. Run it alone on the machine.
+Prints measurements of the main experiment, `experiment=cgan_embed20`, and keeps them in
+`benchmarks/records/speed.json`, one entry for each section and processor. Run it alone on the machine.
 """
 
 import json
@@ -38,11 +38,11 @@ PAIRS = 20  # of Lightning and a bare loop
 SHORT = ("callbacks.metrics.val_samples=200", "callbacks.metrics.test_samples=200", "callbacks.metrics.cas=false")
 ONE_EPOCH = ("experiment=cgan_embed20", "trainer.max_epochs=1", "callbacks.confusion.samples=50", *SHORT)
 EXPERIMENTS = ("cgan_embed20", "gan", "translate_cgan_paired", "translate_cyclegan_unpaired", "autoencoder", "scorer")
-Figures = dict[str, float]
+Metrics = dict[str, float]
 WORDS_OF_A_SWEEP = "seed=0,1,2,3,4,5"
 
 
-def experiments() -> Figures:
+def experiments() -> Metrics:
     """Batches per second of experiments: the whole command with 200 batches more, against without them."""
     found = {}
     for name in EXPERIMENTS:
@@ -52,7 +52,7 @@ def experiments() -> Figures:
     return found
 
 
-def naive() -> Figures:
+def naive() -> Metrics:
     """A bare loop of our step against a usual script of the same GAN, in turn."""
     loops: dict[str, BareLoop | NaiveLoop] = {"ours": BareLoop(), "naive": NaiveLoop()}
     speeds: dict[str, list[float]] = {name: [] for name in loops}
@@ -63,7 +63,7 @@ def naive() -> Figures:
     return found | {"ours / naive": statistics.median(map(float.__truediv__, speeds["ours"], speeds["naive"]))}
 
 
-def lightning() -> Figures:
+def lightning() -> Metrics:
     """The time of a run's batches under Lightning over that in a bare loop: A B A B, median and quartiles."""
     loop = BareLoop()
     ratios = [
@@ -73,7 +73,7 @@ def lightning() -> Figures:
     return {"Lightning / bare loop": median, "lower quartile": low, "upper quartile": high, "pairs": PAIRS}
 
 
-def ceiling() -> Figures:
+def ceiling() -> Metrics:
     """The step's share of what the machine's best kernels reach."""
     matrix, images = torch.randn(2048, 2048), torch.randn(64, 64, 32, 32).to(memory_format=torch.channels_last)
     kernel = torch.randn(64, 64, 3, 3).to(memory_format=torch.channels_last)
@@ -93,7 +93,7 @@ def ceiling() -> Figures:
     )
 
 
-def start() -> Figures:
+def start() -> Metrics:
     """Seconds from the command to the checkpoint after its first step: the best of three."""
     seconds = []
     for _ in range(3):
@@ -109,7 +109,7 @@ def start() -> Figures:
     return {"first step: s": min(seconds)}
 
 
-def growth() -> Figures:
+def growth() -> Metrics:
     """Images per second of a bare loop as one thing grows."""
     grown = {
         **{f"batch {size}": (f"data.batch_size={size}",) for size in (16, 64, 128, 256)},
@@ -130,7 +130,7 @@ def growth() -> Figures:
     return found
 
 
-def sweep() -> Figures:
+def sweep() -> Metrics:
     """Seconds of six short jobs one after another and side by side; whether single-threaded results are equal."""
     with tempfile.TemporaryDirectory() as folder:
         words = ("-m", *ONE_EPOCH, "trainer.limit_train_batches=200", WORDS_OF_A_SWEEP)
@@ -154,7 +154,7 @@ def sweep() -> Figures:
     }
 
 
-def quality() -> Figures:
+def quality() -> Metrics:
     """Minutes of training until the validation FID is low enough, in a whole run."""
     with tempfile.TemporaryDirectory() as folder:
         command("experiment=cgan_embed20", "callbacks.metrics.cas=false", f"hydra.run.dir={folder}")
@@ -164,7 +164,7 @@ def quality() -> Figures:
     return {f"FID {limit}: min": minutes * epoch for limit, epoch in reached.items() if epoch is not None}
 
 
-SECTIONS: dict[str, Callable[[], Figures]] = {
+SECTIONS: dict[str, Callable[[], Metrics]] = {
     section.__name__: section for section in (experiments, naive, lightning, ceiling, start, growth, sweep, quality)
 }
 
@@ -237,10 +237,10 @@ def main() -> None:
     kept = json.loads(RECORD.read_text()) if RECORD.exists() else []
     for name in chosen:
         print(name, flush=True)
-        figures = SECTIONS[name]()
-        for figure, value in figures.items():
-            print(f"  {figure:<36}{value:>12.4g}", flush=True)
-        entry = {"section": name, **conditions(f"python -m benchmarks.speed {name}"), "figures": figures}
+        measured = SECTIONS[name]()
+        for what, value in measured.items():
+            print(f"  {what:<36}{value:>12.4g}", flush=True)
+        entry = {"section": name, **conditions(f"python -m benchmarks.speed {name}"), "metrics": measured}
         same = ("section", "processor", "cores")
         kept = [old for old in kept if any(old[key] != entry[key] for key in same)] + [entry]
         RECORD.write_text(json.dumps(kept, indent=1) + "\n")

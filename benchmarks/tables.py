@@ -149,9 +149,9 @@ def _newest(records: Records, experiment: str) -> Entry:
 def speed(records: Records) -> str:
     """What `speed.py` measured."""
     rows = [
-        [figure, f"{value:.4g}", str(entry["cores"]), short_name(entry["processor"]), entry["commit"]]
+        [what, f"{value:.4g}", str(entry["cores"]), short_name(entry["processor"]), entry["commit"]]
         for entry in records["speed"]
-        for figure, value in entry["figures"].items()
+        for what, value in entry["metrics"].items()
     ]
     return markdown(["measured", "", "cores", "processor", "commit"], rows)
 

@@ -145,8 +145,8 @@ def composed_once() -> Iterator[None]:
 @pytest.fixture
 def rough_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures of a few pixels that differ if what is shown does: nobody looks at those of tiny models."""
-    from mnist_gen import plots
     from mnist_gen.evaluation import dashboard
+    from mnist_gen.runs import plots
 
     def rough(figure: plots.Figure) -> bytes:
         digest = hashlib.sha256()
@@ -214,13 +214,18 @@ def made(
 
 @pytest.fixture(scope="session")
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where tests keep the autoencoders that are trained on the way, if it does not matter which test trains one."""
+    """Where tests keep the autoencoders that are trained for others, if it does not matter which test trains one."""
     return tmp_path_factory.mktemp("pretrained")
 
 
 def events(folder: Path) -> EventAccumulator:
     """What a run left for TensorBoard."""
     return EventAccumulator(str(folder), size_guidance={"images": 0, "scalars": 0}).Reload()
+
+
+def recorded(folder: Path) -> dict[str, Any]:
+    """A run's metrics.json."""
+    return json.loads((folder / "metrics.json").read_text())
 
 
 def kept(folder: Path, name: str = "last") -> dict[str, Any]:

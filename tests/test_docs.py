@@ -7,6 +7,7 @@ import pytest
 
 from mnist_gen.errors import UserError
 from mnist_gen.runs.command_line import check_arguments
+from mnist_gen.runs.limits import RANGES
 from mnist_gen.system import devices
 from tests.conftest import CONF, EXPERIMENTS, ROOT
 
@@ -51,7 +52,7 @@ def test_there_are_commands():
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_experiment_is_in_the_results(name):
+def test_every_experiment_is_in_the_recorded(name):
     assert f"| `{name}` |" in DOCS[ROOT / "docs/results.md"]
 
 
@@ -61,6 +62,16 @@ def test_every_choice_is_in_the_options():
         group = path.parent.relative_to(ROOT / "conf").parts
         if group and group[0] not in ("experiment", "pretrained") and path.stem != "common":
             assert f"`{path.stem}`" in text or f"{'/'.join(group)}={path.stem}`" in text, path
+
+
+@pytest.mark.parametrize("part", ["data", "model", "callbacks", "study"])
+def test_every_key_is_in_the_options(part):
+    text = DOCS[ROOT / "docs/options.md"]
+    elsewhere = {"channels", "decoder_channels", "encoder_channels", "group", "out", "out_dim", "side", "size"}
+    elsewhere |= {"dataset", "other"}  # set by the choice of `data`
+    for name in (name for name in RANGES if name.startswith(f"{part}.") and "*" not in name):
+        leaf = name.rpartition(".")[2]
+        assert leaf in elsewhere or re.search(rf"[`./]{leaf}`", text), name
 
 
 def test_named_files_exist():

@@ -19,7 +19,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from mnist_gen.data.mnist import ImageData
-from mnist_gen.evaluation.metrics import OF_SAMPLES, RealImages, Samples, measure
+from mnist_gen.evaluation.metrics import OF_SAMPLES, RealImages, Samples
 
 with initialize_config_dir(sys.argv[1] + "/conf", version_base="1.3"):
     def model(*words):
@@ -32,7 +32,9 @@ with initialize_config_dir(sys.argv[1] + "/conf", version_base="1.3"):
     assert gan.loss.discriminator(torch.ones(2), torch.zeros(2)) == 0
     hinge = compose("train", overrides=["experiment=cgan_hinge"]).model
     assert (hinge.loss._target_.rpartition(".")[2], hinge.embedding_dim) == ("Hinge", 40)
-assert "ink" in [metric.name for metric in OF_SAMPLES if metric.validation]
+(ink,) = [metric for metric in OF_SAMPLES if metric.name == "ink" and metric.validation]
+gray = torch.full((2, 1, 32, 32), 0.5)
+assert ink.measure(Samples(gray, None, None, RealImages(gray / 2, None, None))) == 2
 data = ImageData("noise", ".", ".", batch_size=8, path="noise.npz")
 data.setup()
 assert (len(data.train), len(data.val), len(data.test)) == (405, 45, 50)

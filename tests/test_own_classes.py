@@ -1,10 +1,8 @@
 """Classes of the user's own as model and data, without a base class of ours."""
 
-import json
-
 import pytest
 
-from tests.conftest import error_line
+from tests.conftest import error_line, recorded
 
 EXPERIMENT = """# @package _global_
 # My own.
@@ -37,14 +35,14 @@ def test_they_train_and_their_checkpoints_load_again(tmp_path, command):
     run = f"hydra.run.dir={tmp_path}/run"
     done = command("--config-dir", f"{tmp_path}/conf", "experiment=own", run, "model.alpha=2.0")
     assert done.returncode == 0, done.stderr
-    record = json.loads((tmp_path / "run/metrics.json").read_text())
+    record = recorded(tmp_path / "run")
     assert 0 <= record["metrics"]["test/right"] <= 1
     assert record["config"]["model"]["hidden"] == [8, 8]
     refused = error_line(command("task=test", f"ckpt={tmp_path}/run"))
     assert refused.endswith("which is not ours; if you trust it, add trust=[own_classes].")
     tested = command("task=test", f"ckpt={tmp_path}/run", "trust=[own_classes]", f"hydra.run.dir={tmp_path}/again")
     assert tested.returncode == 0, tested.stderr
-    again = json.loads((tmp_path / "again/metrics.json").read_text())
+    again = recorded(tmp_path / "again")
     assert again["metrics"]["test/right"] == record["metrics"]["test/right"]
     (tmp_path / "run/metrics.json").unlink()
     resumed = command(f"ckpt={tmp_path}/run", "trust=[own_classes]", "trainer.max_epochs=3")

@@ -98,7 +98,7 @@ def test_speed_is_of_committed_code():
     for entry in RECORDS["speed"]:
         assert entry["command"] == f"python -m benchmarks.speed {entry['section']}"
         assert re.fullmatch(r"[0-9a-f]{7,}", entry["commit"])
-        assert entry["figures"]
+        assert entry["metrics"]
 
 
 def test_no_run_is_recorded_twice():

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,14 +18,10 @@ from mnist_gen.gan import GAN
 from mnist_gen.gan.callbacks import DrawSamples
 from mnist_gen.runs.config import one_line
 from mnist_gen.training import checkpoints, trainer
-from tests.conftest import TINY, events, kept, same_weights
+from tests.conftest import TINY, events, kept, recorded, same_weights
 from tests.interruptions import listening
 
 MAIN = "experiment=cgan_embed20"
-
-
-def metrics(folder: Path) -> dict:
-    return json.loads((folder / "metrics.json").read_text())
 
 
 @pytest.fixture
@@ -52,7 +47,7 @@ def test_what_a_run_leaves(fit, tmp_path):
         "digit_3.png", "digit_3_epochs.png", "digits.png", "epochs.png", "grid.png", "grid_epoch_001.png",
         "grid_epoch_003.png", "losses.png", "requested.png",
     }  # fmt: skip
-    record = metrics(folder)
+    record = recorded(folder)
     assert record["objective"] == objective
     assert record["seed"] == 0
     assert record["config"]["model"]["embedding_dim"] == 20
@@ -78,7 +73,7 @@ def test_what_a_run_leaves(fit, tmp_path):
 
 def test_unconditional_run(fit, tmp_path):
     fit(tmp_path / "run", "experiment=gan_plain", "trainer.max_epochs=1")
-    record = metrics(tmp_path / "run")["metrics"]
+    record = recorded(tmp_path / "run")["metrics"]
     assert "test/rarest_digit" in record
     assert "test/class_accuracy" not in record
 
@@ -87,7 +82,7 @@ def test_one_seed_governs_everything(fit, made, tmp_path):
     made(tmp_path / "a", MAIN, "trainer.max_epochs=1")
     for name, seed in (("b", 0), ("c", 1)):
         fit(tmp_path / name, MAIN, f"seed={seed}", "trainer.max_epochs=1")
-    a, b, c = (metrics(tmp_path / name)["metrics"] for name in "abc")
+    a, b, c = (recorded(tmp_path / name)["metrics"] for name in "abc")
     assert a == b
     assert a["test/fid"] != c["test/fid"]
 
@@ -111,8 +106,8 @@ def test_an_interrupted_run_goes_on_to_the_same_end(fit, made, tmp_path, at_batc
         history = kept(whole)["callbacks"]["Curves"]["history"]
         assert all([epoch for epoch, _ in history[name]] == [1, 2, 3] for name in ("train/loss_g", "val/fid"))
         assert json.loads((stopped / "history.json").read_text()) == json.loads((whole / "history.json").read_text())
-        assert metrics(stopped)["metrics"] == metrics(whole)["metrics"]
-        assert metrics(stopped)["objective"] == metrics(whole)["objective"]
+        assert recorded(stopped)["metrics"] == recorded(whole)["metrics"]
+        assert recorded(stopped)["objective"] == recorded(whole)["objective"]
 
 
 def test_a_killed_run_goes_on_from_its_last_epoch(fit, made, tmp_path, at_batch):
@@ -124,20 +119,20 @@ def test_a_killed_run_goes_on_from_its_last_epoch(fit, made, tmp_path, at_batch)
     at_batch(-1, lambda: None)
     fit(killed, *options)  # the same command in the same folder, as a sweep does
     assert same_weights(whole, killed)
-    assert metrics(killed)["metrics"] == metrics(whole)["metrics"]
+    assert recorded(killed)["metrics"] == recorded(whole)["metrics"]
 
 
 def test_a_longer_run_goes_on_from_a_finished_one(fit, made, tmp_path):
     folder = made(tmp_path / "run", MAIN, "trainer.max_epochs=1")
     fit(folder, f"ckpt={folder / 'checkpoints/last.ckpt'}", "trainer.max_epochs=2")
-    assert metrics(folder)["config"]["trainer"]["max_epochs"] == 2
+    assert recorded(folder)["config"]["trainer"]["max_epochs"] == 2
     assert kept(folder)["epoch"] == 1
 
 
 def test_a_complete_run_is_left_alone(fit, made, tmp_path):
     folder = made(tmp_path / "run", MAIN, "trainer.max_epochs=1")
     before = (folder / "metrics.json").stat().st_mtime_ns
-    assert fit(folder, MAIN, "trainer.max_epochs=1") == metrics(folder)["objective"]
+    assert fit(folder, MAIN, "trainer.max_epochs=1") == recorded(folder)["objective"]
     assert (folder / "metrics.json").stat().st_mtime_ns == before
     with pytest.raises(UserError, match=r"holds a run with another model.embedding_dim"):
         fit(folder, MAIN, "trainer.max_epochs=1", "model.embedding_dim=5")
@@ -159,9 +154,9 @@ def test_test_repeats_the_runs_figures(fit, made, tmp_path):
     folder = made(tmp_path / "run", MAIN, "trainer.max_epochs=1")
     again = ("task=test", f"ckpt={folder / 'checkpoints/best.ckpt'}")
     fit(tmp_path / "again", *again, task="test")
-    assert metrics(tmp_path / "again")["metrics"] == metrics(folder)["metrics"]
+    assert recorded(tmp_path / "again")["metrics"] == recorded(folder)["metrics"]
     fit(tmp_path / "otherwise", *again, "callbacks.metrics.test_samples=30", task="test")
-    assert metrics(tmp_path / "otherwise")["config"]["callbacks"]["metrics"]["test_samples"] == 30
+    assert recorded(tmp_path / "otherwise")["config"]["callbacks"]["metrics"]["test_samples"] == 30
     with pytest.raises(UserError, match="callbacks.metrics.extra: the run of ckpt=.* has no such option"):
         fit(tmp_path / "none", *again, "++callbacks.metrics.extra=1", task="test")
 
@@ -172,13 +167,13 @@ def test_a_gpus_checkpoint_is_tested_on_a_cpu(fit, made, tmp_path):
     content["config"]["trainer"]["accelerator"] = "gpu"
     torch.save(content, tmp_path / "gpu.ckpt")
     fit(tmp_path / "again", "task=test", f"ckpt={tmp_path / 'gpu.ckpt'}", task="test")
-    assert metrics(tmp_path / "again")["metrics"] == metrics(folder)["metrics"]
+    assert recorded(tmp_path / "again")["metrics"] == recorded(folder)["metrics"]
 
 
 def test_another_machine_is_not_another_run(fit, made, tmp_path):
     folder = made(tmp_path / "run", MAIN)
-    assert fit(folder, f"ckpt={folder / 'checkpoints/last.ckpt'}", "trainer=cpu") == metrics(folder)["objective"]
-    assert metrics(folder)["config"]["trainer"]["max_epochs"] == 2
+    assert fit(folder, f"ckpt={folder / 'checkpoints/last.ckpt'}", "trainer=cpu") == recorded(folder)["objective"]
+    assert recorded(folder)["config"]["trainer"]["max_epochs"] == 2
 
 
 def test_a_moved_run_remembers_its_best(fit, made, tmp_path):
@@ -197,7 +192,7 @@ def test_a_set_without_a_scorer_is_trained_and_not_judged(fit, tmp_path, monkeyp
     assert [record.message for record in caplog.records if "No metrics of samples" in record.message] == [
         "No metrics of samples: there is no scorer for KMNIST (experiment=scorer trains one)."
     ]
-    assert metrics(tmp_path / "run")["objective"] is None
+    assert recorded(tmp_path / "run")["objective"] is None
     assert (tmp_path / "run/figures/grid.png").exists()
 
 
@@ -226,7 +221,7 @@ def test_scorer_is_trained_exported_and_used(fit, tmp_path):
     assert load_scorer(str(path), "MNIST").head.out_features == 10
     for tag, steps in (("train/loss", [1, 2, 3, 4, 5, 6]), ("val/accuracy", [3, 6])):
         assert [event.step for event in events(tmp_path / "run").Scalars(tag_of(tag))] == steps
-    assert 0 <= metrics(tmp_path / "run")["metrics"]["test/accuracy"] <= 1
+    assert 0 <= recorded(tmp_path / "run")["metrics"]["test/accuracy"] <= 1
     with pytest.raises(UserError, match="ends after 6 batches and cannot be changed to 9"):  # its schedule
         fit(tmp_path / "run", f"ckpt={tmp_path / 'run/checkpoints/last.ckpt'}", "trainer.max_epochs=3")
     fit(tmp_path / "gan", MAIN, f"scorer={path}", "trainer.max_epochs=1")

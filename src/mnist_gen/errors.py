@@ -23,3 +23,21 @@ def check_choice(key: str, value: Any, choices: Sequence[Any]) -> None:
     """Raises a `UserError` unless a value is one of the choices."""
     if value not in choices:
         raise UserError(f"{key}={value}: choose {'one of ' * (len(choices) > 1)}{', '.join(map(str, choices))}.")
+
+
+def check_least(key: str, value: int, least: int) -> None:
+    """Raises a `UserError` if a number is too small."""
+    if value < least:
+        raise UserError(f"{key}={value}: must be at least {least}.")
+
+
+def check_odd(key: str, value: int, why: str) -> None:
+    """Raises a `UserError` unless a number is odd; `why` ends the sentence."""
+    if value % 2 == 0:
+        raise UserError(f"{key}={value}: must be odd, {why}.")
+
+
+def check_divisor(key: str, value: int, of: int, name: str = "") -> None:
+    """Raises a `UserError` unless a number divides `of`, which has a name unless it is fixed."""
+    if of % value:
+        raise UserError(f"{key}={value}: must be a divisor of {name or of}.")

@@ -184,7 +184,8 @@ def study(cfg: DictConfig) -> None:
     device = plain_trainer(plain(cfg.trainer), folder, logger=False, enable_checkpointing=False).strategy.root_device
     data = _loaded(cfg)
     scorer = load_scorer(cfg.scorer, data.dataset).to(device)
-    compare.check(data, wanted)
+    if hasattr(compare, "check"):
+        compare.check(data, wanted)
     models = {part: _pretrained_model(cfg, part).to(device) for part in compare.parts}
     start = time.monotonic()
     L.seed_everything(cfg.seed, verbose=False)

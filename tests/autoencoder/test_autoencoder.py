@@ -1,6 +1,5 @@
 """The autoencoder: corruption, training, and runs."""
 
-import json
 from functools import partial
 
 import pytest
@@ -15,7 +14,7 @@ from mnist_gen.networks.decoders import PixelShuffleDecoder
 from mnist_gen.networks.encoders import WideEncoder
 from mnist_gen.runs import checkpoint
 from tests.autoencoder.conftest import TINY_RUN, autoencoder
-from tests.conftest import composed, events
+from tests.conftest import composed, events, recorded
 
 
 def test_the_experiment_follows_the_student_report():
@@ -121,7 +120,7 @@ def test_a_run_writes_figures_metrics_curves_and_latents(fit, tmp_path):
     assert {path.name for path in (folder / "figures").iterdir()} == {
         "losses.png", "restored.png", "traversals.png", "noise.png"
     }  # fmt: skip
-    record = json.loads((folder / "metrics.json").read_text())
+    record = recorded(folder)
     assert {"test/loss", "test/loss_clean"} <= record["metrics"].keys()
     log = events(folder)
     for tag in ("val/loss", "val/loss_clean"):

@@ -1,6 +1,5 @@
 """Your own images: what may be in them, and what each wrong file says."""
 
-import json
 import logging
 import zipfile
 
@@ -12,13 +11,9 @@ from PIL import Image
 from mnist_gen.data import own_images
 from mnist_gen.data.mnist import ImageData, to_images
 from mnist_gen.errors import UserError
-from tests.conftest import kept
+from tests.conftest import kept, recorded
 
 MAIN = "experiment=cgan_embed20"
-
-
-def record(folder):
-    return json.loads((folder / "metrics.json").read_text())
 
 
 def arrays(count=100, side=20, **changes):
@@ -102,6 +97,14 @@ def test_colours_become_gray_and_are_mentioned(tmp_path, caplog):
     assert "the images have colours; they are converted to gray" in caplog.text
 
 
+def test_sixteen_bits_become_eight(tmp_path):
+    mine = folders(tmp_path / "mine", ("0", "1"))
+    for file in mine.rglob("*.png"):
+        Image.fromarray(np.full((20, 18), 0x1234, dtype=np.uint16)).save(file)
+    (images, _), _ = own_images.load(mine)
+    assert images[:, 16, 16].unique().tolist() == [0x12]
+
+
 class Harmful:
     def __reduce__(self):
         return (print, ("executed",))
@@ -113,13 +116,14 @@ class Harmful:
         ({"labels": np.arange(3)}, "there is no array `images`; it has labels"),
         ({"images": arrays()["images"]}, "there is no array `labels`"),
         (arrays(labels=np.arange(100)), "labels must be from 0 to 9, not 99"),
-        (arrays(labels=-np.ones(100, int)), "labels must be from 0 to 9"),
+        (arrays(labels=np.arange(100) % 10 - 1), "labels must be from 0 to 9, not -1"),
         (arrays(labels=np.zeros(100)), "labels must be a whole number for each image, not float64"),
         (arrays(labels=np.arange(5)), "labels must be a whole number for each image"),
         (arrays(side=33), "images are 33x33 pixels; at most 32x32 are allowed"),
         (arrays(images=np.zeros((100, 400))), r"images must be \(N, height, width\), not \(100, 400\)"),
         (arrays(images=np.zeros((100, 20, 20), int)), "images must be uint8, or floats from 0 to 1, not int64"),
         (arrays(images=np.full((100, 20, 20), np.nan)), "images must be uint8, or floats from 0 to 1"),
+        (arrays(images=np.full((100, 20, 20), 1.5)), "or floats from 0 to 1, not float64 from 1.5 to 1.5"),
         (arrays(count=9), "9 images are too few"),
         (arrays(images=np.array([Harmful()] * 100)), "cannot be read .*allow_pickle"),
     ],
@@ -169,7 +173,9 @@ def test_wrong_folders(tmp_path):
     (tmp_path / "junk.npz").write_bytes(b"junk")
     assert message("junk.npz").startswith(f"data.path={tmp_path}/junk.npz: cannot be read (")
     (tmp_path / "empty").mkdir()
-    assert message("empty") == f"data.path={tmp_path}/empty: the folder is empty; it must hold a folder per class."
+    assert message("empty") == f"data.path={tmp_path}/empty: the folder is empty; it must hold one per class."
+    folders(tmp_path / "loose", ("0",))
+    assert message("loose/0").endswith("loose/0: the folder has no folders; it must hold one per class.")
     (tmp_path / "hollow/a").mkdir(parents=True)
     assert "there are no .png, .jpg, .jpeg, .bmp files" in message("hollow")
     folders(tmp_path / "many", [f"c{n}" for n in range(11)], count=1)
@@ -191,7 +197,7 @@ def test_own_images_are_trained_on_tested_and_named_again_to_continue(fit, tmp_p
     mine = saved(tmp_path, **arrays(200))
     folder = tmp_path / "run"
     fit(folder, MAIN, "data=files", f"data.path={mine}")
-    config = record(folder)["config"]
+    config = recorded(folder)["config"]
     assert config["data"]["path"] == str(mine)
     assert config["data"]["dataset"] == own_images.fingerprint(mine)
     assert (folder / "figures/grid.png").exists()
@@ -220,4 +226,4 @@ def test_an_autoencoder_for_own_images_is_trained_on_them(fit, tmp_path):
     words = [f"data.path={mine}", "callbacks.draw.at_epochs=[1]", *quick, *autoencoder]
     fit(tmp_path / "run", "experiment=gan_latent", *words, tiny=False)
     (folder,) = (tmp_path / "pretrained").iterdir()
-    assert record(folder)["config"]["data"]["path"] == str(mine)
+    assert recorded(folder)["config"]["data"]["path"] == str(mine)

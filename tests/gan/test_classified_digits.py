@@ -1,7 +1,5 @@
 """A GAN whose labels a classifier reads, and the conditional GAN from 50 labels."""
 
-import json
-
 import pytest
 import torch
 
@@ -12,8 +10,8 @@ from mnist_gen.networks.encoders import Encoder
 from mnist_gen.networks.heads import LinearHead
 from mnist_gen.runs import checkpoint
 from tests.autoencoder.conftest import TINY_RUN
-from tests.conftest import TINY, same_weights
-from tests.transfer.test_semi import semi
+from tests.conftest import TINY, recorded, same_weights
+from tests.transfer.conftest import semi
 
 CLASSIFIER = (
     *("data.batch_size=60", "data.watched=30", "trainer.max_epochs=1", "model.neighbours=3"),
@@ -98,7 +96,7 @@ def test_a_resumed_run_ends_identically_and_knows_no_other_labels(train, interru
     assert model.conditional
     assert model.pseudo_labels.shares.sum() == pytest.approx(1)
     assert model.sample(digit=3, count=2).shape == (2, 1, 32, 32)
-    found = json.loads((whole / "metrics.json").read_text())["metrics"]
+    found = recorded(whole)["metrics"]
     assert {"test/class_accuracy", "floor/class_accuracy", "test/fid"} <= found.keys()
 
 

@@ -1,7 +1,5 @@
 """An autoencoder as a generator, compared with a GAN."""
 
-import json
-
 import pytest
 import torch
 
@@ -10,7 +8,7 @@ from mnist_gen.errors import UserError
 from mnist_gen.gan.comparison import Comparison
 from tests.autoencoder.conftest import TINY_RUN as QUICK
 from tests.autoencoder.conftest import autoencoder
-from tests.conftest import TINY
+from tests.conftest import TINY, recorded
 
 IMAGES = torch.rand(60, 1, 32, 32)
 
@@ -58,7 +56,7 @@ def test_files_and_metrics_of_a_comparison(fit, tmp_path):
     rows = (folder / "comparison.md").read_text().splitlines()
     names = ["autoencoder, 1 Gaussian", "autoencoder, 2 Gaussians", "GAN", "real images"]
     assert [row.split("|")[1].strip() for row in rows[2:]] == names
-    found = json.loads((folder / "metrics.json").read_text())["metrics"]
+    found = recorded(folder)["metrics"]
     for name in ("autoencoder_1_Gaussian", "autoencoder_2_Gaussians", "GAN", "real_images"):
         assert {f"{name}/{metric}" for metric in ("fid", "density", "coverage", "memorised")} <= found.keys()
     assert found["real_images/fid"] < found["GAN/fid"]

@@ -1,7 +1,5 @@
 """Whole runs of GANs with an autoencoder or clusters, and the student report's settings."""
 
-import json
-
 import pytest
 import torch
 
@@ -11,7 +9,7 @@ from mnist_gen.gan.clusters import Clusters
 from mnist_gen.networks.decoders import Decoder
 from mnist_gen.runs import checkpoint
 from tests.autoencoder.conftest import TINY_RUN as QUICK
-from tests.conftest import TINY, composed, same_weights
+from tests.conftest import TINY, composed, recorded, same_weights
 
 SMALL = {
     "gan_latent": ("model.generator.mapping.hidden=8", "model.discriminator.hidden=8"),
@@ -50,7 +48,7 @@ def test_a_resumed_latent_space_gan_ends_identically(train, interrupted):
     model = checkpoint.load(whole / "checkpoints/last.ckpt")
     assert model.space.encoder.mean.abs().max() > 0  # fitted to the data and saved
     assert model.sample(count=3).shape == (3, 1, 32, 32)
-    found = json.loads((whole / "metrics.json").read_text())["metrics"]
+    found = recorded(whole)["metrics"]
     assert {"test/fid", "test/rarest_digit"} <= found.keys()
     assert "test/cluster_accuracy" not in found
 
@@ -65,7 +63,7 @@ def test_a_resumed_gan_with_clusters_ends_identically(train, interrupted, monkey
     assert same_weights(whole, stopped, "best")
     model = checkpoint.load(whole / "checkpoints/last.ckpt")
     assert model.pseudo_labels.shares.unique().numel() > 1  # fitted to the data and saved
-    measured, again = (json.loads((run / "metrics.json").read_text())["metrics"] for run in (whole, stopped))
+    measured, again = (recorded(run)["metrics"] for run in (whole, stopped))
     assert 0.1 <= measured["test/cluster_accuracy"] == again["test/cluster_accuracy"] <= 1
     assert model.sample(count=3).shape == (3, 1, 32, 32)
 

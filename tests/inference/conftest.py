@@ -1,16 +1,18 @@
-"""Small models with random weights, exported as those in the package are."""
+"""Small models with random weights, exported as those in the package are, and pictures of a 7."""
 
 from pathlib import Path
 
 import pytest
 import torch
 from hydra.utils import instantiate
+from PIL import Image, ImageDraw
 
 from mnist_gen.inference import stored
 from mnist_gen.runs import pretrained
 from mnist_gen.runs.config import plain
 from tests.conftest import TINY, composed
 
+SEVEN = [(120, 90), (290, 90), (190, 310)]
 KINDS = {  # names in the package: an experiment, and what makes it small
     "cgan": ("cgan_embed20", [word for word in TINY if word.startswith("model.")]),
     "plain_gan": ("gan_plain", [word for word in TINY if word.startswith("model.")]),
@@ -55,3 +57,11 @@ def package(packaged, monkeypatch) -> Path:
     monkeypatch.setattr(layout, "MODELS", packaged)
     monkeypatch.setattr(layout, "PACKAGED", sorted(KINDS))
     return packaged
+
+
+def drawing(path, lines=(SEVEN,), width=20, paper="white", ink="black", size=(400, 400), mode="RGB"):
+    image = Image.new("RGBA", size, paper)
+    for line in lines:
+        ImageDraw.Draw(image).line(line, fill=ink, width=width)
+    image.convert(mode).save(path)
+    return path

@@ -14,8 +14,7 @@ import mnist_gen
 from mnist_gen.errors import UserError
 from mnist_gen.inference import demo
 from tests.conftest import ROOT
-from tests.inference.conftest import build
-from tests.inference.test_pictures import drawing
+from tests.inference.conftest import build, drawing
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or ""
 

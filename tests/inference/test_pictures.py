@@ -3,23 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from mnist_gen.data.mnist import to_images
 from mnist_gen.errors import UserError
 from mnist_gen.evaluation import fidelity
 from mnist_gen.evaluation.scorer import load_scorer
 from mnist_gen.inference import pictures
-
-SEVEN = [(120, 90), (290, 90), (190, 310)]
-
-
-def drawing(path, lines=(SEVEN,), width=20, paper="white", ink="black", size=(400, 400), mode="RGB"):
-    image = Image.new("RGBA", size, paper)
-    for line in lines:
-        ImageDraw.Draw(image).line(line, fill=ink, width=width)
-    image.convert(mode).save(path)
-    return path
+from tests.inference.conftest import SEVEN, drawing
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import mnist_gen
 from mnist_gen.errors import UserError
 from mnist_gen.inference import export as exporting
 from mnist_gen.inference.export import network
-from tests.inference.test_pictures import drawing
+from tests.inference.conftest import drawing
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_a_demo_with_models_of_other_kinds_is_refused(do, words, message):
 
 def test_a_large_picture_shows_a_thousand_images(do, tmp_path, capsys, monkeypatch):
     shown = []
-    monkeypatch.setattr("mnist_gen.plots.grid", lambda images, *_: shown.append(len(images)) or Figure())
+    monkeypatch.setattr("mnist_gen.runs.plots.grid", lambda images, *_: shown.append(len(images)) or Figure())
     do("sample", "digit=3", "count=1500", f"out={tmp_path / 'many.png'}")
     assert shown == [1000]
     assert capsys.readouterr().out == f"1,500 images in {tmp_path / 'many.png'}, of which it shows 1,000\n"

@@ -1,7 +1,5 @@
 """Paths between digits: their shape, their metrics, and the study that answers the student report's question."""
 
-import json
-
 import pytest
 import torch
 from hydra.errors import InstantiationException
@@ -15,7 +13,7 @@ from mnist_gen.interpolation.measurements import PathMetrics, Reference, measure
 from mnist_gen.interpolation.paths import LabelledLatents, between_labels, endpoints_among, linear, spherical
 from mnist_gen.runs.config import one_line
 from tests.autoencoder.conftest import TINY_RUN as QUICK
-from tests.conftest import TINY
+from tests.conftest import TINY, recorded
 from tests.gan.conftest import gan
 
 SHARES = torch.linspace(0, 1, 5)
@@ -238,7 +236,7 @@ def test_files_of_a_run(interpolation, tmp_path, monkeypatch):
     assert {path.name for path in (folder / "figures").iterdir()} == names
     text = (folder / "answer.md").read_text()
     assert text.count("| holds |") + text.count("| fails |") + text.count("| noise |") + text.count("| depends |") == 9
-    metrics = json.loads((folder / "metrics.json").read_text())["metrics"]
+    metrics = recorded(folder)["metrics"]
     by_image = ("confidence", "entropy", "legible", "third_digit", "sharpness", "nearest", "inside", "density")
     of_paths = [f"{name}_{place}" for name in by_image for place in ("ends", "middle")]
     of_paths += ["start_fid", "midpoint_fid", "detour", "jump", "legible_1_0", "legible_7_3"]

@@ -111,7 +111,7 @@ def test_scores_direct_attention():
         ),
         (
             lambda: Patches(5).grid(torch.zeros(1, 1, 28, 28)),
-            "model.network.tokens.size=5: must divide the sides of 28x28 images",
+            "model.network.tokens.size=5: must be a divisor of the sides of images, here 28",
         ),
         (lambda: Block(8, 3, 16), "model.network.heads=3: must be a divisor of model.network.dim=8"),
         (lambda: RasterPositions()((2, 2), 5), "model.network.dim=5: must be even"),

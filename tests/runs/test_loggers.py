@@ -1,13 +1,12 @@
 """Each logger gets curves, results and, where it can hold them, pictures."""
 
 import csv
-import json
 
 import pytest
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers.logger import DummyExperiment
 
-from tests.conftest import TINY
+from tests.conftest import TINY, recorded
 
 
 class Notes(Logger):
@@ -43,7 +42,7 @@ def test_csv_has_curves_and_results(fit, tmp_path):
         rows = list(csv.DictReader(file))
     losses = [row for row in rows if row["train/loss_g"]]
     assert [row["step"] for row in losses] == ["1", "2", "3", "4", "5", "6"]
-    metrics = json.loads((tmp_path / "metrics.json").read_text())["metrics"]
+    metrics = recorded(tmp_path)["metrics"]
     assert float(rows[-1]["test/fid"]) == pytest.approx(metrics["test/fid"])
     assert not list(tmp_path.glob("events*"))
 
@@ -56,7 +55,7 @@ def test_any_logger_gets_metrics_pictures_and_configuration(fit, tmp_path):
     assert notes.settings["model"]["embedding_dim"] == 20
     assert notes.ends[-1] == "success"
     assert list(tmp_path.glob("events*"))  # beside TensorBoard
-    assert json.loads((tmp_path / "metrics.json").read_text())["config"]["tags"] == ["try"]
+    assert recorded(tmp_path)["config"]["tags"] == ["try"]
 
 
 def test_a_run_without_a_logger_leaves_its_files(fit, tmp_path):

@@ -43,7 +43,7 @@ def test_it_is_trained_once_and_says_so(transfer, tmp_path, caplog):
     assert (tmp_path / "pretrained" / kept / "metrics.json").stat().st_mtime_ns == before
     for one, other in zip(first.encoder.network.parameters(), second.encoder.network.parameters(), strict=True):
         assert torch.equal(one, other)
-    third = transfer("c")  # whether it was trained on the way changes nothing
+    third = transfer("c")  # whether it was trained for this run changes nothing
     assert all(torch.equal(value, third.state_dict()[name]) for name, value in first.state_dict().items())
     words = next(word for word in FEW if word.startswith("pretrained.overrides"))
     model = transfer("d", words[:-1] + ",'model.latent_dim=7']")  # another one has another folder

@@ -16,12 +16,11 @@ from mnist_gen.training.capture import Replay
 from tests.autoencoder.conftest import TINY_RUN as FEW
 from tests.conftest import TINY, kept, same_run, same_weights
 from tests.interruptions import Interrupted, listening
+from tests.training.conftest import SCORER, TARGET
 from tests.training.recorded import RecordedGraph
-from tests.transfer.test_semi import FEW as SEMI
-from tests.translation.test_runs import TINY as PAIRS
+from tests.transfer.conftest import SEMI_RUN as SEMI
+from tests.translation.conftest import TINY_RUN as PAIRS
 
-SCORER = ["data.batch_size=8", "data.eval_batch_size=50", "trainer.max_epochs=2", "trainer.limit_train_batches=3"]
-TARGET = f"target_scorer.overrides={SCORER}".replace(" ", "")
 LATENTS = "pretrained.overrides=['trainer.max_epochs=1','trainer.limit_train_batches=2','data.batch_size=8']"
 RUNS = {
     "gan": ("cgan_embed20", *TINY),

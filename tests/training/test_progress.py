@@ -11,8 +11,9 @@ from mnist_gen.training import pictures, progress
 from tests.autoencoder.conftest import TINY_RUN as FEW
 from tests.conftest import TINY, composed, same_weights
 from tests.gan.conftest import gan
-from tests.training.test_capture import SEMI, TARGET
-from tests.translation.test_runs import TINY as PAIRS
+from tests.training.conftest import TARGET
+from tests.transfer.conftest import SEMI_RUN as SEMI
+from tests.translation.conftest import TINY_RUN as PAIRS
 
 
 def said(caplog):

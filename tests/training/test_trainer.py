@@ -1,6 +1,5 @@
 """Options of Lightning's Trainer: each works, or is refused in one line before anything starts."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -9,14 +8,10 @@ import torch
 from mnist_gen.errors import UserError
 from mnist_gen.system import devices
 from tests.autoencoder.conftest import TINY_RUN as FEW
-from tests.conftest import TINY, kept, same_run, train_py
+from tests.conftest import TINY, kept, recorded, same_run, train_py
 
 GAN = ("experiment=cgan_embed20",)
 AUTOENCODER = ("experiment=autoencoder", *FEW, "trainer.max_epochs=2")
-
-
-def record(folder: Path) -> dict:
-    return json.loads((folder / "metrics.json").read_text())
 
 
 def steps(folder: Path) -> int:
@@ -54,22 +49,22 @@ def test_options_that_work(autoencoder, option, expected):
     folder = autoencoder(option)
     torch.use_deterministic_algorithms(False)
     assert steps(folder) == expected
-    assert "test/loss" in record(folder)["metrics"]
-    assert record(folder)["precision"] == "32-true"
+    assert "test/loss" in recorded(folder)["metrics"]
+    assert recorded(folder)["precision"] == "32-true"
 
 
 def test_half_precision_is_recorded(autoencoder, fit, tmp_path, monkeypatch):
     monkeypatch.setattr(devices, "computes_bf16", lambda: True)
     folder = autoencoder("trainer.precision=bf16-mixed")
-    assert record(folder)["precision"] == "bf16-mixed"
-    assert record(folder)["metrics"]["test/loss"] != record(autoencoder(name="full"))["metrics"]["test/loss"]
+    assert recorded(folder)["precision"] == "bf16-mixed"
+    assert recorded(folder)["metrics"]["test/loss"] != recorded(autoencoder(name="full"))["metrics"]["test/loss"]
     fit(tmp_path / "gan", *GAN, "trainer.max_epochs=1")  # whose precision is `auto`
-    assert record(tmp_path / "gan")["precision"] == "bf16-mixed"
+    assert recorded(tmp_path / "gan")["precision"] == "bf16-mixed"
 
 
 def test_without_bf16_instructions(autoencoder, fit, tmp_path):
     fit(tmp_path / "gan", *GAN, "trainer.max_epochs=1")
-    assert record(tmp_path / "gan")["precision"] == "32-true"
+    assert recorded(tmp_path / "gan")["precision"] == "32-true"
     with pytest.raises(UserError, match=r"^trainer.precision=bf16-mixed: this processor has no bf16 instructions; set"):
         autoencoder("trainer.precision=bf16-mixed")
 
@@ -88,14 +83,14 @@ def test_two_processes_make_one_run(tmp_path, words, steps_of_a_batch):
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert steps(tmp_path / "run") == 4 * steps_of_a_batch
-    assert record(tmp_path / "run")["metrics"].keys() & {"test/loss", "test/fid"}
+    assert recorded(tmp_path / "run")["metrics"].keys() & {"test/loss", "test/fid"}
     assert done.stdout.count("tensorboard --logdir") == done.stdout.count("epoch 1/1  ") == 1
 
 
 def test_time_runs_out(fit, tmp_path):
     fit(tmp_path, *GAN, "trainer.max_epochs=1000", "+trainer.max_time={seconds:2}", "callbacks.draw.at_epochs=[1]")
     assert 0 < steps(tmp_path) < 2 * 3 * 1000
-    assert "test/fid" in record(tmp_path)["metrics"]
+    assert "test/fid" in recorded(tmp_path)["metrics"]
 
 
 def test_accumulated_gradients_are_never_half_saved(autoencoder):

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from functools import partial
 
 import pytest
 import torch
@@ -11,22 +10,10 @@ from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.evaluation.dashboard import tag_of
 from mnist_gen.networks.decoders import Decoder
 from mnist_gen.networks.encoders import Encoder
-from mnist_gen.networks.heads import LinearHead
 from mnist_gen.runs import checkpoint
 from mnist_gen.transfer.semi import SemiSupervised, spread
-from tests.conftest import events, same_weights
-
-FEW = (
-    "data.labels=20", "data.labels_seed=0", "data.batch_size=60", "data.watched=30", "data.eval_batch_size=50",
-    "trainer.max_epochs=3", "model.every=2", "model.neighbours=3", "pretrained=autoencoder",
-    "pretrained.overrides=['trainer.max_epochs=1','trainer.limit_train_batches=2','data.batch_size=8']",
-)  # fmt: skip
-
-
-def semi(**options) -> SemiSupervised:
-    settings = {"latent_dim": 64, "encoder": Encoder, "head": LinearHead, "neighbours": 3, "alpha": 0.99, "every": 1}
-    settings |= {"augment": 0.0, "noise": 0.0, "optimizer": partial(torch.optim.SGD, lr=0.1), "warmup": 0}
-    return SemiSupervised(**{**settings, "ema_decay": 0.9, **options})
+from tests.conftest import events, recorded, same_weights
+from tests.transfer.conftest import SEMI_RUN, semi
 
 
 def test_labels_spread_along_clusters_rather_than_to_the_nearest_latent():
@@ -102,10 +89,10 @@ def test_the_network_starts_from_the_autoencoder_and_the_average_is_not_trained(
 def test_a_run_writes_metrics_curves_and_a_checkpoint(fit, tmp_path, caplog):
     folder = tmp_path / "run"
     caplog.set_level(logging.INFO)
-    fit(folder, "experiment=transfer_semi", *FEW, f"pretrained.folder={tmp_path / 'pretrained'}", tiny=False)
+    fit(folder, "experiment=transfer_semi", *SEMI_RUN, f"pretrained.folder={tmp_path / 'pretrained'}", tiny=False)
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"last.ckpt", "previous.ckpt"}
     assert sum("training autoencoder once, in" in record.message for record in caplog.records) == 1
-    metrics = json.loads((folder / "metrics.json").read_text())["metrics"]
+    metrics = recorded(folder)["metrics"]
     assert {"test/accuracy", "test/f1_macro", "train/accuracy"} <= metrics.keys()
     assert metrics["test/kept_epoch"] == 3
     log = events(folder)
@@ -118,7 +105,7 @@ def test_a_run_writes_metrics_curves_and_a_checkpoint(fit, tmp_path, caplog):
 
 @pytest.mark.parametrize("stop", [3, 6])  # four batches per epoch; labels spread before epochs 1 and 3
 def test_a_resumed_run_ends_with_the_same_weights(fit, made, tmp_path, pretrained, interrupted, stop):
-    words = ["experiment=transfer_semi", *FEW, f"pretrained.folder={pretrained}"]
+    words = ["experiment=transfer_semi", *SEMI_RUN, f"pretrained.folder={pretrained}"]
     whole, stopped = made(tmp_path / "whole", *words, tiny=False), tmp_path / "stopped"
     with interrupted(SemiSupervised, stop):
         fit(stopped, *words, tiny=False)
@@ -128,7 +115,7 @@ def test_a_resumed_run_ends_with_the_same_weights(fit, made, tmp_path, pretraine
 
 
 def test_no_other_labels_are_used(fit, tmp_path, pretrained, blind_labels):
-    words = ["experiment=transfer_semi", *FEW, f"pretrained.folder={pretrained}", "trainer.max_epochs=1"]
+    words = ["experiment=transfer_semi", *SEMI_RUN, f"pretrained.folder={pretrained}", "trainer.max_epochs=1"]
     fit(tmp_path / "run", *words, tiny=False)
     blind_labels()
     fit(tmp_path / "blind", *words, tiny=False)

@@ -16,7 +16,7 @@ from mnist_gen.networks.encoders import Encoder, WideEncoder
 from mnist_gen.networks.heads import LinearHead, MLPHead
 from mnist_gen.runs import checkpoint, pretrained
 from mnist_gen.transfer import Transfer
-from tests.conftest import composed, events, same_weights
+from tests.conftest import composed, events, recorded, same_weights
 from tests.transfer.conftest import TINY_RUN
 
 ARMS = ("frozen", "finetune", "scratch")
@@ -174,7 +174,7 @@ def test_a_run_whitens_latents(fit, tmp_path, pretrained):
 def test_a_run_of_each_arm_writes_metrics_draws_and_curves(made, tmp_path, pretrained, head, arm):
     words = [f"experiment=transfer_{head}_{arm}", *TINY_RUN, "data.draws=2", f"pretrained.folder={pretrained}"]
     folder = made(tmp_path / "run", *words, tiny=False)
-    record = json.loads((folder / "metrics.json").read_text())
+    record = recorded(folder)
     metrics = record["metrics"]
     draws = json.loads((folder / "draws.json").read_text())
     assert draws["seeds"] == [0, 1]

@@ -1,6 +1,5 @@
 """The studies of transformers, the student report's claims, and networks that learn to mimic a layer."""
 
-import json
 from functools import partial
 from types import SimpleNamespace
 
@@ -16,6 +15,7 @@ from mnist_gen.transformers.claims import one_head, one_head_bound, order_and_po
 from mnist_gen.transformers.convolution_study import MimicConvolution
 from mnist_gen.transformers.dense_study import MimicDense
 from mnist_gen.transformers.mimicry import ConvolutionTeacher, DenseTeacher
+from tests.conftest import recorded
 
 
 def convolutions(**options) -> MimicConvolution:
@@ -80,7 +80,7 @@ def test_relative_errors():
 
 
 def test_even_kernels_are_refused():
-    with pytest.raises(UserError, match=r"study.kernels=\[3, 4\]: must be odd sides"):
+    with pytest.raises(UserError, match="study.kernels=4: must be odd, for a window"):
         convolutions(kernels=[3, 4])
 
 
@@ -98,7 +98,7 @@ def test_study_leaves_its_tables(fit, tmp_path, monkeypatch):
     assert changed.pop("the matrix by two heads of opposite sign and a token of zeros") < 1e-5
     assert len(changed) == 6
     assert min(changed.values()) > 0.5
-    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())["metrics"]
+    metrics = recorded(tmp_path / "run")["metrics"]
     assert metrics["largest_error/float32"] < 1e-5
     assert metrics["largest_error/float64"] < 1e-10
     assert (tmp_path / "run" / "figures" / "signed_matrix.png").exists()
@@ -176,7 +176,7 @@ def test_mimicry_run_leaves_its_files(fit, tmp_path, teacher):
     words = ["experiment=mimic_learned", f"model/teacher={teacher}", "model.side=8", "trainer.max_epochs=1"]
     words += ["trainer.limit_train_batches=2", "data.batch_size=8", "data.eval_batch_size=50"]
     fit(tmp_path, *words, tiny=False)
-    metrics = json.loads((tmp_path / "metrics.json").read_text())["metrics"]
+    metrics = recorded(tmp_path)["metrics"]
     assert 0 < metrics["test/relative_error"] < 100
     assert (tmp_path / "figures/mimicry.png").exists()
     again = checkpoint.load(tmp_path / "checkpoints/best.ckpt")

@@ -1,6 +1,5 @@
 """Whole runs of translators: their files, their scorers, resumption, and figures of several runs."""
 
-import json
 import logging
 import re
 
@@ -12,13 +11,10 @@ from mnist_gen.errors import UserError
 from mnist_gen.runs import checkpoint
 from mnist_gen.translation import Translation, jobs
 from mnist_gen.translation.claim_plots import pictures
-from tests.conftest import composed, events
+from tests.conftest import composed, events, recorded
+from tests.translation.conftest import TINY_RUN
 
 BECOMES = [f"becomes_{digit}" for digit in range(10)]
-TINY = (
-    "model.translator.channels=2", "model.translator.blocks=1", "model.discriminator.channels=2", "data.pairs=40",
-    "data.epoch_pairs=40", "data.batch_size=8", "data.eval_batch_size=50", "trainer.limit_train_batches=2",
-)  # fmt: skip
 
 
 @pytest.fixture
@@ -32,8 +28,8 @@ def scorer(made, tmp_path):
 @pytest.mark.parametrize("name", ["translate_l1_paired", "translate_cyclegan_unpaired"])
 def test_a_run_writes_metrics_floor_and_figures(fit, tmp_path, scorer, name, caplog):
     caplog.set_level(logging.INFO)
-    fit(tmp_path / "run", f"experiment={name}", f"target_scorer.ckpt={scorer}", *TINY, tiny=False)
-    metrics = json.loads((tmp_path / "run/metrics.json").read_text())["metrics"]
+    fit(tmp_path / "run", f"experiment={name}", f"target_scorer.ckpt={scorer}", *TINY_RUN, tiny=False)
+    metrics = recorded(tmp_path / "run")["metrics"]
     assert {"fid", "correspondence", "l1", "ssim", "retrieval", *BECOMES} == {
         key.removeprefix("test/") for key in metrics if key.startswith("test/")
     }
@@ -61,11 +57,11 @@ def test_a_run_writes_metrics_floor_and_figures(fit, tmp_path, scorer, name, cap
 def test_translation_into_another_data_set_has_no_counterparts(fit, tmp_path):
     few = ["data.batch_size=8", "data.eval_batch_size=50", "trainer.limit_train_batches=1"]
     fit(tmp_path / "scorer", "experiment=scorer", "trainer.max_epochs=1", *few, tiny=False)
-    words = ["experiment=translate_gan_unpaired", "data=fashion_pairs", "data.other=MNIST", *TINY]
+    words = ["experiment=translate_gan_unpaired", "data=fashion_pairs", "data.other=MNIST", *TINY_RUN]
     scorer = f"target_scorer.ckpt={tmp_path / 'scorer/checkpoints/best.ckpt'}"
     fit(tmp_path / "sweep/gan", *words, scorer, tiny=False)
     fit(tmp_path / "sweep/loose", *words, scorer, "data.pairing=loose", tiny=False)
-    metrics = json.loads((tmp_path / "sweep/gan/metrics.json").read_text())["metrics"]
+    metrics = recorded(tmp_path / "sweep/gan")["metrics"]
     assert {key for key in metrics if key.startswith("test/")} - {f"test/{name}" for name in BECOMES} == {
         "test/fid",
         "test/correspondence",
@@ -77,7 +73,7 @@ def test_translation_into_another_data_set_has_no_counterparts(fit, tmp_path):
 
 def test_figures_compare_strategies_pairings_and_seeds(fit, tmp_path, scorer):
     for name, seed in (("gan_paired", 0), ("gan_paired", 1), ("gan_loose", 0)):
-        words = [f"experiment=translate_{name}", f"seed={seed}", f"target_scorer.ckpt={scorer}", *TINY]
+        words = [f"experiment=translate_{name}", f"seed={seed}", f"target_scorer.ckpt={scorer}", *TINY_RUN]
         fit(tmp_path / f"sweep/{name}_{seed}", *words, tiny=False)
     translators = jobs.read([str(tmp_path / "sweep")])
     data = instantiate(composed("experiment=gan").data, root=translators[0].config["data"]["root"], cache=tmp_path)
@@ -96,7 +92,7 @@ def test_figures_compare_strategies_pairings_and_seeds(fit, tmp_path, scorer):
 
 @pytest.mark.parametrize(("name", "stop"), [("cgan_loose", 3), ("cyclegan_unpaired", 5)])  # two optimizers per batch
 def test_a_resumed_run_ends_with_the_same_weights(fit, tmp_path, scorer, interrupted, name, stop):
-    words = [f"experiment=translate_{name}", f"target_scorer.ckpt={scorer}", *TINY]
+    words = [f"experiment=translate_{name}", f"target_scorer.ckpt={scorer}", *TINY_RUN]
     fit(tmp_path / "whole", *words, tiny=False)
     with interrupted(Translation, stop):
         fit(tmp_path / "parts", *words, tiny=False)
@@ -106,14 +102,15 @@ def test_a_resumed_run_ends_with_the_same_weights(fit, tmp_path, scorer, interru
 
 
 def test_a_checkpoint_of_another_model_is_refused_as_scorer(fit, tmp_path, scorer):
-    fit(tmp_path / "translation", "experiment=translate_gan_paired", f"target_scorer.ckpt={scorer}", *TINY, tiny=False)
+    words = f"target_scorer.ckpt={scorer}", *TINY_RUN
+    fit(tmp_path / "translation", "experiment=translate_gan_paired", *words, tiny=False)
     wrong = tmp_path / "translation/checkpoints/last.ckpt"
     with pytest.raises(UserError, match="is a Translation, not a Classifier: name one made by experiment=scorer_rend"):
-        fit(tmp_path / "run", "experiment=translate_gan_paired", f"target_scorer.ckpt={wrong}", *TINY, tiny=False)
+        fit(tmp_path / "run", "experiment=translate_gan_paired", f"target_scorer.ckpt={wrong}", *TINY_RUN, tiny=False)
 
 
 def test_a_scorer_of_other_images_is_refused(fit, tmp_path, scorer):
-    words = ["experiment=translate_gan_paired", f"target_scorer.ckpt={scorer}", *TINY]
+    words = ["experiment=translate_gan_paired", f"target_scorer.ckpt={scorer}", *TINY_RUN]
     message = "for dataset=MNIST, rendering._target_=mnist_gen.data.renderings.Outline, .*"
     message += "need a mnist_gen.networks.classifiers.Scorer for "
     with pytest.raises(UserError, match=message + "dataset=MNIST, rendering._target_=mnist_gen.data.renderings.Mosaic"):
@@ -121,7 +118,7 @@ def test_a_scorer_of_other_images_is_refused(fit, tmp_path, scorer):
     with pytest.raises(
         UserError, match="experiment=transformer_classifier is a mnist_gen.networks.transformer.ReadTransformer"
     ):
-        fit(tmp_path / "run", *TINY, words[0], "target_scorer.experiment=transformer_classifier", tiny=False)
+        fit(tmp_path / "run", *TINY_RUN, words[0], "target_scorer.experiment=transformer_classifier", tiny=False)
 
 
 def test_a_translation_without_a_scorer_is_refused(fit, tmp_path):

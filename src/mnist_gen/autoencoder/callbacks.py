@@ -6,13 +6,13 @@ from lightning.pytorch.callbacks import Callback
 from matplotlib import colormaps
 from torch import Tensor
 
-from mnist_gen import plots
 from mnist_gen.autoencoder.autoencoder import Autoencoder
 from mnist_gen.data import NUM_CLASSES
 from mnist_gen.data.augment import drawn_from, noisy
 from mnist_gen.data.corrupted import CorruptedImages
 from mnist_gen.data.mnist import to_images
 from mnist_gen.data.pairs import first_of_each
+from mnist_gen.runs import plots
 from mnist_gen.runs.loggers import epochs_done, tensorboard
 from mnist_gen.training.pictures import FirstPicture, keep
 from mnist_gen.training.trainer import data_of, model_of

@@ -93,7 +93,8 @@ def _arrays(arrays: Mapping[str, NDArray[np.generic]], prefix: str) -> Labelled 
         kind = f"{labels.dtype} {labels.shape}"
         raise UserError(f"{prefix}labels must be a whole number for each image, not {kind}.")
     if len(labels) and not (labels.min() >= 0 and labels.max() < NUM_CLASSES):
-        raise UserError(f"{prefix}labels must be from 0 to {NUM_CLASSES - 1}, not {labels.max()}.")
+        wrong = labels.min() if labels.min() < 0 else labels.max()
+        raise UserError(f"{prefix}labels must be from 0 to {NUM_CLASSES - 1}, not {wrong}.")
     return _padded(_gray(images)), torch.from_numpy(labels.astype(np.int64))
 
 
@@ -111,7 +112,8 @@ def _gray(images: NDArray[np.generic]) -> NDArray[np.uint8]:
         return images  # type: ignore[return-value]
     if images.dtype.kind == "f" and np.isfinite(images).all() and images.min() >= 0 and images.max() <= 1:
         return (images * 255).round().astype(np.uint8)
-    raise UserError(f"images must be uint8, or floats from 0 to 1, not {images.dtype}.")
+    span = f" from {images.min():.4g} to {images.max():.4g}" if images.dtype.kind == "f" else ""
+    raise UserError(f"images must be uint8, or floats from 0 to 1, not {images.dtype}{span}.")
 
 
 @functools.cache
@@ -140,7 +142,8 @@ def _numbers(path: Path) -> dict[str, int]:
     """The number of each class, by the name of its folder."""
     names = _folders(path)
     if not names:
-        raise UserError("the folder is empty; it must hold a folder per class.")
+        found = "has no folders" if any(path.iterdir()) else "is empty"
+        raise UserError(f"the folder {found}; it must hold one per class.")
     if len(names) > NUM_CLASSES:
         raise UserError(f"there are {len(names)} classes; at most {NUM_CLASSES} are allowed.")
     are_digits = all(name in map(str, range(NUM_CLASSES)) for name in names)
@@ -174,6 +177,8 @@ def _opened(file: Path) -> tuple[NDArray[np.uint8], bool]:
             width, height = image.size
             if max(image.size) > IMAGE_SIZE:
                 raise UserError(f"{file} has {height}x{width} pixels; at most {IMAGE_SIZE}x{IMAGE_SIZE} are allowed.")
-            return np.asarray(image.convert("L")), image.mode not in ("1", "L", "LA", "I", "I;16", "F")
+            if image.mode.startswith("I"):  # 16 bits, which Pillow would clip
+                return (np.asarray(image).astype(np.int64).clip(0, 2**16 - 1) >> 8).astype(np.uint8), False
+            return np.asarray(image.convert("L")), image.mode not in ("1", "L", "LA")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # of a damaged file
         raise UserError(f"{file} cannot be read ({textwrap.shorten(str(error), 100)}).") from None

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mnist_gen.data import IMAGE_SIZE
-from mnist_gen.errors import UserError
+from mnist_gen.errors import check_divisor
 
 
 class Texture:
@@ -51,8 +51,7 @@ class Mosaic:
     """Coarse blocks of `block` pixels a side, in a few shades of grey: many digits become indistinguishable."""
 
     def __init__(self, block: int, shades: int) -> None:
-        if IMAGE_SIZE % block:
-            raise UserError(f"data.rendering.block={block}: must be a divisor of {IMAGE_SIZE}.")
+        check_divisor("data.rendering.block", block, IMAGE_SIZE)
         self.block, self.steps = block, shades - 1
 
     def __call__(self, images: Tensor) -> Tensor:

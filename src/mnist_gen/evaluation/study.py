@@ -3,21 +3,20 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig
 from torch.utils.tensorboard import SummaryWriter
 
-from mnist_gen import plots
-from mnist_gen.data.mnist import ImageData
+from mnist_gen.runs import plots
 from mnist_gen.system import files
 
 
 class Study:
-    """Compares trained models: `study(folder, data, scorer, **models)` writes its files and returns metrics."""
+    """Compares trained models: `study(folder, data, scorer, **models)` writes its files and returns metrics.
+
+    Optional: `check(data, configurations)` refuses data, or configurations of models by part, that it cannot compare,
+    before any model is trained.
+    """
 
     parts: Sequence[str] = ()  # of the configuration, which name the models
-
-    def check(self, data: ImageData, models: Mapping[str, DictConfig]) -> None:
-        """Refuses data, or configurations of models by part, that it cannot compare, before any model is trained."""
 
     def publish(self, folder: Path, name: str, text: str, figures: Mapping[str, plots.Figure]) -> None:
         """Prints the text and writes it to `<name>.md`; writes the figures, and both to TensorBoard."""

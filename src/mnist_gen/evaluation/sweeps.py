@@ -39,7 +39,7 @@ Row = dict[str, Any]  # of a job: the swept keys, its status and metrics, such a
 class Summary(Callback):
     """Updates a sweep's summary after each job.
 
-    Of jobs that end while another one writes the summary, none waits: the writer sees their mark and writes again.
+    A job that ends while another one writes the summary does not wait: it leaves a mark, and the writer writes again.
     """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -149,7 +149,7 @@ def _best(rows: Sequence[Row], swept: Sequence[str]) -> list[str]:
 
 
 def _draw(folder: Path, title: str, rows: Sequence[Row], swept: Sequence[str], shown: "Sequence[Metric]") -> None:
-    from mnist_gen import plots  # here, because it imports torch
+    from mnist_gen.runs import plots  # here, because it imports torch
 
     charts = {}
     for metric in shown:

@@ -9,13 +9,13 @@ from lightning.pytorch.callbacks import Callback
 from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
-from mnist_gen import plots
 from mnist_gen.data import IMAGE_SIZE, NUM_CLASSES
 from mnist_gen.data.mnist import ImageData
 from mnist_gen.errors import UserError
 from mnist_gen.evaluation import fidelity
 from mnist_gen.evaluation.scorer import scorer_for
 from mnist_gen.gan.gan import GAN
+from mnist_gen.runs import plots
 from mnist_gen.runs.loggers import epochs_done
 from mnist_gen.training.pictures import FirstPicture, keep
 from mnist_gen.training.trainer import data_of, model_of

@@ -6,11 +6,11 @@ from functools import partial
 
 import torch
 
-from mnist_gen import plots
 from mnist_gen.data import NUM_CLASSES
 from mnist_gen.gan.claims import ACTIVATION, CONCAT, LABEL, LAST, GANJob, common_values, pairs, rank_correlations
 from mnist_gen.gan.gan import GAN
-from mnist_gen.runs import checkpoint, layout
+from mnist_gen.runs import checkpoint, layout, plots
+from mnist_gen.training.trainer import model_of
 
 LOSSES = {"train/loss_g": "the generator's loss", "train/loss_d": "the discriminator's loss"}
 METRICS = {"val/fid": "FID", "val/class_accuracy": "class accuracy"}
@@ -106,6 +106,4 @@ def _before_and_after(before: GANJob, after: GANJob, load: Load) -> plots.Figure
 
 
 def _model(trusted: Sequence[str], job: GANJob) -> GAN:
-    model = checkpoint.load(layout.checkpoint_of(job.folder), trusted)
-    assert isinstance(model, GAN)
-    return model
+    return model_of(checkpoint.load(layout.checkpoint_of(job.folder), trusted), GAN)

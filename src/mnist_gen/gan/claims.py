@@ -113,7 +113,7 @@ def _clear(claim: str, jobs: Sequence[GANJob], activation: str, digits: set[int]
 
 
 @dataclass(frozen=True)
-class Metric:
+class Measure:
     """A test metric, or the last value of a curve, to compare jobs by; a negative scale means lower is better."""
 
     name: str
@@ -126,11 +126,11 @@ class Metric:
         return -value if self.scale < 0 else value
 
 
-CLASS_ACCURACY = Metric("test/class_accuracy", 100, "points of class accuracy")
-SHARPNESS = Metric("test/sharpness", 100, "points of real images' sharpness")
-FID = Metric("test/fid", -1, "FID")
-LOWER_LOSS_G, LOWER_LOSS_D = Metric("train/loss_g", -1, "train/loss_g"), Metric("train/loss_d", -1, "train/loss_d")
-HIGHER_LOSS_G = Metric("train/loss_g", 1, "train/loss_g")
+CLASS_ACCURACY = Measure("test/class_accuracy", 100, "points of class accuracy")
+SHARPNESS = Measure("test/sharpness", 100, "points of real images' sharpness")
+FID = Measure("test/fid", -1, "FID")
+LOWER_LOSS_G, LOWER_LOSS_D = Measure("train/loss_g", -1, "train/loss_g"), Measure("train/loss_d", -1, "train/loss_d")
+HIGHER_LOSS_G = Measure("train/loss_g", 1, "train/loss_g")
 
 
 def pairs(jobs: Sequence[GANJob], key: str, one: str, other: str) -> list[tuple[GANJob, GANJob]]:
@@ -144,7 +144,7 @@ def pairs(jobs: Sequence[GANJob], key: str, one: str, other: str) -> list[tuple[
     return [(left[rest], right[rest]) for rest in left if rest in right]
 
 
-def _compared(claim: str, jobs: Sequence[GANJob], key: str, one: str, other: str, *by: Metric) -> Iterator[Verdict]:
+def _compared(claim: str, jobs: Sequence[GANJob], key: str, one: str, other: str, *by: Measure) -> Iterator[Verdict]:
     """Whether jobs with `one` beat those with `other` in every metric; if the metrics disagree, it depends."""
     if matched := pairs(jobs, key, one, other):
         left, right = zip(*matched, strict=True)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 
-from mnist_gen import plots
 from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.autoencoder.mixture import LatentMixture
 from mnist_gen.data.mnist import ImageData, to_images
@@ -16,6 +15,7 @@ from mnist_gen.evaluation.study import Study
 from mnist_gen.gan.evaluation import reference
 from mnist_gen.gan.gan import GAN
 from mnist_gen.networks.classifiers import Scorer
+from mnist_gen.runs import plots
 from mnist_gen.runs.tables import markdown
 
 COLUMNS = ("fid", "density", "coverage", "rarest_digit", "commonest_digit", "memorised")

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.data import NUM_CLASSES
 from mnist_gen.data.mnist import Batch, ImageData, chunks, to_images
-from mnist_gen.errors import UserError
+from mnist_gen.errors import UserError, check_least
 from mnist_gen.gan.classified_digits import ClassifiedDigits
 from mnist_gen.gan.protocols import GeneratorProtocol, HasStatistics, PseudoLabels, SpaceProtocol, StartsPretrained
 from mnist_gen.networks.encoders import STATISTICS
@@ -238,8 +238,7 @@ class GAN(L.LightningModule):
         Raises:
             UserError: there is no such digit, or the GAN has no labels.
         """
-        if count < 1:
-            raise UserError(f"count={count}: must be at least 1.")
+        check_least("count", count, 1)
         if digit is not None and not self.conditional:
             raise UserError(f"digit={digit}: this GAN was trained without labels and cannot be asked for a digit.")
         latents = self.latents(count, torch.Generator().manual_seed(seed))

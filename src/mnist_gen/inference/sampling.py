@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from mnist_gen.data import NUM_CLASSES
-from mnist_gen.errors import UserError, check_choice
+from mnist_gen.errors import UserError, check_choice, check_least
 from mnist_gen.evaluation.scorer import load_scorer
 from mnist_gen.gan import GAN
 from mnist_gen.interpolation.paths import (
@@ -43,8 +43,7 @@ def interpolate(
     for name, value in (("digit", digit), ("to", to)):
         if value not in range(NUM_CLASSES):
             raise UserError(f"{name}={value}: choose 0 to {NUM_CLASSES - 1}.")
-    if steps < 2:
-        raise UserError(f"steps={steps}: must be at least 2.")
+    check_least("steps", steps, 2)
     first, second = (torch.full((count,), value) for value in (digit, to))
     return _interpolator(model, between, seed).interpolate(first, second, steps, seed).transpose(0, 1)
 

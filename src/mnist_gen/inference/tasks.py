@@ -12,7 +12,6 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from mnist_gen import plots
 from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.data import NUM_CLASSES
 from mnist_gen.errors import UserError
@@ -23,7 +22,7 @@ from mnist_gen.inference.demo import Models, serve
 from mnist_gen.inference.sampling import interpolate
 from mnist_gen.inference.stored import load, origin
 from mnist_gen.inference.writing import writable, write
-from mnist_gen.runs import layout, limits
+from mnist_gen.runs import layout, limits, plots
 from mnist_gen.runs.config import plain
 from mnist_gen.runs.tasks import EXPORTS
 from mnist_gen.system import files

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from mnist_gen import plots
 from mnist_gen.errors import UserError
+from mnist_gen.runs import plots
 from mnist_gen.system import files
 
 ZOOM = 4  # of a film's pixels

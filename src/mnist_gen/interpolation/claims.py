@@ -13,7 +13,7 @@ EVERY = 0.95  # share from which a claim about every image holds
 
 
 def judge(paths: Mapping[str, PathMetrics], values: Mapping[str, Tensor], metrics: Metrics) -> Iterator[Verdict]:
-    """Judges the student report's claims, on straight lines as in the report.
+    """Judges the student report's claims, on straight lines as it drew them.
 
     `values` has, by their names in metrics.json, the values (N,) whose mean is written there.
     """

@@ -7,17 +7,17 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from mnist_gen import plots
 from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.data import NUM_CLASSES
 from mnist_gen.data.mnist import ImageData, ImageSet, to_images
-from mnist_gen.errors import UserError
+from mnist_gen.errors import UserError, check_odd
 from mnist_gen.evaluation import fidelity, verdicts
 from mnist_gen.evaluation.study import Study
 from mnist_gen.gan import GAN
 from mnist_gen.interpolation import claims
 from mnist_gen.interpolation.measurements import PathMetrics, Reference, legible, measure_paths, separability
 from mnist_gen.interpolation.paths import Interpolator, LabelledLatents, encoded_images, interpolators, sampled_latents
+from mnist_gen.runs import plots
 from mnist_gen.runs.tables import markdown
 
 AXES = {  # of the charts, by metric of images
@@ -33,7 +33,7 @@ FLOOR, REAL = "floor", "real images"
 
 
 class Interpolation(Study):
-    """Interpolates between digits: strips of some pairs, metrics over many, and an answer to the report's question.
+    """Interpolates between digits: strips of some pairs, metrics over many, and an answer to the student report.
 
     The autoencoder interpolates between latents of validation images, the GAN between latents whose digits the scorer
     reads, and the conditional GAN between labels. Writes and prints answer.md, and leaves figures and TensorBoard
@@ -43,14 +43,13 @@ class Interpolation(Study):
     parts = ("autoencoder", "gan", "cgan")
 
     def __init__(self, pairs: int, steps: int, digits: Sequence[Sequence[int]], neighbours: int, seed: int) -> None:
-        if steps % 2 == 0:
-            raise UserError(f"study.steps={steps}: must be odd, so that a path has a midpoint.")
+        check_odd("study.steps", steps, "so that a path has a midpoint")
         if any(first == second for first, second in digits):
             raise UserError(f"study.digits={digits}: each pair must be two different digits.")
         self.pairs, self.steps, self.digits, self.neighbours, self.seed = pairs, steps, digits, neighbours, seed
 
     def check(self, data: ImageData, models: Mapping[str, DictConfig]) -> None:
-        """As `Study.check`: needs more test images than neighbours, and a GAN without clusters."""
+        """Needs more test images than neighbours, and a GAN without clusters."""
         if len(data.test) <= self.neighbours:
             raise UserError(f"study.neighbours={self.neighbours}: must be less than the {len(data.test)} test images.")
         if models["gan"].get("pseudo_labels") is not None:

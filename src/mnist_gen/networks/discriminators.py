@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mnist_gen.errors import UserError
+from mnist_gen.errors import check_divisor
 from mnist_gen.networks.input_gradients import by_autograd, with_pullback
 from mnist_gen.networks.layers import LabelPlane
 
@@ -93,8 +93,7 @@ class MinibatchDeviation(nn.Module):
         self.group = group
 
     def forward(self, features: Tensor) -> Tensor:
-        if len(features) % self.group:
-            raise UserError(f"model.discriminator.group={self.group}: must be a divisor of data.batch_size.")
+        check_divisor("model.discriminator.group", self.group, len(features), "data.batch_size")
         groups = features.reshape(-1, self.group, features.shape[1])  # (N / group, group, F)
         deviations = (groups.var(dim=1, correction=0) + EPSILON).sqrt().mean(dim=1)  # (N / group,)
         extra = DEVIATION_WEIGHT * deviations.repeat_interleave(self.group)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mnist_gen.errors import UserError
+from mnist_gen.errors import UserError, check_divisor, check_odd
 
 Grid = tuple[int, int]  # rows and columns of tokens
 Positions = Callable[[Grid, int], Tensor]  # a grid of T tokens and `dim` -> encodings (T, dim)
@@ -34,8 +34,7 @@ class CentredWindows(Windows):
     """One token per pixel, from the window around it, as in the student report. Size 1: the pixel alone."""
 
     def __init__(self, size: int) -> None:
-        if size % 2 == 0:
-            raise UserError(f"model.network.tokens.size={size}: must be odd, for a window with a pixel at its centre.")
+        check_odd("model.network.tokens.size", size, "for a window with a pixel at its centre")
         super().__init__(size, stride=1, padding=size // 2)
 
 
@@ -46,9 +45,8 @@ class Patches(Windows):
         super().__init__(size, stride=size, padding=0)
 
     def grid(self, images: Tensor) -> Grid:
-        height, width = images.shape[2:]
-        if height % self.size or width % self.size:
-            raise UserError(f"model.network.tokens.size={self.size}: must divide the sides of {height}x{width} images.")
+        for side in images.shape[2:]:
+            check_divisor("model.network.tokens.size", self.size, side, f"the sides of images, here {side}")
         return super().grid(images)
 
 
@@ -96,8 +94,7 @@ class Block(nn.Module):
 
     def __init__(self, dim: int, heads: int, hidden: int, norm: bool = True) -> None:
         super().__init__()
-        if dim % heads:
-            raise UserError(f"model.network.heads={heads}: must be a divisor of model.network.dim={dim}.")
+        check_divisor("model.network.heads", heads, dim, f"model.network.dim={dim}")
         self.norm_attention: nn.Module = nn.LayerNorm(dim) if norm else nn.Identity()
         self.attention = nn.MultiheadAttention(dim, heads, batch_first=True)
         self.norm_feed_forward: nn.Module = nn.LayerNorm(dim) if norm else nn.Identity()

@@ -1,1 +1,1 @@
-"""What a run reads and writes: its configuration, folder, checkpoints and records."""
+"""A run: the command that starts it, its configuration and folder, and what it writes into that."""

@@ -10,6 +10,7 @@ A checkpoint contains only tensors and plain values:
 | `epoch`, `global_step`, `loops` | how far training is; that validation has begun | Lightning; `LastCheckpoint` |
 | `callbacks` | best score; random state | `BestCheckpoint`; `LastCheckpoint`, both in `training.checkpoints` |
 | `callbacks` | curves | `training.curves.Curves` |
+| `callbacks`, with early stopping | validations without a better metric | `training.stopping.StopEarly` |
 | `callbacks`, of a GAN | the samples drawn so far | `gan.callbacks.DrawSamples` |
 | `ImageData`, or a subclass | number of batches served in this epoch | `data.mnist.ImageData` |
 | `history` | curves of each draw of labels | `transfer.Transfer`, `transfer.semi.SemiSupervised` |

@@ -18,10 +18,9 @@ from hydra import compose
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from mnist_gen import plots
 from mnist_gen.data import NUM_CLASSES
 from mnist_gen.networks.inspection import HasExamples, Layer, layers
-from mnist_gen.runs import layout, pretrained
+from mnist_gen.runs import layout, plots, pretrained
 from mnist_gen.runs.config import CONF, CONFIG_NAME, composing
 from mnist_gen.runs.records import short_name
 from mnist_gen.student_report.pages import Picture, Rows, Section, Table, as_html, as_markdown

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mnist_gen import plots
 from mnist_gen.data.mnist import ImageData
 from mnist_gen.errors import UserError
 from mnist_gen.evaluation.verdicts import markdown
 from mnist_gen.gan import claim_plots as gan_plots
 from mnist_gen.gan import claims as gan_claims
+from mnist_gen.runs import plots
 from mnist_gen.system import files
 from mnist_gen.transfer import claim_plots as transfer_plots
 from mnist_gen.transfer import claims as transfer_claims

@@ -93,7 +93,7 @@ class Bar:
             log.info("%s: %s", self.name, "  ".join(filter(None, [count, values(), left])))
 
     def said(self) -> None:
-        """Something else has just been said: the next line can wait."""
+        """Postpones the next line, because something else has just been said."""
         self._shown = time.monotonic()
 
     def close(self) -> None:

@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from mnist_gen import plots
 from mnist_gen.data import IMAGE_SIZE
+from mnist_gen.runs import plots
 from mnist_gen.runs.loggers import batches_done, batches_in_all, callbacks_of, epochs_done, log_metrics, run_folder
 from mnist_gen.system import files
 from mnist_gen.training.pictures import FirstPicture, say_where
@@ -76,7 +76,7 @@ class Curves(Callback):
             self._log_point(trainer, pl_module)
 
     def _log_point(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Logs the means since the last point. They make a GPU wait, so that the time is that of its work."""
+        """Logs the means since the last point. Reading them waits for the GPU, so that its work is timed."""
         measured = self._point.means() | {"run/epoch": float(epochs_done(trainer))}
         names = getattr(module, "rate_names", ("lr",))
         for name, optimizer in zip(names, trainer.optimizers, strict=False):

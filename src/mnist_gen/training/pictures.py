@@ -10,8 +10,8 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 from PIL import Image
 
-from mnist_gen import plots
 from mnist_gen.networks.inspection import evaluating
+from mnist_gen.runs import plots
 from mnist_gen.runs.loggers import batches_done, log_picture, run_folder
 from mnist_gen.system import files
 from mnist_gen.system.screen import shortened

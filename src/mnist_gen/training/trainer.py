@@ -98,7 +98,7 @@ def data_of(trainer: L.Trainer, kind: type[T]) -> T:
 
 
 def model_of(module: L.LightningModule, kind: type[T]) -> T:
-    """The run's model, as the class that it is known to be."""
+    """A run's model, as the class that it is known to be."""
     assert isinstance(module, kind)
     return module
 

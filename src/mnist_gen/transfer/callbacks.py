@@ -13,11 +13,11 @@ from omegaconf import OmegaConf
 from sklearn.metrics import classification_report, confusion_matrix
 from torch import Tensor
 
-from mnist_gen import plots
 from mnist_gen.data import NUM_CLASSES
 from mnist_gen.data.few_labels import FewLabels
 from mnist_gen.data.mnist import chunks, to_images
 from mnist_gen.errors import check_choice
+from mnist_gen.runs import plots
 from mnist_gen.runs.loggers import batches_done, run_folder, tensorboard
 from mnist_gen.system import files
 from mnist_gen.training.pictures import keep

@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Sequence
 
-from mnist_gen import plots
+from mnist_gen.runs import plots
 from mnist_gen.transfer.claims import Job, by_arm
 
 CURVES = {"loss": "val/loss", "accuracy": "val/accuracy"}  # on images that do not train

@@ -109,8 +109,9 @@ def _change_by_padding(model: transformer.ImageTransformer, images: Tensor) -> f
     return relative_error(larger[:, :rows, :columns], model(inner).unflatten(1, (rows, columns)))
 
 
-def _rotation_error(dim: int = 64, step: int = 7) -> float:
+def _rotation_error() -> float:
     """Largest error of PE(p + step) as a rotation of PE(p), in double precision."""
+    dim, step = 64, 7
     encoding = transformer.sinusoidal(torch.arange(1024, dtype=torch.float64), dim)
     angles = step / transformer.BASE ** (torch.arange(0, dim, 2, dtype=torch.float64) / dim)
     rotations = torch.stack([torch.stack([angles.cos(), angles.sin()]), torch.stack([-angles.sin(), angles.cos()])])

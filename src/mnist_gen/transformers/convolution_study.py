@@ -6,9 +6,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from mnist_gen import plots
-from mnist_gen.errors import UserError
+from mnist_gen.errors import check_odd
 from mnist_gen.evaluation.verdicts import Verdict
+from mnist_gen.runs import plots
 from mnist_gen.transformers.claims import exactness, order_and_positions
 from mnist_gen.transformers.convolutions import AttentionConvolution, AttentionStack, WindowConvolution, offsets_of
 from mnist_gen.transformers.slots import reset
@@ -32,8 +32,8 @@ class MimicConvolution(TransformerStudy):
         alphas: Sequence[float],  # further sharpnesses to measure
     ) -> None:
         super().__init__(images, seed)
-        if any(kernel % 2 == 0 for kernel in kernels):
-            raise UserError(f"study.kernels={kernels}: must be odd sides, of windows with a pixel at their centre.")
+        for kernel in kernels:
+            check_odd("study.kernels", kernel, "for a window with a pixel at its centre")
         self.kernels, self.channels, self.alpha, self.alphas = kernels, channels, alpha, alphas
 
     def measure(self, images: Tensor) -> Results:

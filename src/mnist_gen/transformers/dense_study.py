@@ -5,9 +5,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from mnist_gen import plots
 from mnist_gen.data import IMAGE_SIZE, NUM_CLASSES
 from mnist_gen.evaluation.verdicts import DEPENDS, Verdict
+from mnist_gen.runs import plots
 from mnist_gen.transformers.claims import EXACT, exactness, one_head, one_head_bound, relative_error, two_heads
 from mnist_gen.transformers.dense import TaggedDense, TokenMLP
 from mnist_gen.transformers.slots import reset

@@ -9,11 +9,11 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mnist_gen import plots
 from mnist_gen.data import IMAGE_SIZE
 from mnist_gen.data.mnist import Batch, ImageData, to_images
-from mnist_gen.errors import UserError
+from mnist_gen.errors import UserError, check_divisor, check_odd
 from mnist_gen.networks.inspection import Examples
+from mnist_gen.runs import plots
 from mnist_gen.training.optimization import with_schedule
 from mnist_gen.training.pictures import FirstPicture, keep
 from mnist_gen.training.trainer import data_of, model_of, split_of
@@ -25,8 +25,7 @@ class ConvolutionTeacher(nn.Conv2d):
     """A convolution that keeps the size: images (N, 1, H, W) -> one vector per pixel (N, H W, out)."""
 
     def __init__(self, out: int, kernel: int) -> None:
-        if kernel % 2 == 0:
-            raise UserError(f"model.teacher.kernel={kernel}: must be odd, to keep the size of an image.")
+        check_odd("model.teacher.kernel", kernel, "to keep the size of an image")
         super().__init__(1, out, kernel, padding=kernel // 2)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -66,8 +65,7 @@ class Mimicry(L.LightningModule):
         self.teacher, self.network, self.side = teacher.requires_grad_(False), network, side
         self.optimizer, self.warmup, self.decay_from = optimizer, warmup, decay_from
         self._sums: list[Tensor] = []
-        if IMAGE_SIZE % side:
-            raise UserError(f"model.side={side}: must be a divisor of {IMAGE_SIZE}.")
+        check_divisor("model.side", side, IMAGE_SIZE)
         with torch.no_grad():
             self.outputs_and_targets(torch.zeros(1, 1, IMAGE_SIZE, IMAGE_SIZE))  # checks the shapes
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mnist_gen import plots
 from mnist_gen.data.mnist import ImageData, to_images
 from mnist_gen.evaluation import fidelity, verdicts
 from mnist_gen.evaluation.study import Study
+from mnist_gen.runs import plots
 from mnist_gen.runs.tables import markdown
 from mnist_gen.transformers.claims import relative_error
 

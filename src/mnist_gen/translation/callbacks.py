@@ -4,9 +4,9 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from mnist_gen import plots
 from mnist_gen.data.mnist import to_images
 from mnist_gen.data.pairs import ImagePairs, first_of_each
+from mnist_gen.runs import plots
 from mnist_gen.runs.loggers import epochs_done
 from mnist_gen.training.pictures import FirstPicture, keep
 from mnist_gen.training.trainer import data_of, model_of

@@ -7,11 +7,11 @@ import torch
 from hydra.utils import instantiate
 from torch import Tensor
 
-from mnist_gen import plots
 from mnist_gen.data import NUM_CLASSES
 from mnist_gen.data.mnist import ImageData, to_images
 from mnist_gen.data.pairs import first_of_each
-from mnist_gen.runs import checkpoint, layout, trust
+from mnist_gen.runs import checkpoint, layout, plots, trust
+from mnist_gen.training.trainer import model_of
 from mnist_gen.translation.jobs import GAN, TranslationJob, cells_by_rendering
 from mnist_gen.translation.translation import Translation
 
@@ -42,12 +42,9 @@ def _compare(title: str, jobs: Mapping[str, TranslationJob], data: ImageData, tr
     rows: dict[str, Tensor] = {"input": images}
     for name, job in jobs.items():
         path = layout.checkpoint_of(job.folder)
-        model = checkpoint.load(path, trusted)
-        assert isinstance(model, Translation)
-        rows[name] = model.translate(images)
-    rendering = trust.configuration(checkpoint.read(path), path, trusted=trusted).data.get(
-        "rendering"
-    )  # the same for all jobs
+        rows[name] = model_of(checkpoint.load(path, trusted), Translation).translate(images)
+    configuration = trust.configuration(checkpoint.read(path), path, trusted=trusted)
+    rendering = configuration.data.get("rendering")  # the same for all jobs
     if rendering is not None:
         rows["truth"] = instantiate(rendering)(images)
     return plots.grid(

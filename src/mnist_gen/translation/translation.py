@@ -102,11 +102,12 @@ class Translation(L.LightningModule):
 
     def examples(self) -> Examples:
         """The networks from A to B with their inputs."""
-        images, judge = torch.zeros(2, 1, IMAGE_SIZE, IMAGE_SIZE, device=self.device), self.a_to_b.discriminator
+        images = torch.zeros(2, 1, IMAGE_SIZE, IMAGE_SIZE, device=self.device)
+        discriminator = self.a_to_b.discriminator
         found: dict[str, tuple[nn.Module, tuple[Tensor, ...]]] = {"translator": (self.a_to_b.translator, (images,))}
-        if judge is not None:
-            group = next((part.group for part in judge.modules() if isinstance(part, MinibatchDeviation)), 1)
-            found["discriminator"] = (judge, (self.a_to_b.fake(images, images).repeat(group, 1, 1, 1),))
+        if discriminator is not None:
+            group = next((part.group for part in discriminator.modules() if isinstance(part, MinibatchDeviation)), 1)
+            found["discriminator"] = (discriminator, (self.a_to_b.fake(images, images).repeat(group, 1, 1, 1),))
         return found
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LambdaLR]]:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mnist_gen import plots
+from mnist_gen.runs import plots
 
 
 def shown(figure):

@@ -22,7 +22,7 @@ def main() -> None:
     os.environ.setdefault("MNIST_GEN_FULL_ERROR", os.environ.get("HYDRA_FULL_ERROR", ""))  # before we set that
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of Hydra's multi-line report
 
-    from mnist_gen import jobs  # here, so that signals are handled before the slow import of Hydra
+    from mnist_gen.runs import jobs  # here, so that signals are handled before the slow import of Hydra
     from mnist_gen.runs.command_line import check_arguments
     from mnist_gen.runs.config import CONF
 
@@ -55,6 +55,6 @@ def farewell() -> None:
 
 
 def quiet(failed: threading.ExceptHookArgs) -> None:
-    """A thread that cannot write (TensorBoard's, on a full disk) is spoken of by those who ask it to."""
+    """A thread's failed write (TensorBoard's, on a full disk) is reported by those who asked for it."""
     if not isinstance(failed.exc_value, OSError):
         threading.__excepthook__(failed)

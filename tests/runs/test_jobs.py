@@ -7,7 +7,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from mnist_gen import jobs
+from mnist_gen.runs import jobs
 
 BROKEN = """
 from mnist_gen.errors import UserError
