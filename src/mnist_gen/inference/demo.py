@@ -107,7 +107,7 @@ def page(models: Models) -> Any:
                     gr.Markdown(title)
                     path = _image(gr, blend(gan, 1, 7, 0, between), between)
                     _on_change(
-                        [*ends, seed], lambda a, b, s, way=between: blend(gan, int(a), int(b), int(s), way), path
+                        [*ends, seed], lambda a, b, s, kind=between: blend(gan, int(a), int(b), int(s), kind), path
                     )
         with gr.Tab("Your digit") as tab, gr.Row():
             tab.select(None, js=CHOOSE_BRUSH)

@@ -1,8 +1,8 @@
 """The answer to the student report: one page in its own order, as HTML and as Markdown.
 
-What the student report says and why things are so stands in answer.yaml. Numbers, verdicts and conditions come from the
-records of runs, pictures from runs in `outputs` or from `docs`. A section whose runs have no record shows the commands
-that fill it.
+What the student report says and why things are so stands in practice.yaml and theory.yaml. Numbers, verdicts and
+conditions come from the records of runs, pictures from runs in `outputs` or from `docs`. A section whose runs have no
+record shows the commands that fill it.
 """
 
 import re
@@ -12,7 +12,7 @@ from functools import cached_property
 from importlib.resources import files as resources
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose
 from hydra.utils import instantiate
@@ -27,6 +27,7 @@ from mnist_gen.student_report.pages import Picture, Rows, Section, Table, as_htm
 from mnist_gen.system import files
 from mnist_gen.transfer.callbacks import published
 
+PARTS = ("practice.yaml", "theory.yaml")
 CLAIM = "claim"  # the first heading of a table of claims
 
 Entry = Mapping[str, Any]  # a record of a run or a sweep
@@ -60,14 +61,13 @@ class Sources:
 
 
 def sections(sources: Sources) -> list[Section]:
-    """The sections of answer.yaml, filled from the sources."""
+    """All sections, filled from the sources."""
     return [_section(part, sources) for part in _content()]
 
 
 def _content() -> list[dict[str, Any]]:
-    text = (resources("mnist_gen.student_report") / "answer.yaml").read_text()
-    content: Any = OmegaConf.to_container(OmegaConf.create(text))
-    return content
+    texts = [(resources("mnist_gen.student_report") / part).read_text() for part in PARTS]
+    return [section for text in texts for section in cast(Any, OmegaConf.to_container(OmegaConf.create(text)))]
 
 
 def needed_records() -> set[str]:
