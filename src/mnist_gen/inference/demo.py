@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
 from torchvision.utils import make_grid
 
@@ -160,4 +160,7 @@ def serve(models: Models, port: int) -> None:
         prevent_thread_lock=True,
     )  # fmt: skip
     print(f"http://127.0.0.1:{port}   Ctrl-C ends it.", flush=True)
+    stroke = Image.new("L", (SIDE, SIDE), "white")
+    ImageDraw.Draw(stroke).line([(120, 60), (200, 260)], fill="black", width=16)
+    read(models, stroke)  # so that the first drawing is answered as quickly as the others
     blocks.block_thread()
