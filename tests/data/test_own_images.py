@@ -123,7 +123,10 @@ class Harmful:
         (arrays(images=np.zeros((100, 400))), r"images must be \(N, height, width\), not \(100, 400\)"),
         (arrays(images=np.zeros((100, 20, 20), int)), "images must be uint8, or floats from 0 to 1, not int64"),
         (arrays(images=np.full((100, 20, 20), np.nan)), "images must be uint8, or floats from 0 to 1"),
-        (arrays(images=np.full((100, 20, 20), 1.5)), "or floats from 0 to 1, not float64 from 1.5 to 1.5"),
+        (
+            arrays(images=np.full((100, 20, 20), 1.5)),
+            "images must be uint8, or floats from 0 to 1, not float64 from 1.5 to 1.5",
+        ),
         (arrays(count=9), "9 images are too few"),
         (arrays(images=np.array([Harmful()] * 100)), "cannot be read .*allow_pickle"),
     ],
