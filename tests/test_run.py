@@ -150,7 +150,7 @@ def test_not_a_number_keeps_the_last_good_checkpoint(fit, tmp_path, at_batch, mo
     assert all(value.isfinite().all() for value in last["state_dict"].values())
 
 
-def test_test_repeats_the_runs_figures(fit, made, tmp_path):
+def test_test_repeats_the_runs_metrics(fit, made, tmp_path):
     folder = made(tmp_path / "run", MAIN, "trainer.max_epochs=1")
     again = ("task=test", f"ckpt={folder / 'checkpoints/best.ckpt'}")
     fit(tmp_path / "again", *again, task="test")

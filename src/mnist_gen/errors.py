@@ -31,13 +31,13 @@ def check_least(key: str, value: int, least: int) -> None:
         raise UserError(f"{key}={value}: must be at least {least}.")
 
 
-def check_odd(key: str, value: int, why: str) -> None:
-    """Raises a `UserError` unless a number is odd; `why` ends the sentence."""
-    if value % 2 == 0:
+def check_odd(key: str, value: int | Sequence[int], why: str) -> None:
+    """Raises a `UserError` unless a number, or each of several, is odd; `why` ends the sentence."""
+    if any(number % 2 == 0 for number in ([value] if isinstance(value, int) else value)):
         raise UserError(f"{key}={value}: must be odd, {why}.")
 
 
 def check_divisor(key: str, value: int, of: int, name: str = "") -> None:
-    """Raises a `UserError` unless a number divides `of`, which has a name unless it is fixed."""
+    """Raises a `UserError` unless a number divides `of`; the message may call it by a name."""
     if of % value:
         raise UserError(f"{key}={value}: must be a divisor of {name or of}.")

@@ -99,10 +99,14 @@ def test_colours_become_gray_and_are_mentioned(tmp_path, caplog):
 
 def test_sixteen_bits_become_eight(tmp_path):
     mine = folders(tmp_path / "mine", ("0", "1"))
-    for file in mine.rglob("*.png"):
-        Image.fromarray(np.full((20, 18), 0x1234, dtype=np.uint16)).save(file)
-    (images, _), _ = own_images.load(mine)
-    assert images[:, 16, 16].unique().tolist() == [0x12]
+    for number, expected in ((0x1234, 0x12), (0x34, 0x34)):  # the second as if bytes had been stored in 16 bits
+        for file in mine.rglob("*.png"):
+            Image.fromarray(np.full((20, 18), number, dtype=np.uint16)).save(file)
+        (images, _), _ = own_images.load(mine)
+        assert images[:, 16, 16].unique().tolist() == [expected]
+    Image.new("L", (18, 20)).save(mine / "0/0.png")
+    with pytest.raises(UserError, match="images of 8 and of 16 bits"):
+        own_images.load(mine)
 
 
 class Harmful:
@@ -121,11 +125,11 @@ class Harmful:
         (arrays(labels=np.arange(5)), "labels must be a whole number for each image"),
         (arrays(side=33), "images are 33x33 pixels; at most 32x32 are allowed"),
         (arrays(images=np.zeros((100, 400))), r"images must be \(N, height, width\), not \(100, 400\)"),
-        (arrays(images=np.zeros((100, 20, 20), int)), "images must be uint8, or floats from 0 to 1, not int64"),
-        (arrays(images=np.full((100, 20, 20), np.nan)), "images must be uint8, or floats from 0 to 1"),
+        (arrays(images=np.zeros((100, 20, 20), int)), "images must be uint8, uint16, or floats from 0 to 1, not int64"),
+        (arrays(images=np.full((100, 20, 20), np.nan)), "images must be uint8, uint16, or floats from 0 to 1"),
         (
             arrays(images=np.full((100, 20, 20), 1.5)),
-            "images must be uint8, or floats from 0 to 1, not float64 from 1.5 to 1.5",
+            "images must be uint8, uint16, or floats from 0 to 1, not float64 from 1.5 to 1.5",
         ),
         (arrays(count=9), "9 images are too few"),
         (arrays(images=np.array([Harmful()] * 100)), "cannot be read .*allow_pickle"),
@@ -176,9 +180,9 @@ def test_wrong_folders(tmp_path):
     (tmp_path / "junk.npz").write_bytes(b"junk")
     assert message("junk.npz").startswith(f"data.path={tmp_path}/junk.npz: cannot be read (")
     (tmp_path / "empty").mkdir()
-    assert message("empty") == f"data.path={tmp_path}/empty: the folder is empty; it must hold one per class."
+    assert message("empty") == f"data.path={tmp_path}/empty: the folder is empty; it must hold a folder per class."
     folders(tmp_path / "loose", ("0",))
-    assert message("loose/0").endswith("loose/0: the folder has no folders; it must hold one per class.")
+    assert message("loose/0").endswith("loose/0: the folder has no folders; it must hold a folder per class.")
     (tmp_path / "hollow/a").mkdir(parents=True)
     assert "there are no .png, .jpg, .jpeg, .bmp files" in message("hollow")
     folders(tmp_path / "many", [f"c{n}" for n in range(11)], count=1)

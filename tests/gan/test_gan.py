@@ -179,8 +179,15 @@ def test_mismatch_compares_right_and_wrong_labels_of_real_images(monkeypatch):
 
 
 def test_samples_come_from_latents_of_the_given_scale():
-    drawn = [gan(f"model.latent_scale={scale}").latents(4, torch.Generator().manual_seed(1)) for scale in (1.0, 1.5)]
+    models = [gan(f"model.latent_scale={scale}") for scale in (1.0, 1.5)]
+    drawn = [model.latents(4, torch.Generator().manual_seed(1)) for model in models]
     assert torch.equal(drawn[1], 1.5 * drawn[0])
+    assert not torch.equal(*(model.sample(digit=3, count=4) for model in models))
+    in_training = []
+    for model in models:
+        torch.manual_seed(2)
+        in_training.append(model._latents(4))
+    assert torch.equal(*in_training)
 
 
 def test_mismatch_is_off_without_weight_or_labels():

@@ -111,7 +111,7 @@ def test_scores_direct_attention():
         ),
         (
             lambda: Patches(5).grid(torch.zeros(1, 1, 28, 28)),
-            "model.network.tokens.size=5: must be a divisor of the sides of images, here 28",
+            "model.network.tokens.size=5: must be a divisor of 28, a side of the images",
         ),
         (lambda: Block(8, 3, 16), "model.network.heads=3: must be a divisor of model.network.dim=8"),
         (lambda: RasterPositions()((2, 2), 5), "model.network.dim=5: must be even"),

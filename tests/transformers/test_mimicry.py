@@ -80,7 +80,7 @@ def test_relative_errors():
 
 
 def test_even_kernels_are_refused():
-    with pytest.raises(UserError, match="study.kernels=4: must be odd, for a window"):
+    with pytest.raises(UserError, match=r"study.kernels=\[3, 4\]: must be odd, for windows"):
         convolutions(kernels=[3, 4])
 
 

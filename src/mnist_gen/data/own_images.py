@@ -1,12 +1,12 @@
 """Your own labelled gray images, from an `.npz` file or from a folder per class. Nothing in the file is trusted.
 
-* `.npz`: arrays `images` (N, H, W), uint8 or floats in [0, 1], and `labels` (N,), whole numbers from 0 to 9; optionally
-  `test_images` and `test_labels`.
+* `.npz`: arrays `images` (N, H, W), uint8, uint16 or floats in [0, 1], and `labels` (N,), whole numbers from 0 to 9;
+  optionally `test_images` and `test_labels`.
 * Folder: one folder per class with PNG, JPEG or BMP files, directly or below `train` and `test`. Classes are numbered
   by the order of their names; names that are digits keep their number.
 
-Images are at most 32x32 pixels, all of one size, and are padded with zeros to 32x32. Without test images, a random
-tenth of all images becomes the test set.
+Images are at most 32x32 pixels, all of one size, and are padded with zeros to 32x32. Of 16 bits, the upper eight are
+kept, unless no image uses them. Without test images, a random tenth of all images becomes the test set.
 """
 
 import functools
@@ -104,16 +104,16 @@ def _gray(images: NDArray[np.generic]) -> NDArray[np.uint8]:
         images = images.squeeze(1 if images.shape[1] == 1 else 3)
     elif images.ndim == 4 and images.shape[3] == 3:
         _mention_colours("the")
-        images = images.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
-        images = images.round().astype(np.uint8) if images.max(initial=0) > 1 else images
+        gray = images.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+        images = gray.round().astype(images.dtype) if images.dtype.kind == "u" else gray
     if images.ndim != 3 or images.size == 0:
         raise UserError(f"images must be (N, height, width), not {images.shape}.")
-    if images.dtype == np.uint8:
-        return images  # type: ignore[return-value]
+    if images.dtype in (np.uint8, np.uint16):
+        return (images // (256 if images.max() > 255 else 1)).astype(np.uint8)
     if images.dtype.kind == "f" and np.isfinite(images).all() and images.min() >= 0 and images.max() <= 1:
         return (images * 255).round().astype(np.uint8)
     span = f" from {images.min():.4g} to {images.max():.4g}" if images.dtype.kind == "f" else ""
-    raise UserError(f"images must be uint8, or floats from 0 to 1, not {images.dtype}{span}.")
+    raise UserError(f"images must be uint8, uint16, or floats from 0 to 1, not {images.dtype}{span}.")
 
 
 @functools.cache
@@ -143,7 +143,7 @@ def _numbers(path: Path) -> dict[str, int]:
     names = _folders(path)
     if not names:
         found = "has no folders" if any(path.iterdir()) else "is empty"
-        raise UserError(f"the folder {found}; it must hold one per class.")
+        raise UserError(f"the folder {found}; it must hold a folder per class.")
     if len(names) > NUM_CLASSES:
         raise UserError(f"there are {len(names)} classes; at most {NUM_CLASSES} are allowed.")
     are_digits = all(name in map(str, range(NUM_CLASSES)) for name in names)
@@ -162,23 +162,25 @@ def _classes(path: Path, numbers: Mapping[str, int]) -> Labelled:
         raise UserError(f"there are no {', '.join(SUFFIXES)} files in its folders.")
     pixels, coloured = zip(*map(_opened, files), strict=True)
     for file, image in zip(files, pixels, strict=True):
+        if image.dtype != pixels[0].dtype:
+            raise UserError(f"images of 8 and of 16 bits ({files[0].name}, {file.name}).")
         if image.shape != pixels[0].shape:
             sizes = " and ".join(f"{h}x{w}" for h, w in (pixels[0].shape, image.shape))
             raise UserError(f"images of mixed sizes, {sizes} ({files[0].name}, {file.name}).")
     if any(coloured):
         _mention_colours(str(sum(coloured)))
-    return _padded(np.stack(pixels)), torch.tensor([numbers[file.parent.name] for file in files])
+    return _padded(_gray(np.stack(pixels))), torch.tensor([numbers[file.parent.name] for file in files])
 
 
-def _opened(file: Path) -> tuple[NDArray[np.uint8], bool]:
+def _opened(file: Path) -> tuple[NDArray[np.generic], bool]:
     """The gray pixels of an image file, and whether it had colours. Its size is checked before it is decoded."""
     try:
         with Image.open(file) as image:
             width, height = image.size
             if max(image.size) > IMAGE_SIZE:
                 raise UserError(f"{file} has {height}x{width} pixels; at most {IMAGE_SIZE}x{IMAGE_SIZE} are allowed.")
-            if image.mode.startswith("I"):  # 16 bits, which Pillow would clip
-                return (np.asarray(image).astype(np.int64).clip(0, 2**16 - 1) >> 8).astype(np.uint8), False
+            if image.mode.startswith("I"):  # 16 bits, which `convert` would clip
+                return np.asarray(image).astype(np.uint16), False
             return np.asarray(image.convert("L")), image.mode not in ("1", "L", "LA")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # of a damaged file
         raise UserError(f"{file} cannot be read ({textwrap.shorten(str(error), 100)}).") from None

@@ -12,8 +12,7 @@ from mnist_gen.system import files
 class Study:
     """Compares trained models: `study(folder, data, scorer, **models)` writes its files and returns metrics.
 
-    Optional: `check(data, configurations)` refuses data, or configurations of models by part, that it cannot compare,
-    before any model is trained.
+    Optional: `check(data, models)` refuses data, or configurations of models by part, before any model is trained.
     """
 
     parts: Sequence[str] = ()  # of the configuration, which name the models

@@ -150,6 +150,13 @@ def _answer(models: Models, drawn: dict[str, Any] | None) -> tuple[dict[str, flo
         return None, None, f"The drawing {error}"
 
 
+def warm_up(models: Models) -> None:
+    """Reads a stroke, so that the first drawing is answered as quickly as the others."""
+    stroke = Image.new("L", (SIDE, SIDE), "white")
+    ImageDraw.Draw(stroke).line([(120, 60), (200, 260)], fill="black", width=16)
+    read(models, stroke)
+
+
 def serve(models: Models, port: int) -> None:
     """Serves the page to this machine, until the command is stopped."""
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks itself whether it runs
@@ -159,8 +166,6 @@ def serve(models: Models, port: int) -> None:
         footer_links=[], enable_monitoring=False, run_history=False, ssr_mode=False, pwa=False, mcp_server=False,
         prevent_thread_lock=True,
     )  # fmt: skip
+    warm_up(models)
     print(f"http://127.0.0.1:{port}   Ctrl-C ends it.", flush=True)
-    stroke = Image.new("L", (SIDE, SIDE), "white")
-    ImageDraw.Draw(stroke).line([(120, 60), (200, 260)], fill="black", width=16)
-    read(models, stroke)  # so that the first drawing is answered as quickly as the others
     blocks.block_thread()

@@ -64,8 +64,11 @@ def _(model: GAN) -> Network:
         labelled = model.averaged.label_vectors is not None
         return found | ({"labels": torch.randint(model.num_labels, (count,))} if labelled else {})
 
+    def generated(space: Any, generator: Any, latents: Tensor, *labels: Tensor) -> Tensor:
+        return space.leave(generator(model.latent_scale * latents, *labels))
+
     return Network(
-        _Pipeline(lambda space, generator, *z: space.leave(generator(*z)), model.space, model.averaged),
+        _Pipeline(generated, model.space, model.averaged),
         inputs,
         "images",
     )

@@ -49,7 +49,7 @@ class Interpolation(Study):
         self.pairs, self.steps, self.digits, self.neighbours, self.seed = pairs, steps, digits, neighbours, seed
 
     def check(self, data: ImageData, models: Mapping[str, DictConfig]) -> None:
-        """Needs more test images than neighbours, and a GAN without clusters."""
+        """Before any model is trained: needs more test images than neighbours, and a GAN without clusters."""
         if len(data.test) <= self.neighbours:
             raise UserError(f"study.neighbours={self.neighbours}: must be less than the {len(data.test)} test images.")
         if models["gan"].get("pseudo_labels") is not None:

@@ -46,7 +46,7 @@ class Patches(Windows):
 
     def grid(self, images: Tensor) -> Grid:
         for side in images.shape[2:]:
-            check_divisor("model.network.tokens.size", self.size, side, f"the sides of images, here {side}")
+            check_divisor("model.network.tokens.size", self.size, side, f"{side}, a side of the images")
         return super().grid(images)
 
 

@@ -1,1 +1,1 @@
-"""A run: the command that starts it, its configuration and folder, and what it writes into that."""
+"""A run: the command that starts it, its configuration, its folder and its files."""

@@ -34,7 +34,7 @@ def job(cfg: DictConfig) -> float | None:
         screen.be_quiet()
     folders.note_packages(own_packages(cfg))
     try:
-        with folders.job():
+        with folders.job():  # by name, because the tasks import torch and everything that runs import
             return hydra.utils.get_method(f"mnist_gen.run.{cfg.task}")(cfg)
     except Exception as error:
         if signals.asked():  # a closed terminal makes writing fail while the command stops

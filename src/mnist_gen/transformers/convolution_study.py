@@ -32,8 +32,7 @@ class MimicConvolution(TransformerStudy):
         alphas: Sequence[float],  # further sharpnesses to measure
     ) -> None:
         super().__init__(images, seed)
-        for kernel in kernels:
-            check_odd("study.kernels", kernel, "for a window with a pixel at its centre")
+        check_odd("study.kernels", kernels, "for windows with a pixel at their centre")
         self.kernels, self.channels, self.alpha, self.alphas = kernels, channels, alpha, alphas
 
     def measure(self, images: Tensor) -> Results:
