@@ -100,9 +100,9 @@ def summarise(folder: Path, swept: Sequence[str], fixed: Sequence[str]) -> Seque
     files.write(folder / layout.SUMMARY, _text(rows, means, swept, settings, shown))
     charted = [metric for metric in shown if metric.digit is None]
     if charted and means and settings:
-        _draw(folder, f"{folder.name}: test metrics, mean and standard deviation over seeds", means, settings, charted)
+        _draw(folder, "Test metrics, mean and standard deviation over seeds", means, settings, charted)
     elif charted and swept:
-        _draw(folder, f"{folder.name}: test metrics", rows, swept, charted)
+        _draw(folder, "Test metrics", rows, swept, charted)
     return means
 
 
