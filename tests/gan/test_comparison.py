@@ -54,6 +54,7 @@ def test_files_and_metrics_of_a_comparison(fit, tmp_path):
     options = ["study.samples=30", "study.latents=100", "study.components=[1,2]", *overrides, *kept]
     fit(folder, "experiment=comparison", *options, tiny=False, task="study")
     rows = (folder / "comparison.md").read_text().splitlines()
+    assert rows[0].startswith("| generator | FID | density | coverage | rarest digit |")
     names = ["autoencoder, 1 Gaussian", "autoencoder, 2 Gaussians", "GAN", "real images"]
     assert [row.split("|")[1].strip() for row in rows[2:]] == names
     found = recorded(folder)["metrics"]

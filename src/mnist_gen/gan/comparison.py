@@ -10,7 +10,7 @@ from mnist_gen.autoencoder.mixture import LatentMixture
 from mnist_gen.data.mnist import ImageData, to_images
 from mnist_gen.errors import UserError
 from mnist_gen.evaluation import fidelity
-from mnist_gen.evaluation.metrics import Samples, measure
+from mnist_gen.evaluation.metrics import METRICS, Samples, measure
 from mnist_gen.evaluation.study import Study
 from mnist_gen.gan.evaluation import reference
 from mnist_gen.gan.gan import GAN
@@ -55,7 +55,7 @@ class Comparison(Study):
             metrics[name] = measure(Samples(images, None, scorer, real), validation=True)
             metrics[name]["memorised"] = fidelity.memorised(unseen, training.images, limit)
         rows = [[name, *(f"{values[column]:.3f}" for column in COLUMNS)] for name, values in metrics.items()]
-        table = markdown(("generator", *(column.replace("_", " ") for column in COLUMNS)), rows)
+        table = markdown(("generator", *(METRICS[column].words for column in COLUMNS)), rows)
         shown = torch.cat([images[:SHOWN] for images in generated.values()])
         figure = plots.grid(shown, SHOWN, "Samples of each generator", list(generated))
         self.publish(folder, "comparison", table, {"samples": figure})
