@@ -16,7 +16,7 @@ import mnist_gen
 from mnist_gen.errors import UserError
 from mnist_gen.inference import export as exporting
 from mnist_gen.inference.export import network
-from tests.inference.conftest import drawing
+from tests.inference.conftest import build, drawing
 
 
 @pytest.fixture
@@ -182,6 +182,14 @@ def test_onnx_computes_the_same_for_any_batch(do, tmp_path, name, capsys):
         inputs = model.inputs(size)
         (found,) = session.run([model.output], {key: values.numpy() for key, values in inputs.items()})
         assert np.allclose(found, model.module(*inputs.values()).numpy(), atol=1e-5)
+
+
+def test_an_exported_gan_takes_normal_latents():
+    gan = build("cgan", "model.latent_scale=1.5")[0]
+    latents = torch.randn(2, 32, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        images = network(gan).module(latents, torch.tensor([3, 7]))
+    assert torch.equal(images, gan.generate(1.5 * latents, torch.tensor([3, 7])))
 
 
 @pytest.mark.parametrize("name", ["cgan", "classifier"])

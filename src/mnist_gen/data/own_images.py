@@ -112,8 +112,10 @@ def _gray(images: NDArray[np.generic]) -> NDArray[np.uint8]:
         return (images // (256 if images.max() > 255 else 1)).astype(np.uint8)
     if images.dtype.kind == "f" and np.isfinite(images).all() and images.min() >= 0 and images.max() <= 1:
         return (images * 255).round().astype(np.uint8)
-    span = f" from {images.min():.4g} to {images.max():.4g}" if images.dtype.kind == "f" else ""
-    raise UserError(f"images must be uint8, uint16, or floats from 0 to 1, not {images.dtype}{span}.")
+    found = (
+        f"{images.dtype} from {images.min():.4g} to {images.max():.4g}" if images.dtype.kind == "f" else images.dtype
+    )
+    raise UserError(f"images must be uint8, uint16, or floats from 0 to 1, not {found}.")
 
 
 @functools.cache
@@ -163,7 +165,7 @@ def _classes(path: Path, numbers: Mapping[str, int]) -> Labelled:
     pixels, coloured = zip(*map(_opened, files), strict=True)
     for file, image in zip(files, pixels, strict=True):
         if image.dtype != pixels[0].dtype:
-            raise UserError(f"images of 8 and of 16 bits ({files[0].name}, {file.name}).")
+            raise UserError(f"images of 8 and of 16 bits ({files[0].name}, {file.name}); save all with the same.")
         if image.shape != pixels[0].shape:
             sizes = " and ".join(f"{h}x{w}" for h, w in (pixels[0].shape, image.shape))
             raise UserError(f"images of mixed sizes, {sizes} ({files[0].name}, {file.name}).")

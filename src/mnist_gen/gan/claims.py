@@ -67,12 +67,18 @@ def _with_curves(job: Job) -> GANJob:
 
 def judge(jobs: Sequence[GANJob]) -> list[Verdict]:
     """Verdicts on every claim that the jobs can answer, separately for each adversarial loss."""
+    groups = [[job for job in jobs if job.loss == loss] for loss in dict.fromkeys(job.loss for job in jobs)]
     return [
-        replace(verdict, claim=f"{loss}: {verdict.claim}")
-        for loss in dict.fromkeys(job.loss for job in jobs)
+        replace(verdict, claim=f"{_name(group)}: {verdict.claim}")
+        for group in groups
         for claims in (_tanh, _losses, _labels)
-        for verdict in claims([job for job in jobs if job.loss == loss])
+        for verdict in claims(group)
     ]
+
+
+def _name(jobs: Sequence[GANJob]) -> str:
+    """The loss of all these jobs, and whether none has labels."""
+    return jobs[0].loss if any(job.conditional for job in jobs) else f"{jobs[0].loss}, without labels"
 
 
 def _tanh(jobs: Sequence[GANJob]) -> Iterator[Verdict]:
@@ -113,7 +119,7 @@ def _clear(claim: str, jobs: Sequence[GANJob], activation: str, digits: set[int]
 
 
 @dataclass(frozen=True)
-class Measure:
+class Criterion:
     """A test metric, or the last value of a curve, to compare jobs by; a negative scale means lower is better."""
 
     name: str
@@ -126,11 +132,14 @@ class Measure:
         return -value if self.scale < 0 else value
 
 
-CLASS_ACCURACY = Measure("test/class_accuracy", 100, "points of class accuracy")
-SHARPNESS = Measure("test/sharpness", 100, "points of real images' sharpness")
-FID = Measure("test/fid", -1, "FID")
-LOWER_LOSS_G, LOWER_LOSS_D = Measure("train/loss_g", -1, "train/loss_g"), Measure("train/loss_d", -1, "train/loss_d")
-HIGHER_LOSS_G = Measure("train/loss_g", 1, "train/loss_g")
+CLASS_ACCURACY = Criterion("test/class_accuracy", 100, "points of class accuracy")
+SHARPNESS = Criterion("test/sharpness", 100, "points of real images' sharpness")
+FID = Criterion("test/fid", -1, "FID")
+LOWER_LOSS_G, LOWER_LOSS_D = (
+    Criterion("train/loss_g", -1, "train/loss_g"),
+    Criterion("train/loss_d", -1, "train/loss_d"),
+)
+HIGHER_LOSS_G = Criterion("train/loss_g", 1, "train/loss_g")
 
 
 def pairs(jobs: Sequence[GANJob], key: str, one: str, other: str) -> list[tuple[GANJob, GANJob]]:
@@ -144,7 +153,7 @@ def pairs(jobs: Sequence[GANJob], key: str, one: str, other: str) -> list[tuple[
     return [(left[rest], right[rest]) for rest in left if rest in right]
 
 
-def _compared(claim: str, jobs: Sequence[GANJob], key: str, one: str, other: str, *by: Measure) -> Iterator[Verdict]:
+def _compared(claim: str, jobs: Sequence[GANJob], key: str, one: str, other: str, *by: Criterion) -> Iterator[Verdict]:
     """Whether jobs with `one` beat those with `other` in every metric; if the metrics disagree, it depends."""
     if matched := pairs(jobs, key, one, other):
         left, right = zip(*matched, strict=True)

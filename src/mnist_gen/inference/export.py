@@ -64,8 +64,10 @@ def _(model: GAN) -> Network:
         labelled = model.averaged.label_vectors is not None
         return found | ({"labels": torch.randint(model.num_labels, (count,))} if labelled else {})
 
+    scale = model.latent_scale  # as in `GAN.latents`: exports take normal latents
+
     def generated(space: Any, generator: Any, latents: Tensor, *labels: Tensor) -> Tensor:
-        return space.leave(generator(model.latent_scale * latents, *labels))
+        return space.leave(generator(scale * latents, *labels))
 
     return Network(
         _Pipeline(generated, model.space, model.averaged),
