@@ -182,7 +182,7 @@ def test_patch_discriminator_averages_scores_of_patches():
     pairs = torch.rand(3, 2, 32, 32, requires_grad=True)
     patches = nn.Sequential(*list(network)[:-2])(pairs)
     assert patches.shape == (3, 1, 8, 8)
-    assert torch.allclose(network(pairs), patches.mean(dim=(1, 2, 3)))
+    assert torch.allclose(network(pairs), patches.mean(dim=(1, 2, 3)), atol=1e-6)
     (gradient,) = torch.autograd.grad(patches[0, 0, 4, 4], pairs)
     rows, columns = gradient[0].abs().sum(dim=0).nonzero().T
     assert int(rows.max() - rows.min() + 1) == int(columns.max() - columns.min() + 1) == 20

@@ -19,11 +19,6 @@ CONVOLUTIONS = [  # in, out, kernel, stride, padding
 ]
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
 def error(outputs, targets):
     assert outputs.shape == targets.shape
     return (outputs - targets).abs().max().item()

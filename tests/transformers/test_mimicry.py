@@ -119,7 +119,7 @@ def test_teachers_equal_torchs_layers():
     images = torch.rand(2, 1, 8, 8)
     convolution, dense = ConvolutionTeacher(3, 5), DenseTeacher(4, 8)
     targets = torch.nn.functional.conv2d(images, convolution.weight, convolution.bias, padding=2)
-    assert torch.allclose(convolution(images).transpose(1, 2).unflatten(2, (8, 8)), targets)
+    assert torch.allclose(convolution(images).transpose(1, 2).unflatten(2, (8, 8)), targets, atol=1e-6)
     assert torch.equal(dense(images), images.flatten(1) @ dense.weight.T + dense.bias)
     with pytest.raises(UserError, match="model.teacher.kernel=4: must be odd, to keep the size of an image"):
         ConvolutionTeacher(3, 4)

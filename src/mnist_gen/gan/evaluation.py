@@ -94,12 +94,16 @@ class MeasureSamples(Callback):
             pl_module.log("test/cluster_accuracy", model.pseudo_labels.accuracy(test.images, test.labels), logger=False)
 
     def _sample(self, model: GAN, train: ImageSet, count: int, number: int = 0) -> tuple[Tensor, Any]:
-        """Samples, and labels as frequent as among the training images; None if unconditional."""
-        generator = torch.Generator().manual_seed(self.seed + number * OTHER_SAMPLES)
-        latents, labels = model.latents(count, generator), None
+        """Samples, and labels as frequent as among the training images; None if unconditional.
+
+        The data set's labels are those of the training images that the floor is measured on. Labels drawn apart from
+        them would add more to a good generator's FID than what it does wrong.
+        """
+        generator, labels = torch.Generator().manual_seed(self.seed + number * OTHER_SAMPLES), None
         if model.conditional and model.pseudo_labels is not None:
-            labels = model.pseudo_labels.draw(count, generator).to(model.device)
+            labels = model.pseudo_labels.draw(count, generator)
         elif model.conditional:
-            drawn = torch.randint(len(train), (count,), generator=generator).to(train.labels.device)
-            labels = train.labels[drawn].to(model.device)
-        return model.generate(latents, labels), labels
+            drawn = train.drawn(count, generator).labels
+            labels = drawn[torch.arange(count, device=drawn.device) % len(drawn)]  # a small data set's, several times
+        labels = labels if labels is None else labels.to(model.device)
+        return model.generate(model.latents(count, generator), labels), labels
