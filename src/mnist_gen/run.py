@@ -48,8 +48,9 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
-logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # hides devices, tips and file names
-warnings.filterwarnings("ignore", message=".*(LeafSpec|many workers|is not empty|in eval mode)")
+for _name in ("lightning.fabric", "lightning.pytorch"):
+    logging.getLogger(_name).setLevel(logging.WARNING)  # hides devices, tips and file names
+warnings.filterwarnings("ignore", message=".*(LeafSpec|many workers|is not empty|in eval mode|sync_dist)")
 
 
 def fit(cfg: DictConfig) -> float | None:

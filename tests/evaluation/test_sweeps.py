@@ -86,6 +86,15 @@ def test_summary_over_seeds_alone_has_their_mean_and_each(tmp_path):
     assert lines[6:-2] == ["| 0 | 0.5000 |", "| 1 | 0.7500 |"]
 
 
+def test_summary_has_the_metrics_of_your_own_models(tmp_path):
+    for width, accuracy in ((8, 0.5), (16, 0.75)):
+        job(tmp_path / str(width), ["experiment=x", f"model.width={width}"], {"test/acc": accuracy, "run/epochs": 1.0})
+    summarise(tmp_path, ["model.width"], ["experiment"])
+    lines = (tmp_path / "summary.md").read_text().splitlines()
+    assert lines[:4] == ["| width | acc |", "| --- | --- |", "| 8 | 0.5000 |", "| 16 | 0.7500 |"]
+    assert (tmp_path / "summary.png").exists()
+
+
 def test_summary_of_a_single_job_has_nothing_to_draw(tmp_path):
     job(tmp_path, ["experiment=x"], {"test/fid": 1.0})
     summarise(tmp_path, [], ["experiment"])

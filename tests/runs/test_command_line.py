@@ -43,6 +43,11 @@ def test_right_arguments(words):
     assert [word.lstrip("+") for word in check_arguments(CONF, words)] == [word.lstrip("+") for word in words]
 
 
+@pytest.mark.parametrize("words", [(MAIN, "--cfg", "job", "seed=1"), (MAIN, "seed=1", "--cfg", "job")])
+def test_overrides_may_stand_on_both_sides_of_a_flag(words):
+    assert check_arguments(CONF, words) == ["--cfg", "job", MAIN, "seed=1"]
+
+
 @pytest.mark.parametrize("word", ["trainer=gpu", "trainer=ddp", "trainer.accelerator=cuda"])
 def test_a_gpu_is_asked_for_before_torch_is_imported(monkeypatch, word):
     monkeypatch.setattr(devices, "gpus", lambda: 1)
@@ -109,9 +114,10 @@ def test_debugging_stands_for_the_settings_that_an_experiment_has():
     few = check_arguments(CONF, ("experiment=transfer_linear_frozen", "debug=fast"))
     assert "++data.draws=1" in few
     assert not any(word.startswith("++callbacks.metrics.cas") for word in few)
-    with pytest.raises(UserError, match="debug: choose one; it cannot be swept"):
+    with pytest.raises(UserError, match="debug: choose one; it takes neither a list nor a sweep"):
         check_arguments(CONF, ("-m", MAIN, "debug=fast,limit"))
-    with pytest.raises(UserError, match="debug: cannot be combined with a sweep over experiments"):
+    assert "++trainer.max_epochs=1" in check_arguments(CONF, (MAIN, "debug=fast", "--cfg", "job"))[2:]
+    with pytest.raises(UserError, match="debug: does not go with a sweep over experiments"):
         check_arguments(CONF, ("-m", "experiment=gan,cgan_embed20", "debug=fast"))
 
 
@@ -174,6 +180,14 @@ def test_what_swept_experiments_bring_can_be_chosen(monkeypatch):
         ((MAIN, "data/rendering=slant"), "data/rendering=slant: the other choices have no data/rendering; leave it"),
         ((MAIN, "model.embeding_dim=3"), "model.embeding_dim: no such key; did you mean model.embedding_dim"),
         ((MAIN, "lr=3"), "lr: no such key; did you mean"),
+        ((MAIN, "callbacks.early_stopping.patience=3"), "no such key; it belongs to callbacks/extra=early_stopping."),
+        ((MAIN, "trainer.gradient_clip_val=1"), "Trainer need a plus: +trainer.gradient_clip_val."),
+        ((MAIN, "tags=try"), "tags=try: must be a list, like [a,b]."),
+        ((MAIN, "recipe=null"), "recipe=null: leave it out; without it there is none."),
+        ((MAIN, "logger=null"), "logger=null: did you mean none?"),
+        ((MAIN, "-m", "seed=0,1", "hydra/launcher=jobli"), "hydra/launcher=jobli: did you mean joblib?"),
+        ((MAIN, "-m", "seed=0,1", "--cfg", "job"), "-m: a sweep has no single configuration to show"),
+        (("ckpt=cgan",), "ckpt=cgan: a model of the package is not trained or tested further; name a run."),
         ((MAIN, "digit=3"), "digit: no such key"),
         ((MAIN, "model.embedding_dim=abc"), "model.embedding_dim=abc: must be a whole number, like 20"),
         ((MAIN, "model.embedding_dim=2.5"), "model.embedding_dim=2.5: must be a whole number"),
@@ -205,7 +219,7 @@ def test_what_swept_experiments_bring_can_be_chosen(monkeypatch):
         ),
         (("task=sample", "ckpt=nowhere.ckpt"), "ckpt=nowhere.ckpt: no such file"),
         (("ckpt=nowhere.ckpt",), "ckpt=nowhere.ckpt: no such file"),
-        ((f"ckpt={__file__}",), "a run continues from a file in its own checkpoints folder"),
+        ((f"ckpt={__file__}",), "name a run's folder, or a file in its folder of checkpoints"),
         (("task=study",), "choose an experiment"),
         (("task=study", f"ckpt={__file__}"), "ckpt: name each model of a study by its part, such as gan.ckpt=<path>"),
         (

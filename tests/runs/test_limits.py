@@ -63,7 +63,7 @@ def test_values(key, good, bad):
         ("data.labels_seed", -1, "data.labels_seed=-1: must be a whole number from 0 to 4294967295, or null."),
         ("model.label", "one", "model.label=one: must be one of null, onehot, embedding."),
         ("trainer.devices", 0, "trainer.devices=0: must be a whole number from 1 to 1024, or auto."),
-        ("sweep", 5, "sweep=5: must be text, or a list of at least 1, each text, or null."),
+        ("sweep", 5, "sweep=5: must be non-empty text, or a list of at least 1, each non-empty text, or null."),
         ("count", 10**100, f"count=1{'0' * 56}...: must be a whole number from 1 to 100000."),
     ],
 )

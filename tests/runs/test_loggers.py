@@ -6,6 +6,8 @@ import pytest
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers.logger import DummyExperiment
 
+from mnist_gen.errors import UserError
+from mnist_gen.system.screen import RESULT
 from tests.conftest import TINY, recorded
 
 
@@ -36,7 +38,8 @@ class Notes(Logger):
         self.ends.append(status)
 
 
-def test_csv_has_curves_and_results(fit, tmp_path):
+def test_csv_has_curves_and_results(fit, tmp_path, caplog):
+    caplog.set_level(RESULT)
     fit(tmp_path, "experiment=cgan_embed20", "logger=csv")
     with (tmp_path / "csv/version_0/metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -45,9 +48,12 @@ def test_csv_has_curves_and_results(fit, tmp_path):
     metrics = recorded(tmp_path)["metrics"]
     assert float(rows[-1]["test/fid"]) == pytest.approx(metrics["test/fid"])
     assert not list(tmp_path.glob("events*"))
+    assert str(tmp_path) in caplog.text
+    assert "tensorboard --logdir" not in caplog.text
 
 
-def test_any_logger_gets_metrics_pictures_and_configuration(fit, tmp_path):
+def test_any_logger_gets_metrics_pictures_and_configuration(fit, tmp_path, caplog):
+    caplog.set_level(RESULT)
     fit(tmp_path, "experiment=cgan_embed20", "+logger.notes._target_=tests.runs.test_loggers.Notes", "tags=[try]")
     notes = Notes.last
     assert {"train/loss_d", "run/lr_generator", "val/fid", "test/fid", "floor/fid"} <= notes.metrics.keys()
@@ -55,7 +61,22 @@ def test_any_logger_gets_metrics_pictures_and_configuration(fit, tmp_path):
     assert notes.settings["model"]["embedding_dim"] == 20
     assert notes.ends[-1] == "success"
     assert list(tmp_path.glob("events*"))  # beside TensorBoard
+    assert f"tensorboard --logdir {tmp_path.parent}" in caplog.text
     assert recorded(tmp_path)["config"]["tags"] == ["try"]
+
+
+class Locked(Notes):
+    """A logger that needs a key."""
+
+    @property
+    def experiment(self):
+        raise RuntimeError("No API key configured.\nLog in first.")
+
+
+def test_a_logger_that_does_not_start_is_named_before_training(fit, tmp_path):
+    with pytest.raises(UserError, match="logger: Locked does not start. No API key configured. Log in first."):
+        fit(tmp_path, "experiment=cgan_embed20", "+logger.locked._target_=tests.runs.test_loggers.Locked")
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_a_run_without_a_logger_leaves_its_files(fit, tmp_path):

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from mnist_gen.system import screen
-from mnist_gen.system.screen import RESULT, Bar, Lines, Plain, be_quiet, counted
+from mnist_gen.system.screen import RESULT, Bar, Lines, Narrow, Plain, be_quiet, counted
 
 
 class Terminal(io.StringIO):
@@ -24,6 +24,15 @@ def shown(monkeypatch):
     monkeypatch.setattr(root, "handlers", [handler])
     monkeypatch.setattr(root, "level", logging.INFO)
     return stream
+
+
+def test_hydras_lines_fit_the_screen():
+    record = logging.makeLogRecord({"msg": "\t#0 : %s", "args": (" ".join(f"model.size={n}" for n in range(20)),)})
+    line = Narrow("%(message)s").format(record)
+    assert len(line) == 80
+    assert line.startswith("#0 : model.size=0 model.size=1 ")
+    assert line.endswith("...")
+    assert Narrow("%(message)s").format(logging.makeLogRecord({"msg": "\t#0 : seed=1"})) == "#0 : seed=1"
 
 
 @pytest.fixture

@@ -117,6 +117,7 @@ def test_accumulated_gradients_are_never_half_saved(autoencoder):
         ("+trainer.nothing=1", "trainer: .*nothing"),
         ("trainer.accelerator=quantum", "trainer: "),
         ("trainer.limit_train_batches=0", "trainer.limit_train_batches=0: must be"),
+        ("+callbacks.extra=early_stopping", "callbacks.extra=early_stopping: needs a _target_; Lightning's are"),
     ],
 )
 def test_options_that_are_refused(autoencoder, tmp_path, option, message):

@@ -42,12 +42,16 @@ def show(folder: Path, metrics: Mapping[str, float]) -> None:
     lines += [f"{name:<18}{value:>10}{floor:>13}".rstrip() for name, value, floor in beside_floor(metrics)]
     log.log(RESULT, "%s", "\n".join(["", *lines]))
     coverage = metrics.get("test/coverage", 1.0)
+    look = ": see figures/grid.png" if (folder / "figures/grid.png").exists() else ""
     if coverage < COLLAPSED:
-        log.warning("The samples are a few pictures: coverage %.3f. Look at figures/grid.png.", coverage)
+        log.warning("The samples are a few pictures, coverage %.3f%s.", coverage, look)
     if metrics.get("test/worst_diversity", 1.0) < SAME_PICTURE:
-        log.warning("All samples of a digit are one picture: see figures/grid.png.")
+        log.warning("All samples of a digit are one picture%s.", look)
     left = [name for name in ("figures", layout.METRICS, str(layout.BEST)) if (folder / name).exists()]
-    lines = ["", shortened(folder), f"  {'  '.join(left)}", f"  tensorboard --logdir {shortened(folder.parent)}"]
+    left += [path.name for path in sorted(folder.glob("*-profile*"))]
+    lines = ["", shortened(folder), f"  {'  '.join(left)}"]
+    if any(folder.glob("events.out.tfevents.*")):
+        lines.append(f"  tensorboard --logdir {shortened(folder.parent)}")
     log.log(RESULT, "%s", "\n".join(lines))
 
 

@@ -6,7 +6,7 @@ Hydra imports this before each job, so it imports no torch at the top.
 import csv
 import io
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from statistics import mean, stdev
@@ -96,7 +96,7 @@ def summarise(folder: Path, swept: Sequence[str], fixed: Sequence[str]) -> Seque
     deviations = {f"test/{m.name}": f"test/{m.deviation_of}{DEVIATION}" for m in METRICS.values() if m.deviation_of}
     for row in rows:
         row |= {deviations[key]: row[key] for key in deviations.keys() & row}
-    shown = [metric for metric in METRICS.values() if metric.summary and f"test/{metric.name}" in metrics]
+    shown = _shown(metrics)
     files.write(folder / layout.SUMMARY, _text(rows, means, swept, settings, shown))
     charted = [metric for metric in shown if metric.digit is None]
     if charted and means and settings:
@@ -106,11 +106,18 @@ def summarise(folder: Path, swept: Sequence[str], fixed: Sequence[str]) -> Seque
     return means
 
 
+def _shown(names: Collection[str]) -> "list[Metric]":
+    """The metrics among logged names that a summary shows, and those of your own models."""
+    from mnist_gen.evaluation.metrics import METRICS, Metric
+
+    declared = [metric for metric in METRICS.values() if metric.summary and f"test/{metric.name}" in names]
+    of_test = (name.removeprefix("test/") for name in names if name.startswith("test/"))
+    return [*declared, *(Metric(name) for name in of_test if name not in METRICS)]
+
+
 def _say(setting: Mapping[str, Any], row: Row) -> None:
     """Says the means and the standard deviations over the seeds of a setting so far."""
-    from mnist_gen.evaluation.metrics import METRICS
-
-    of_all = (f"test/{metric.name}" for metric in METRICS.values() if metric.summary and metric.digit is None)
+    of_all = (f"test/{metric.name}" for metric in _shown(row) if metric.digit is None)
     known = (name for name in of_all if name + DEVIATION in row)
     if words := [f"{name} {row[name]:.3f} ± {row[name + DEVIATION]:.3f}" for name in known]:
         names = [f"{key}={value}" for key, value in setting.items()]

@@ -1,6 +1,7 @@
 """Trained models for use without this package: as ONNX, by `torch.export`, or as weights."""
 
 import io
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -153,7 +154,7 @@ def _export(wanted: Network, form: str, out: Path) -> float:
 def _torch_export(
     program: torch.export.ExportedProgram, content: io.BytesIO
 ) -> Callable[[Mapping[str, Tensor]], Tensor]:
-    with _without_warnings():
+    with _quietly():
         torch.export.save(program, content)
         content.seek(0)
         again = torch.export.load(content).module()
@@ -165,7 +166,7 @@ def _onnx(
 ) -> Callable[[Mapping[str, Tensor]], Tensor]:
     import onnxruntime  # an extra
 
-    with _without_warnings():
+    with _quietly():
         made = torch.onnx.export(program, (), dynamo=True, input_names=inputs, output_names=[output], verbose=False)
     assert made is not None
     content.write(made.model_proto.SerializeToString())
@@ -174,11 +175,15 @@ def _onnx(
 
 
 @contextmanager
-def _without_warnings() -> Iterator[None]:
-    """torch's exporters warn of their own insides."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def _quietly() -> Iterator[None]:
+    """Exporters warn of their own insides, and report each step."""
+    logging.disable(logging.INFO)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _largest_difference(wanted: Network, run: Callable[[Mapping[str, Tensor]], Tensor]) -> float:

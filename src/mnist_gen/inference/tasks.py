@@ -100,7 +100,7 @@ def predict(cfg: DictConfig) -> None:
     csv.writer(table, lineterminator="\n").writerows([["file", *map(str, range(NUM_CLASSES))], *rows])
     with writable(out.with_suffix(".csv")):
         files.write_now(out.with_suffix(".csv"), table.getvalue())
-    print(f"{len(names)} digits in {out} and {out.with_suffix('.csv')}")
+    print(f"{_counted(len(names), 'digit')} in {out} and {out.with_suffix('.csv')}")
 
 
 def _table(names: Sequence[str], probabilities: Tensor) -> str:
@@ -169,7 +169,11 @@ def _write_beside(cfg: DictConfig, names: Sequence[str], seen: Tensor, made: Ten
     title = "Pictures as the network saw them, and what it made of them"
     arrays = {"images": made, "seen": seen}
     write(Path(cfg.out), arrays, lambda: plots.grid(both, len(both) // 2, title, ("seen", what)), names=names)
-    print(f"{len(names)} pictures in {cfg.out}")
+    print(f"{_counted(len(names), 'picture')} in {cfg.out}")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _seen(cfg: DictConfig) -> tuple[list[str], Tensor]:

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mnist_gen.errors import UserError
 from mnist_gen.runs import folders, layout, limits, machine, tasks
-from mnist_gen.runs.config import CONFIG_NAME, composing, flat, listed
+from mnist_gen.runs.config import CONF, CONFIG_NAME, composing, flat, listed
 from mnist_gen.runs.limits import within
 from mnist_gen.runs.ranges import SAME_TYPE
 from mnist_gen.runs.renamed import present_name
@@ -37,16 +37,21 @@ def check_arguments(config_dir: str, arguments: Sequence[str], others: Sequence[
         return list(arguments)
     if any(word.startswith("--e") for word in arguments):  # may be shortened
         raise UserError("--experimental-rerun: refused, it would run code from a file; repeat the command.")
+    arguments = _flags_first(arguments)
+    asks_only, multirun = any(w.startswith(ASKS_ONLY) for w in arguments), bool({"-m", "--multirun"} & set(arguments))
+    if asks_only and multirun:
+        raise UserError("-m: a sweep has no single configuration to show; leave it out, and the other values too.")
     with composing([config_dir, *others, *_own_sources(arguments)]) as loader:
-        overrides = [o for o in _parsed(loader, arguments) if not o.is_hydra_override()]
+        parsed = _parsed(loader, arguments)
         machine.check_extras(loader, arguments)
-        groups = [o for o in overrides if "." not in o.key_or_group and _choices(loader, o.key_or_group)]
-        for override in groups:
-            _check_choice(override, _choices(loader, override.key_or_group))
-        asks_only = any(word.startswith(ASKS_ONLY) for word in arguments)
+        chosen = [o for o in parsed if "." not in o.key_or_group and _choices(loader, o.key_or_group)]
+        for override in chosen:
+            of_all = dict.fromkeys([*_choices(loader, override.key_or_group), *machine.extras(override.key_or_group)])
+            _check_choice(override, [*of_all])
+        overrides = [o for o in parsed if not o.is_hydra_override()]
+        groups = [o for o in chosen if o in overrides]
         if not asks_only:
-            given = {o.key_or_group: o.value() for o in overrides}
-            tasks.check(given, multirun=bool({"-m", "--multirun"} & set(arguments)))
+            tasks.check({o.key_or_group: o.value() for o in overrides}, multirun)
         defaults = _composed(loader, groups)
         _check_recipe(loader, groups, defaults)
         plain = OmegaConf.to_container(defaults)
@@ -60,9 +65,15 @@ def check_arguments(config_dir: str, arguments: Sequence[str], others: Sequence[
         settings = _debug_settings(defaults, arguments, known)
         if any(o.key_or_group == "experiment" and o.is_sweep_override() for o in overrides):
             if settings:
-                raise UserError("debug: cannot be combined with a sweep over experiments.")
+                raise UserError("debug: does not go with a sweep over experiments, whose keys differ; leave it out.")
             return _forced(loader, arguments, overrides, groups)
         return [*_with_checkpoint(Path(defaults.root), arguments, overrides), *settings]
+
+
+def _flags_first(arguments: Sequence[str]) -> list[str]:
+    """The flags and their values, then the overrides: Hydra refuses overrides on both sides of a flag."""
+    overrides = [word for word in arguments if not word.startswith("-") and ("=" in word or word.startswith("~"))]
+    return [*(word for word in arguments if word not in overrides), *overrides]
 
 
 def _parsed(loader: ConfigLoader, arguments: Sequence[str]) -> list[Override]:
@@ -104,7 +115,10 @@ def _choices(loader: ConfigLoader, group: str) -> list[str]:
 def _check_choice(override: Override, choices: Sequence[str]) -> None:
     values = (each for value in _values(override) for each in (value if isinstance(value, list) else [value]))
     for value in values:
-        if value is not None and value not in choices:
+        if value is None:
+            hint = "did you mean none?" if "none" in choices else "leave it out; without it there is none."
+            raise UserError(f"{override.input_line}: {hint}")
+        if value not in choices:
             new = present_name(str(value))
             begun = [choice for choice in choices if value != "" and choice.startswith(str(value))]
             near = [new] if new in choices else begun or difflib.get_close_matches(str(value), choices)
@@ -140,7 +154,8 @@ def _check_value(override: Override, defaults: DictConfig, known: Sequence[str],
     for value in _values(override):
         is_reference = isinstance(value, str) and "${" in value
         if kind is not None and not is_reference and not kind.allows(value):
-            raise UserError(f"{key}={value}: must be {kind.text}, like {default}.")
+            text = "null" if value is None else value
+            raise UserError(f"{key}={text}: must be {kind.text}, like {default or '[a,b]'}.")
         limits.check(value, key=key, owners=owners)
 
 
@@ -161,7 +176,7 @@ def _debug_settings(defaults: DictConfig, arguments: Sequence[str], known: Seque
     Lightning's Trainer has more options than `conf/trainer` lists.
     """
     if any(word.startswith("debug=") and "," in word for word in arguments):
-        raise UserError("debug: choose one; it cannot be swept.")
+        raise UserError("debug: choose one; it takes neither a list nor a sweep.")
     given = {word.lstrip("+").partition("=")[0] for word in arguments}
     left_out = [word[1:].partition("=")[0] for word in arguments if word.startswith("~")]
     settings = {key: "null" if value is None else value for key, value in (defaults.get("debug") or {}).items()}
@@ -180,6 +195,11 @@ def _check_key(key: str, known: Sequence[str]) -> None:
         near = near or [k for k in keys if k.rpartition(".")[2] == key.rpartition(".")[2]][:3]
         others = f"see `{folders.command([])} --cfg job experiment=<name>`."
         hint = f"did you mean {' or '.join(near)}?" if near else others
+        part, name, *_ = f"{key}..".split(".")
+        if part == "callbacks" and Path(CONF, f"callbacks/extra/{name}.yaml").is_file():
+            hint = f"it belongs to callbacks/extra={name}."
+        if part == "trainer":
+            hint += f" Other options of Lightning's Trainer need a plus: +{key}."
         raise UserError(f"{key}: no such key; {hint}")
 
 
@@ -234,7 +254,7 @@ def _with_checkpoint(root: Path, arguments: Sequence[str], overrides: Sequence[O
     task, named, experiment = given.get("task", "fit"), given["ckpt"], given.get("experiment")
     path = layout.find_checkpoint(Path(given.get("root", root)), task, named, experiment)
     if task == "fit" and path.absolute().parent.name != layout.CHECKPOINTS:
-        raise UserError(f"ckpt={named}: a run continues from a file in its own checkpoints folder.")
+        raise UserError(f"ckpt={named}: name a run's folder, or a file in its folder of checkpoints.")
     placed = {words["ckpt"]: f"ckpt={layout.quoted(str(path))}"}
     dropped = words.get("experiment")
     return [placed.get(word, word) for word in arguments if word != dropped]

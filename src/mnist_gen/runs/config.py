@@ -30,6 +30,7 @@ PLACES = (  # paths on this machine; they do not change a run's results
     *(f"{part}.folder" for part in ("pretrained", "classifier", "autoencoder", "gan", "cgan", "target_scorer")),
 )
 LIBRARIES = ("mnist_gen", "lightning", "torch", "torchmetrics", "torchvision", "hydra")
+ADVICE = ", set env var HYDRA_FULL_ERROR=1 to see chained exception."  # Hydra's, which our command has followed
 HYDRAS = ("hydra", "schema")  # sources of Hydra's own configuration
 NO_EFFECT = (  # parts that do not change a run's results
     *("callbacks.last", "callbacks.progress"),
@@ -113,8 +114,8 @@ def chosen(group: str) -> str | None:
 
 
 def one_line(error: BaseException) -> str:
-    """An error in one line. If a `UserError` caused it, that error and the key where it occurred."""
-    text, cause = str(error), error.__cause__
+    """An error in one line. If a `UserError` caused it, that error; Hydra's begin with the key where it occurred."""
+    text, cause = str(error).replace(ADVICE, ""), error.__cause__
     while cause is not None:
         if isinstance(cause, UserError):
             _, _, key = text.partition("full_key: ")
@@ -122,4 +123,5 @@ def one_line(error: BaseException) -> str:
         if isinstance(cause, OmegaConfBaseException):
             text = f"{text} {cause}"
         cause = cause.__cause__
-    return " ".join(text.split())
+    text, _, key = text.partition("full_key: ")
+    return " ".join(f"{key.strip()}: {text}".split() if key else text.split())

@@ -14,6 +14,9 @@ from lightning.pytorch.trainer.states import TrainerFn
 from numpy import asarray
 from PIL.Image import Image
 
+from mnist_gen.errors import UserError
+from mnist_gen.runs.config import one_line
+
 log = logging.getLogger(__name__)
 
 
@@ -88,7 +91,16 @@ def log_picture(trainer: L.Trainer, tag: str, picture: Image) -> None:
 
 @contextmanager
 def ending(loggers: Sequence[Logger]) -> Iterator[None]:
-    """Ends the loggers' runs at the end, so that the next run of this command gets its own."""
+    """Starts the loggers' runs, and ends them at the end, so that the next run of this command gets its own.
+
+    Raises:
+        UserError: a logger does not start.
+    """
+    for logger in (each for each in loggers if not isinstance(each, Events)):
+        try:
+            getattr(logger, "experiment", None)  # most start when it is asked for
+        except Exception as error:  # each has its own: no key, no server, no folder
+            raise UserError(f"logger: {type(logger).__name__} does not start. {one_line(error)}") from error
     status = "failed"
     try:
         yield

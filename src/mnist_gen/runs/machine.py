@@ -27,6 +27,11 @@ EXTRAS = {  # choices that few need: the extra that installs each, and its modul
 }
 
 
+def extras(group: str) -> list[str]:
+    """The choices of a group that need an extra, installed or not."""
+    return [choice for each, _, choice in (name.partition("=") for name in EXTRAS) if each == group]
+
+
 def check_extras(loader: ConfigLoader, arguments: Sequence[str]) -> None:
     """Names the install command of a plugin or library that is not installed."""
     implied = (

@@ -58,15 +58,15 @@ def choice(*values: Any) -> Allowed:
 
 def listed(each: Allowed, least: int = 0, most: int = 1000) -> Allowed:
     """Lists of `least` to `most` values."""
-    size = f"at least {least}" if least else "any number"
+    size = f" of {least}" if least == most else f" of at least {least}" if least else ""
     return Allowed(
-        f"a list of {least if least == most else size}, each {each.text}",
+        f"a list{size}, each {each.text}",
         lambda value: isinstance(value, list) and least <= len(value) <= most and all(map(each.allows, value)),
     )
 
 
 NULL = choice(None)
-TEXT = Allowed("text", lambda value: isinstance(value, str) and value != "")
+TEXT = Allowed("non-empty text", lambda value: isinstance(value, str) and value != "")
 GROUP = Allowed("a group of keys", lambda value: isinstance(value, Mapping))
 SAME_TYPE: Mapping[type, Allowed] = {  # values that may replace a default of some type
     bool: Allowed("true or false", lambda value: isinstance(value, bool)),

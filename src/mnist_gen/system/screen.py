@@ -42,6 +42,14 @@ class Plain(logging.Formatter):
         return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
 
 
+class Narrow(logging.Formatter):
+    """One line that fits the screen: Hydra names every override of a job."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = " ".join(super().format(record).split())
+        return text if len(text) <= COLUMNS else f"{text[: COLUMNS - 3]}..."
+
+
 def _handlers() -> list[Lines]:
     return [handler for handler in logging.getLogger().handlers if isinstance(handler, Lines)]
 

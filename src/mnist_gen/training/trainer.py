@@ -12,7 +12,7 @@ from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import DeviceStatsMonitor, LearningRateMonitor
 from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from mnist_gen.errors import UserError
 from mnist_gen.runs.config import plain, recorded
@@ -27,9 +27,9 @@ T = TypeVar("T")
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 OURS = "every run sets it; leave it out"
 INSTEAD = {  # options that cannot work here
-    "fast_dev_run": "it keeps no checkpoint to test; use trainer.max_epochs=1 trainer.limit_train_batches=1",
-    "overfit_batches": "it changes the order of the images; use data.train_images=<number>",
-    "val_check_interval": "history.json counts epochs; use trainer.check_val_every_n_epoch",
+    "fast_dev_run": "it keeps no checkpoint to test; use debug=fast",
+    "overfit_batches": "it changes the order of the images; use debug=overfit",
+    "val_check_interval": "runs are measured after whole epochs; use trainer.check_val_every_n_epoch",
     "num_nodes": "a run has one machine",
     **dict.fromkeys(("callbacks", "logger", "plugins", "default_root_dir", "enable_checkpointing", "barebones"), OURS),
 }
@@ -54,6 +54,9 @@ def make_trainer(cfg: DictConfig, folder: Path, model: L.LightningModule) -> L.T
         options["profiler"] = PROFILERS[options["profiler"]](dirpath=folder, filename="profile")
     if takes_turns and options.get("strategy") == "ddp":
         options["strategy"] = AveragingStrategy()
+    for name, callback in cfg.callbacks.items():
+        if not OmegaConf.is_dict(callback):
+            raise UserError(f"callbacks.{name}={callback}: needs a _target_; Lightning's are callbacks/extra=<name>.")
     callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
     loggers = [instantiate(logger) for logger in cfg.logger.values()]
     if not loggers and any(isinstance(callback, LearningRateMonitor | DeviceStatsMonitor) for callback in callbacks):
