@@ -45,6 +45,8 @@ def check_arguments(config_dir: str, arguments: Sequence[str], others: Sequence[
         parsed = _parsed(loader, arguments)
         machine.check_extras(loader, arguments)
         chosen = [o for o in parsed if "." not in o.key_or_group and _choices(loader, o.key_or_group)]
+        if not multirun and not any(o.key_or_group == "hydra.mode" for o in parsed):
+            _check_single(parsed)
         for override in chosen:
             of_all = dict.fromkeys([*_choices(loader, override.key_or_group), *machine.extras(override.key_or_group)])
             _check_choice(override, [*of_all])
@@ -112,6 +114,14 @@ def _choices(loader: ConfigLoader, group: str) -> list[str]:
     return listed(loader, group, ObjectType.CONFIG) + nested
 
 
+def _check_single(overrides: Sequence[Override]) -> None:
+    for override in overrides:
+        if override.is_sweep_override():
+            key, values = override.get_key_element(), override.get_value_string()
+            brackets = "" if "(" in values else f", or brackets for a list, {key}=[{values}]"
+            raise UserError(f"{override.input_line}: add -m for a sweep{brackets}.")
+
+
 def _check_choice(override: Override, choices: Sequence[str]) -> None:
     values = (each for value in _values(override) for each in (value if isinstance(value, list) else [value]))
     for value in values:
@@ -121,9 +131,10 @@ def _check_choice(override: Override, choices: Sequence[str]) -> None:
         if value not in choices:
             new = present_name(str(value))
             begun = [choice for choice in choices if value != "" and choice.startswith(str(value))]
-            near = [new] if new in choices else begun or difflib.get_close_matches(str(value), choices)
-            some = f"choose one of {', '.join(choices)}."
-            others = f"`{folders.command([])}` lists them." if override.key_or_group == "experiment" else some
+            near = [new] if new in choices else begun or difflib.get_close_matches(str(value).lower(), choices)
+            some = ", ".join(choice for choice in choices if "/" not in choice)  # subfolders are groups of their own
+            is_experiment = override.key_or_group == "experiment"
+            others = f"`{folders.command([])}` lists them." if is_experiment else f"choose one of {some}."
             hint = f"did you mean {' or '.join(near)}?" if near else others
             raise UserError(f"{override.key_or_group}={value}: {hint}")
 
@@ -137,6 +148,8 @@ def _composed(loader: ConfigLoader, groups: Sequence[Override]) -> DictConfig:
         for key, word in ((o.key_or_group, o.input_line) for o in groups):
             if f"Could not override '{key}'" in str(error):  # Hydra would advise a +, which changes nothing
                 raise UserError(f"{word}: the other choices have no {key}; leave it out.") from None
+            if f"Multiple values for {key}" in str(error):
+                raise UserError(f"{word}: leave the plus out.") from None
         raise
 
 
