@@ -107,6 +107,8 @@ def _train_and_test(cfg: DictConfig, folder: Path, kept: Kept | None, built: Bui
 
 def _train(trainer: L.Trainer, model: L.LightningModule, data: L.LightningDataModule, kept: Kept | None) -> None:
     """Trains from the start or from a checkpoint, and refuses a checkpoint whose optimizers or counters do not fit."""
+    if isinstance(data, ImageData):  # goes on inside an epoch, which Lightning cannot see
+        warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")
     try:
         trainer.fit(model, data, ckpt_path=kept and kept[0], weights_only=True)
     except UserError:

@@ -104,7 +104,7 @@ def test_a_run_writes_metrics_curves_and_a_checkpoint(fit, tmp_path, caplog):
 
 
 @pytest.mark.parametrize("stop", [3, 6])  # four batches per epoch; labels spread before epochs 1 and 3
-def test_a_resumed_run_ends_with_the_same_weights(fit, made, tmp_path, pretrained, interrupted, stop):
+def test_a_resumed_run_ends_with_the_same_weights(fit, made, tmp_path, pretrained, interrupted, stop, recwarn):
     words = ["experiment=transfer_semi", *SEMI_RUN, f"pretrained.folder={pretrained}"]
     whole, stopped = made(tmp_path / "whole", *words, tiny=False), tmp_path / "stopped"
     with interrupted(SemiSupervised, stop):
@@ -112,6 +112,7 @@ def test_a_resumed_run_ends_with_the_same_weights(fit, made, tmp_path, pretraine
     fit(stopped, *words, tiny=False)
     assert same_weights(whole, stopped)
     assert json.loads((whole / "draws.json").read_text()) == json.loads((stopped / "draws.json").read_text())
+    assert not any("not resumable" in str(warning.message) for warning in recwarn)
 
 
 def test_no_other_labels_are_used(fit, tmp_path, pretrained, blind_labels):
