@@ -7,13 +7,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mnist_gen.inference import interpolate, load, models
+    from mnist_gen.inference.sampling import interpolate
+    from mnist_gen.inference.stored import load, models
 
 __all__ = ["interpolate", "load", "models"]
+MODULES = {"interpolate": "sampling", "load": "stored", "models": "stored"}
 
 
 def __getattr__(name: str) -> Any:
     """Imports torch only when it is needed: the command line answers mistakes without it."""
-    if name in __all__:
-        return getattr(import_module("mnist_gen.inference"), name)
+    if name in MODULES:
+        return getattr(import_module(f"mnist_gen.inference.{MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

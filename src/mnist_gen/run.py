@@ -20,7 +20,7 @@ from mnist_gen.data.mnist import ImageData
 from mnist_gen.errors import UserError
 from mnist_gen.evaluation import results
 from mnist_gen.evaluation.scorer import load_scorer, scorer_digest
-from mnist_gen.inference.tasks import demo, export, predict, reconstruct, sample, translate
+from mnist_gen.inference.tasks import export, predict, reconstruct, sample, translate
 from mnist_gen.runs import checkpoint, layout, limits, loggers, pretrained, records, trust
 from mnist_gen.runs.config import MACHINE, PLACES, chosen, flat, one_line, plain
 from mnist_gen.student_report.answer import Sources
@@ -36,7 +36,6 @@ Built = tuple[L.LightningDataModule, L.LightningModule, L.Trainer]
 __all__ = [
     "answer",
     "claims",
-    "demo",
     "export",
     "fit",
     "predict",

@@ -4,6 +4,8 @@ import re
 import shutil
 import subprocess
 import sys
+from multiprocessing import Pipe
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -12,8 +14,8 @@ from PIL import Image
 
 import mnist_gen
 from mnist_gen.errors import UserError
-from mnist_gen.inference import demo
-from tests.conftest import ROOT
+from mnist_gen.inference import demo, page
+from tests.conftest import ROOT, composed, error_line, train_py
 from tests.inference.conftest import build, drawing
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or ""
@@ -56,9 +58,59 @@ def test_label_embeddings_are_no_directions(monkeypatch):
         demo.directions(gan)
 
 
-def test_the_page_is_built_from_the_models(models):
+def test_the_page_asks_for_what_it_shows():
     gradio = pytest.importorskip("gradio", reason="needs pip install -e '.[demo]'")
-    assert isinstance(demo.page(models), gradio.Blocks)
+    asked = []
+    blocks = page.page(gradio, lambda *question: asked.append(question))
+    for event in blocks.fns.values():
+        if event.targets[0][1] == "load":
+            event.fn(*(part.value for part in event.inputs))
+    assert asked == [
+        ("samples", 3, 0, (0, 0, 0, 0, 0)), ("blend", 1, 7, 0, "labels"), ("blend", 1, 7, 0, "latents")
+    ]  # fmt: skip
+
+
+def test_models_answer_by_name(package):
+    answers = demo.answers(composed("task=demo"))
+    gan = mnist_gen.load("cgan")
+    assert (answers["samples"](3, 0, (0, 0, 0, 0, 0)) == demo.samples(gan, 3, 0)).all()
+    assert (answers["blend"](1, 7, 0, "latents") == demo.blend(gan, 1, 7, 0, "latents")).all()
+    assert answers["answer"](None) == (None, None, "")
+
+
+@pytest.fixture
+def question(monkeypatch):
+    """`question(functions)` is one end of a connection; at the other, a thread answers with these functions."""
+    monkeypatch.setattr(page.signal, "signal", lambda *_: None)
+    threads = []
+
+    def connect(functions):
+        here, there = Pipe()
+        monkeypatch.setattr(page, "get_method", lambda name: functions)
+        threads.append(Thread(target=page._answer_all, args=(there, None)))
+        threads[-1].start()
+        return here
+
+    yield connect
+    for thread in threads:
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+
+
+def test_questions_are_answered_until_the_page_ends(question):
+    connection = question(lambda cfg: {"add": lambda one, other: one + other})
+    assert connection.recv() is None  # the models are loaded
+    for number in range(3):
+        connection.send(("add", (number, 1)))
+        assert connection.recv() == number + 1
+    connection.close()
+
+
+def test_models_that_cannot_be_loaded_are_said(question):
+    def refuse(cfg):
+        raise UserError("ckpt=x: no such file.")
+
+    assert str(question(refuse).recv()) == "ckpt=x: no such file."
 
 
 def test_blends_are_paths(models):
@@ -73,22 +125,48 @@ def test_a_drawing_is_read_reconstructed_and_translated(models, tmp_path):
     assert list(shares) == list("0123456789")
     assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
     assert picture.shape[1] > 2.5 * picture.shape[0]
-    demo.warm_up(models)  # its stroke is one that `read` accepts
     with pytest.raises(UserError):
         demo.read(models, Image.new("RGBA", (100, 100)))
 
 
 def test_an_unread_drawing_is_answered_with_the_reason(models):
-    assert demo._answer(models, None) == (None, None, "")
-    *nothing, why = demo._answer(models, {"composite": Image.new("RGBA", (100, 100))})
+    assert demo.answer(models, None) == (None, None, "")
+    *nothing, why = demo.answer(models, Image.new("RGBA", (100, 100)))
     assert nothing == [None, None]
     assert why == "The drawing shows no digit: there is too little contrast."
     two = Image.new("L", (100, 100), 255)
     two.paste(0, (20, 20, 30, 80))
     two.paste(0, (70, 20, 80, 80))
-    *nothing, why = demo._answer(models, {"composite": two})
+    *nothing, why = demo.answer(models, two)
     assert nothing == [None, None]
     assert why == "The drawing shows several digits; keep only one."
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["demo.classifier=cgan"], "demo.classifier=cgan is a checkpoint of GAN."),
+        (["demo.translator=autoencoder"], "demo.translator=autoencoder is a checkpoint of Autoencoder."),
+        (
+            ["demo.autoencoder=nothing"],
+            "nothing: no such file, and no model in the package; it has autoencoder, cgan, ",
+        ),
+        (["ckpt=autoencoder"], "ckpt=autoencoder is a checkpoint of Autoencoder; drawing digits needs a GAN."),
+        (["ckpt=plain_gan"], "ckpt=plain_gan: this GAN was trained without labels; the demo needs one with digits."),
+    ],
+)
+def test_models_of_other_kinds_are_refused(package, words, message):
+    with pytest.raises(UserError) as error:
+        demo.loaded(composed("task=demo", *words))
+    assert str(error.value).startswith(message)
+
+
+@pytest.mark.slow
+def test_a_demo_that_cannot_start_is_one_line():
+    pytest.importorskip("gradio", reason="needs pip install -e '.[demo]'")
+    assert error_line(train_py("task=demo", "port=7898", "demo.classifier=cgan")) == (
+        "error: demo.classifier=cgan is a checkpoint of GAN."
+    )
 
 
 @pytest.mark.slow
@@ -102,28 +180,28 @@ def test_in_a_browser_a_click_changes_the_picture_and_a_drawn_7_is_read_as_7():
             assert server.stdout is not None
             assert server.stdout.readline().startswith("http://127.0.0.1:7899 ")
             browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-            page = browser.new_page(viewport={"width": 1200, "height": 900})
+            tab = browser.new_page(viewport={"width": 1200, "height": 900})
             asked = []
-            page.on("request", lambda request: asked.append(request.url))
-            page.goto("http://127.0.0.1:7899")
-            before = page.locator("#samples img").get_attribute("src")
-            page.locator("#digit label").nth(7).click()
-            page.wait_for_function("src => document.querySelector('#samples img').src != src", arg=before)
-            page.get_by_role("tab", name="Your digit").click()
-            page.locator("#pad button[title=Erase]").wait_for()
-            page.wait_for_timeout(2000)  # the brush is chosen
-            pad = page.locator("#pad canvas").last.bounding_box()
+            tab.on("request", lambda request: asked.append(request.url))
+            tab.goto("http://127.0.0.1:7899")
+            before = tab.locator("#samples img").get_attribute("src")
+            tab.locator("#digit label").nth(7).click()
+            tab.wait_for_function("src => document.querySelector('#samples img').src != src", arg=before)
+            tab.get_by_role("tab", name="Your digit").click()
+            tab.locator("#pad button[title=Erase]").wait_for()
+            tab.wait_for_timeout(2000)  # the brush is chosen
+            pad = tab.locator("#pad canvas").last.bounding_box()
             across, down = (lambda x: pad["x"] + x * pad["width"]), (lambda y: pad["y"] + y * pad["height"])
-            page.mouse.move(across(0.4), down(0.35))
-            page.mouse.down()
-            page.mouse.move(across(0.6), down(0.35), steps=10)
-            page.mouse.move(across(0.48), down(0.75), steps=10)
-            page.mouse.up()
-            page.wait_for_function("document.querySelector('#read').innerText.includes('%')")
-            assert page.locator("#read h2").inner_text() == "7"
+            tab.mouse.move(across(0.4), down(0.35))
+            tab.mouse.down()
+            tab.mouse.move(across(0.6), down(0.35), steps=10)
+            tab.mouse.move(across(0.48), down(0.75), steps=10)
+            tab.mouse.up()
+            tab.wait_for_function("document.querySelector('#read').innerText.includes('%')")
+            assert tab.locator("#read h2").inner_text() == "7"
             assert all(re.match(r"(http://127\.0\.0\.1:7899/|data:|blob:)", url) for url in asked)
             files = ("/etc/passwd", str(ROOT / "README.md"), "README.md")
-            answers = [page.request.get(f"http://127.0.0.1:7899/gradio_api/file={path}").status for path in files]
+            answers = [tab.request.get(f"http://127.0.0.1:7899/gradio_api/file={path}").status for path in files]
             assert answers == [403, 403, 403]
         finally:
             server.terminate()

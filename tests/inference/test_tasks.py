@@ -122,24 +122,6 @@ def test_a_model_of_another_kind_is_refused(do, task, ckpt, message):
         do(task, f"ckpt={ckpt}")
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["demo.classifier=cgan"], "demo.classifier=cgan is a checkpoint of GAN."),
-        (["demo.translator=autoencoder"], "demo.translator=autoencoder is a checkpoint of Autoencoder."),
-        (
-            ["demo.autoencoder=nothing"],
-            "nothing: no such file, and no model in the package; it has autoencoder, cgan, ",
-        ),
-        (["ckpt=plain_gan"], "ckpt=plain_gan: this GAN was trained without labels; the demo needs one with digits."),
-    ],
-)
-def test_a_demo_with_models_of_other_kinds_is_refused(do, words, message):
-    with pytest.raises(UserError) as error:
-        do("demo", *words)
-    assert str(error.value).startswith(message)
-
-
 def test_a_large_picture_shows_a_thousand_images(do, tmp_path, capsys, monkeypatch):
     shown = []
     monkeypatch.setattr("mnist_gen.runs.plots.grid", lambda images, *_: shown.append(len(images)) or Figure())

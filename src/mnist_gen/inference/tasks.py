@@ -18,7 +18,6 @@ from mnist_gen.errors import UserError
 from mnist_gen.gan import GAN
 from mnist_gen.inference import export as exporting
 from mnist_gen.inference import pictures
-from mnist_gen.inference.demo import Models, serve
 from mnist_gen.inference.sampling import interpolate
 from mnist_gen.inference.stored import load, origin
 from mnist_gen.inference.writing import writable, write
@@ -143,25 +142,6 @@ def export(cfg: DictConfig) -> None:
     inputs = ", ".join(f"{name} {tuple(x.shape[1:])}" for name, x in exporting.network(model).inputs(1).items())
     print(f"{out}: inputs {inputs}, each with a batch of any size in front")
     print(f"largest difference from the model on random inputs: {difference:.1e}")
-
-
-def demo(cfg: DictConfig) -> None:
-    """Serves a page: draw digits, blend them, have your own read."""
-    gan = _model(cfg, GAN, "drawing digits")
-    if not gan.conditional:
-        raise UserError(f"ckpt={cfg.ckpt}: this GAN was trained without labels; the demo needs one with digits.")
-    parts = {part: load(named, cfg.trust, cfg.device) for part, named in cfg.demo.items()}
-    fit = {
-        "classifier": hasattr(parts["classifier"], "probabilities"),
-        "autoencoder": isinstance(parts["autoencoder"], Autoencoder),
-        "translator": isinstance(parts["translator"], Translation),
-    }
-    for part in (part for part, fits in fit.items() if not fits):
-        raise UserError(f"demo.{part}={cfg.demo[part]} is a checkpoint of {type(parts[part]).__name__}.")
-    try:
-        serve(Models(gan, **parts), cfg.port)
-    except OSError:
-        raise UserError(f"port={cfg.port}: another program uses it; choose another.") from None
 
 
 def _write_beside(cfg: DictConfig, names: Sequence[str], seen: Tensor, made: Tensor, what: str) -> None:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from mnist_gen.errors import Interrupted, Refused, UserError
-from mnist_gen.runs import folders
+from mnist_gen.runs import folders, tasks
 from mnist_gen.runs.config import CONF, CONFIG_NAME, one_line, own_packages
 from mnist_gen.system import files, screen, signals
 
@@ -35,7 +35,7 @@ def job(cfg: DictConfig) -> float | None:
     folders.note_packages(own_packages(cfg))
     try:
         with folders.job():  # by name, because the tasks import torch and everything that runs import
-            return hydra.utils.get_method(f"mnist_gen.run.{cfg.task}")(cfg)
+            return hydra.utils.get_method(f"{tasks.MODULES.get(cfg.task, 'mnist_gen.run')}.{cfg.task}")(cfg)
     except Exception as error:
         if signals.asked():  # a closed terminal makes writing fail while the command stops
             raise Interrupted from error

@@ -28,6 +28,7 @@ WRITES = {  # suffixes of what a task without a folder writes
     "demo": (),
     "answer": (".html",),
 }
+MODULES = {"demo": "mnist_gen.inference.page"}  # of tasks that do without torch; the others stand in `mnist_gen.run`
 ALONE = (*WRITES, "claims")  # tasks without a folder of their own
 
 
