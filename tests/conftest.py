@@ -106,7 +106,7 @@ def error_line(done: subprocess.CompletedProcess[str]) -> str:
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
-    """Every test draws the same numbers in every run; only the order of the tests changes."""
+    """Every test draws the same numbers from torch in every run; only the order of the tests changes."""
     torch.manual_seed(0)
 
 

@@ -1,6 +1,6 @@
 """The tasks. Each takes the composed configuration and leaves its results in files.
 
-Those with a trained model stand in `inference.tasks`.
+Those with a trained model stand in `inference.tasks`, the demo in `inference.page`.
 """
 
 import logging
@@ -49,7 +49,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 for _name in ("lightning.fabric", "lightning.pytorch"):
     logging.getLogger(_name).setLevel(logging.WARNING)  # hides devices, tips and file names
-warnings.filterwarnings("ignore", message=".*(LeafSpec|many workers|is not empty|in eval mode|sync_dist)")
+warnings.filterwarnings("ignore", message=".*(LeafSpec|many workers|is not empty|in eval mode)")
 
 
 def fit(cfg: DictConfig) -> float | None:
@@ -106,10 +106,11 @@ def _train_and_test(cfg: DictConfig, folder: Path, kept: Kept | None, built: Bui
 
 def _train(trainer: L.Trainer, model: L.LightningModule, data: L.LightningDataModule, kept: Kept | None) -> None:
     """Trains from the start or from a checkpoint, and refuses a checkpoint whose optimizers or counters do not fit."""
-    if isinstance(data, ImageData):  # goes on inside an epoch, which Lightning cannot see
-        warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")
     try:
-        trainer.fit(model, data, ckpt_path=kept and kept[0], weights_only=True)
+        with warnings.catch_warnings():
+            if isinstance(data, ImageData):  # it resumes inside an epoch; Lightning does not know that
+                warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before")
+            trainer.fit(model, data, ckpt_path=kept and kept[0], weights_only=True)
     except UserError:
         raise
     except Exception as error:

@@ -150,7 +150,5 @@ def test_clusters_of_latents_start_from_an_autoencoder():
 
 
 def test_clusters_without_labels_are_refused():
-    with pytest.raises(
-        InstantiationException, match=r"set model.label=embedding or onehot, or model/pseudo_labels=null"
-    ):
+    with pytest.raises(InstantiationException, match=r"set model.label=embedding or onehot, or ~model/pseudo_labels"):
         gan("model/pseudo_labels=clusters_of_pixels", experiment="gan_plain")

@@ -1,11 +1,12 @@
 """What the demo's page shows, without and with a browser."""
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 from multiprocessing import Pipe
-from threading import Thread
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from PIL import Image
 import mnist_gen
 from mnist_gen.errors import UserError
 from mnist_gen.inference import demo, page
+from mnist_gen.runs import tasks
 from tests.conftest import ROOT, composed, error_line, train_py
 from tests.inference.conftest import build, drawing
 
@@ -55,7 +57,7 @@ def test_label_embeddings_are_no_directions(monkeypatch):
     assert demo.directions(gan, 2).shape == (2, 32)
     monkeypatch.setattr(gan.averaged, "decoder", torch.nn.Identity())
     with pytest.raises(UserError, match="a Generator has no layer from latents"):
-        demo.directions(gan)
+        demo.directions(gan, 5)
 
 
 def test_the_page_asks_for_what_it_shows():
@@ -87,7 +89,7 @@ def question(monkeypatch):
     def connect(functions):
         here, there = Pipe()
         monkeypatch.setattr(page, "get_method", lambda name: functions)
-        threads.append(Thread(target=page._answer_all, args=(there, None)))
+        threads.append(Thread(target=page._answer_all, args=(there, None, "")))
         threads[-1].start()
         return here
 
@@ -106,11 +108,67 @@ def test_questions_are_answered_until_the_page_ends(question):
     connection.close()
 
 
-def test_models_that_cannot_be_loaded_are_said(question):
-    def refuse(cfg):
-        raise UserError("ckpt=x: no such file.")
+def test_a_question_that_fails_leaves_the_others_their_answers(question):
+    def fail(error):
+        raise error
 
-    assert str(question(refuse).recv()) == "ckpt=x: no such file."
+    connection = question(lambda cfg: {"fail": fail, "double": lambda number: 2 * number})
+    assert connection.recv() is None
+    for error in (UserError("no layer."), RuntimeError("out of memory")):
+        connection.send(("fail", (error,)))
+        answer = connection.recv()
+        assert isinstance(answer, UserError)
+        assert str(answer) == str(error)
+    connection.send(("double", (2,)))
+    assert connection.recv() == 4
+    connection.close()
+
+
+@pytest.mark.parametrize("error", [UserError("ckpt=x: no such file."), PermissionError("ckpt=x: no such file.")])
+def test_models_that_cannot_be_loaded_are_said(question, error):
+    def refuse(cfg):
+        raise error
+
+    answer = question(refuse).recv()
+    assert isinstance(answer, UserError)
+    assert str(answer) == "ckpt=x: no such file."
+
+
+def test_a_page_that_ends_while_models_load_stops_them(question):
+    opened = Event()
+    connection = question(lambda cfg: opened.wait(timeout=10) and {})
+    connection.close()
+    opened.set()
+
+
+def twice(cfg):
+    """Stands for `demo.answers` in the other process."""
+    if cfg == "refused":
+        raise UserError("ckpt=x: no such file.")
+    return {"twice": lambda number: 2 * number, "stop": lambda: os._exit(3)}
+
+
+def test_another_process_answers(monkeypatch):
+    monkeypatch.setattr(page, "ANSWERS", "tests.inference.test_demo.twice")
+    models = page.ModelsProcess("accepted")
+    early = Thread(target=lambda: answers.append(models.ask("twice", 1)))
+    answers = []
+    early.start()  # waits until the models are loaded
+    models.wait()
+    early.join(timeout=10)
+    assert answers == [2]
+    assert models.ask("twice", 21) == 42
+    for _ in range(2):
+        with pytest.raises(UserError, match="the demo's models have stopped"):
+            models.ask("stop")
+    with pytest.raises(UserError, match="ckpt=x: no such file"):
+        page.ModelsProcess("refused").wait()
+
+
+def test_the_demo_imports_no_torch():
+    module = tasks.function_of("demo").rpartition(".")[0]
+    script = f"import sys, {module}; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
 def test_blends_are_paths(models):

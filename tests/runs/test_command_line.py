@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra._internal.utils import get_args_parser
 
 from mnist_gen.errors import UserError
 from mnist_gen.runs import machine
@@ -40,12 +41,27 @@ def _typed(monkeypatch):
     ],
 )
 def test_right_arguments(words):
-    assert [word.lstrip("+") for word in check_arguments(CONF, words)] == [word.lstrip("+") for word in words]
+    in_order = sorted(words, key=lambda word: word.startswith("-") or word == "job")  # flags come last
+    assert [word.lstrip("+") for word in check_arguments(CONF, words)] == [word.lstrip("+") for word in in_order]
 
 
 @pytest.mark.parametrize("words", [(MAIN, "--cfg", "job", "seed=1"), (MAIN, "seed=1", "--cfg", "job")])
 def test_overrides_may_stand_on_both_sides_of_a_flag(words):
-    assert check_arguments(CONF, words) == ["--cfg", "job", MAIN, "seed=1"]
+    assert check_arguments(CONF, words) == [MAIN, "seed=1", "--cfg", "job"]
+
+
+@pytest.mark.parametrize("flag", ["--info", "-i", "--help", "--multirun", "--cfg=job", "-cn=train"])
+def test_hydra_reads_overrides_and_flags(flag):
+    """A flag whose value is optional must not take an override for it."""
+    read = get_args_parser().parse_args(check_arguments(CONF, (flag, MAIN, "seed=1")))
+    assert read.overrides == [MAIN, "seed=1"]
+
+
+def test_a_folder_with_an_equals_sign_belongs_to_its_flag(tmp_path):
+    (tmp_path / "lr=1/experiment").mkdir(parents=True)
+    (tmp_path / "lr=1/experiment/mine.yaml").write_text("# @package _global_\ndefaults:\n  - cgan_embed20\n")
+    words = ("-m", "-cd", f"{tmp_path}/lr=1", "experiment=mine", "seed=0,1")
+    assert check_arguments(CONF, words) == ["experiment=mine", "seed=0,1", *words[:3]]
 
 
 @pytest.mark.parametrize("word", ["trainer=gpu", "trainer=ddp", "trainer.accelerator=cuda"])
@@ -105,6 +121,7 @@ def test_each_choice_of_a_list_is_checked():
 def test_debugging_stands_for_the_settings_that_an_experiment_has():
     """What the command line sets itself goes before."""
     settings = check_arguments(CONF, (MAIN, "debug=limit", "trainer.max_epochs=3"))[3:]
+    assert check_arguments(CONF, (MAIN, "debug=limit", "-m", "trainer.max_epochs=3"))[3:] == [*settings, "-m"]
     assert {"++trainer.limit_train_batches=10", "++callbacks.metrics.cas=False"} <= {*settings}
     assert not any(word.startswith(("++trainer.max_epochs", "++data.draws", "++study.")) for word in settings)
     assert "++trainer.profiler=simple" in check_arguments(CONF, (MAIN, "debug=profile"))
@@ -116,7 +133,6 @@ def test_debugging_stands_for_the_settings_that_an_experiment_has():
     assert not any(word.startswith("++callbacks.metrics.cas") for word in few)
     with pytest.raises(UserError, match="debug: choose one; it takes neither a list nor a sweep"):
         check_arguments(CONF, ("-m", MAIN, "debug=fast,limit"))
-    assert "++trainer.max_epochs=1" in check_arguments(CONF, (MAIN, "debug=fast", "--cfg", "job"))[2:]
     with pytest.raises(UserError, match="debug: does not go with a sweep over experiments"):
         check_arguments(CONF, ("-m", "experiment=gan,cgan_embed20", "debug=fast"))
 
@@ -127,7 +143,9 @@ def test_experiments_of_another_folder_are_found(words, tmp_path):
     text = "# @package _global_\ndefaults:\n  - cgan_embed20\n  - _self_\n\nmodel:\n  latent_dim: 7\n"
     (tmp_path / "experiment/mine.yaml").write_text(text)
     words = [word.format(tmp_path) for word in words]
-    assert check_arguments(CONF, [*words, "experiment=mine", "model.latent_dim=9"])[-1] == "model.latent_dim=9"
+    assert {"experiment=mine", "model.latent_dim=9"} < {
+        *check_arguments(CONF, [*words, "experiment=mine", "model.latent_dim=9"])
+    }
     with pytest.raises(UserError, match="experiment=mime: did you mean mine"):
         check_arguments(CONF, [*words, "experiment=mime"])
     with pytest.raises(UserError, match="no such folder"):
@@ -142,20 +160,21 @@ def test_the_ends_of_an_interval_are_checked():
 def test_only_a_sweep_over_experiments_forces_its_fixed_keys():
     """Hydra composes what its jobs share without any of the experiments."""
     fixed = ("data.labels_seed=0", "+trainer.gradient_clip_val=1.0", "pretrained=autoencoder", "hydra.sweep.dir=x")
-    assert check_arguments(CONF, ("-m", "experiment=transfer_linear_frozen", "data.labels=10,50", *fixed))[3:] == [
-        *fixed
+    assert check_arguments(CONF, ("-m", "experiment=transfer_linear_frozen", "data.labels=10,50", *fixed))[2:] == [
+        *fixed,
+        "-m",
     ]
-    assert check_arguments(CONF, ("-m", "experiment=glob(transfer_*_*)", "data.labels=10,50", *fixed))[2:] == [
-        "data.labels=10,50", "++data.labels_seed=0", "++trainer.gradient_clip_val=1.0", *fixed[2:]
+    assert check_arguments(CONF, ("-m", "experiment=glob(transfer_*_*)", "data.labels=10,50", *fixed))[1:] == [
+        "data.labels=10,50", "++data.labels_seed=0", "++trainer.gradient_clip_val=1.0", *fixed[2:], "-m"
     ]  # fmt: skip
 
 
 def test_what_swept_experiments_bring_can_be_chosen(monkeypatch):
     monkeypatch.setattr(devices, "gpus", lambda: 1)
-    swept = ["-m", "experiment=translate_l1_paired,translate_cgan_paired", "seed=0,1"]
-    words = [*swept, "data/rendering=slant", "trainer=gpu", "model/strategy=l1,gan"]
-    assert check_arguments(CONF, words) == [*swept, "data/rendering=choice(slant)", *words[4:]]
-    assert check_arguments(CONF, [*words[:1], "experiment=translate_l1_paired", *words[2:]])[3] == words[3]
+    swept = ["experiment=translate_l1_paired,translate_cgan_paired", "seed=0,1"]
+    words = [*swept, "data/rendering=slant", "trainer=gpu", "model/strategy=l1,gan", "-m"]
+    assert check_arguments(CONF, words) == [*swept, "data/rendering=choice(slant)", *words[3:]]
+    assert check_arguments(CONF, ["experiment=translate_l1_paired", *words[1:]])[2] == words[2]
 
 
 @pytest.mark.parametrize(
@@ -183,16 +202,25 @@ def test_what_swept_experiments_bring_can_be_chosen(monkeypatch):
         ((MAIN, "callbacks.early_stopping.patience=3"), "no such key; it belongs to callbacks/extra=early_stopping."),
         ((MAIN, "trainer.gradient_clip_val=1"), "Trainer need a plus: +trainer.gradient_clip_val."),
         ((MAIN, "logger=CSV"), "logger=CSV: did you mean csv?"),
-        ((MAIN, "logger=csv,none"), "logger=csv,none: add -m for a sweep, or brackets for a list, logger=[csv,none]."),
+        (
+            (MAIN, "logger=csv,none"),
+            "logger=csv,none: add -m for a sweep, or use brackets for a list, logger=[csv,none].",
+        ),
         ((MAIN, "seed=range(3)"), "seed=range(3): add -m for a sweep."),
+        (("task=sample", "digit=1,2"), "digit=1,2: use brackets for a list, digit=[1,2]"),
+        (("task=predict", "images=a,b.png"), "quote a comma that belongs to the value, \"images='a,b.png'\"."),
+        ((MAIN, "tags=a,b"), "tags=a,b: add -m for a sweep, or use brackets for a list, tags=[a,b]."),
+        ((MAIN, "seed=abc"), "seed=abc: must be a whole number, like 0."),
+        ((MAIN, "trainer.max_epoch=3"), "no such key; did you mean trainer.max_epochs or "),
+        (("experiment=mimic_learned", "model/network=x"), "model/network=x: choose one of positions/grid, "),
         ((MAIN, "+debug=fast"), "+debug=fast: leave the plus out."),
         ((MAIN, "data=nope"), "files, kmnist, mnist, pairs, partly_labelled, rendered."),
         ((MAIN, "tags=try"), "tags=try: must be a list, like [a,b]."),
-        ((MAIN, "recipe=null"), "recipe=null: leave it out; without it there is none."),
-        ((MAIN, "logger=null"), "logger=null: did you mean none?"),
+        ((MAIN, "recipe=null"), "recipe=null: Hydra takes no null here; use ~recipe."),
+        ((MAIN, "logger=null"), "logger=null: Hydra takes no null here; use none."),
         ((MAIN, "-m", "seed=0,1", "hydra/launcher=jobli"), "hydra/launcher=jobli: did you mean joblib?"),
         ((MAIN, "-m", "seed=0,1", "--cfg", "job"), "-m: a sweep has no single configuration to show"),
-        (("ckpt=cgan",), "ckpt=cgan: a model of the package is not trained or tested further; name a run."),
+        (("ckpt=cgan",), "ckpt=cgan: a model of the package cannot be trained or tested; name a run."),
         ((MAIN, "digit=3"), "digit: no such key"),
         ((MAIN, "model.embedding_dim=abc"), "model.embedding_dim=abc: must be a whole number, like 20"),
         ((MAIN, "model.embedding_dim=2.5"), "model.embedding_dim=2.5: must be a whole number"),

@@ -3,10 +3,11 @@
 import csv
 
 import pytest
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.loggers.logger import DummyExperiment
 
 from mnist_gen.errors import UserError
+from mnist_gen.runs.loggers import ending
 from mnist_gen.system.screen import RESULT
 from tests.conftest import TINY, recorded
 
@@ -65,18 +66,29 @@ def test_any_logger_gets_metrics_pictures_and_configuration(fit, tmp_path, caplo
     assert recorded(tmp_path)["config"]["tags"] == ["try"]
 
 
-class Locked(Notes):
-    """A logger that needs a key."""
-
-    @property
-    def experiment(self):
+@pytest.fixture
+def without_key(monkeypatch):
+    def refuse(self):
         raise RuntimeError("No API key configured.\nLog in first.")
 
+    monkeypatch.setattr(CSVLogger, "experiment", property(refuse))
 
-def test_a_logger_that_does_not_start_is_named_before_training(fit, tmp_path):
-    with pytest.raises(UserError, match="logger: Locked does not start. No API key configured. Log in first."):
-        fit(tmp_path, "experiment=cgan_embed20", "+logger.locked._target_=tests.runs.test_loggers.Locked")
+
+NO_KEY = "logger: CSVLogger does not start. No API key configured. Log in first."
+
+
+def test_a_logger_that_does_not_start_is_named_before_training(fit, tmp_path, without_key):
+    with pytest.raises(UserError, match=NO_KEY):
+        fit(tmp_path, "experiment=cgan_embed20", "logger=csv")
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_loggers_that_started_end_if_another_one_does_not(tmp_path, without_key):
+    notes, later = Notes(), Notes()
+    with pytest.raises(UserError, match=NO_KEY), ending([notes, CSVLogger(tmp_path), later]):
+        raise AssertionError("training began")
+    assert notes.ends == ["failed"]
+    assert later.ends == []
 
 
 def test_a_run_without_a_logger_leaves_its_files(fit, tmp_path):

@@ -32,7 +32,8 @@ def test_hydras_lines_fit_the_screen():
     assert len(line) == 80
     assert line.startswith("#0 : model.size=0 model.size=1 ")
     assert line.endswith("...")
-    assert Narrow("%(message)s").format(logging.makeLogRecord({"msg": "\t#0 : seed=1"})) == "#0 : seed=1"
+    for message in ("#0 : seed=1", f"Best parameters: {'x' * 90}"):
+        assert Narrow("%(message)s").format(logging.makeLogRecord({"msg": message})) == message
 
 
 @pytest.fixture

@@ -117,7 +117,9 @@ def test_accumulated_gradients_are_never_half_saved(autoencoder):
         ("+trainer.nothing=1", "trainer: .*nothing"),
         ("trainer.accelerator=quantum", "trainer: "),
         ("trainer.limit_train_batches=0", "trainer.limit_train_batches=0: must be"),
-        ("+callbacks.extra=early_stopping", "callbacks.extra=early_stopping: needs a _target_; Lightning's are"),
+        ("+callbacks.extra=early_stopping", "names no class; did you mean callbacks/extra=early_stopping?"),
+        ("+callbacks.mine.patience=3", "callbacks.mine: names no class; set callbacks.mine._target_."),
+        ("+logger.mine.save_dir=x", "logger.mine: names no class; set logger.mine._target_."),
     ],
 )
 def test_options_that_are_refused(autoencoder, tmp_path, option, message):

@@ -70,7 +70,11 @@ class ImageSet(TensorDataset):
 
     def drawn(self, count: int, random: torch.Generator) -> "ImageSet":
         """A random subset of at most `count` images."""
-        return self.subset(torch.randperm(len(self), generator=random)[:count].to(self.labels.device))
+        return self.subset(self.order(count, random))
+
+    def order(self, count: int, random: torch.Generator) -> Tensor:
+        """The positions of `drawn`."""
+        return torch.randperm(len(self), generator=random)[:count].to(self.labels.device)
 
     def to(self, device: torch.device) -> "ImageSet":
         return ImageSet(self.images.to(device), self.labels.to(device))

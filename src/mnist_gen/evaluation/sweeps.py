@@ -117,7 +117,9 @@ def _shown(names: Collection[str]) -> "list[Metric]":
 
 def _say(setting: Mapping[str, Any], row: Row) -> None:
     """Says the means and the standard deviations over the seeds of a setting so far."""
-    of_all = (f"test/{metric.name}" for metric in _shown(row) if metric.digit is None)
+    of_all = (
+        f"test/{metric.name}" for metric in _shown([key for key in row if " " not in key]) if metric.digit is None
+    )
     known = (name for name in of_all if name + DEVIATION in row)
     if words := [f"{name} {row[name]:.3f} ± {row[name + DEVIATION]:.3f}" for name in known]:
         names = [f"{key}={value}" for key, value in setting.items()]

@@ -67,9 +67,7 @@ class GAN(L.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         if label is None and pseudo_labels is not None:
-            raise UserError(
-                "pseudo_labels are labels: set model.label=embedding or onehot, or model/pseudo_labels=null."
-            )
+            raise UserError("pseudo_labels are labels: set model.label=embedding or onehot, or ~model/pseudo_labels.")
         self.latent_dim, self.space, self.pseudo_labels = latent_dim, space, pseudo_labels
         self.conditional = label is not None and (pseudo_labels is None or pseudo_labels.are_digits)
         self.num_labels = NUM_CLASSES if pseudo_labels is None else pseudo_labels.count

@@ -17,7 +17,6 @@ from mnist_gen.autoencoder import Autoencoder
 from mnist_gen.errors import UserError
 from mnist_gen.gan import GAN
 from mnist_gen.inference import pictures
-from mnist_gen.inference.page import DIRECTIONS, SIDE
 from mnist_gen.inference.sampling import interpolate
 from mnist_gen.inference.stored import load
 from mnist_gen.translation import Translation
@@ -45,7 +44,7 @@ PARTS: Mapping[str, Callable[[Any], bool]] = {  # what happens to a drawn digit,
 }
 
 
-def directions(gan: GAN, count: int = DIRECTIONS) -> Tensor:
+def directions(gan: GAN, count: int) -> Tensor:
     """The directions (count, latent_dim) in which a generator's first layer changes most (Shen & Zhou 2021)."""
     generator: Any = gan.averaged
     weights = (w for name, w in generator.named_parameters() if not name.startswith("label_vectors"))
@@ -99,21 +98,25 @@ def loaded(cfg: DictConfig) -> Models:
     Raises:
         UserError: one of them cannot do its part.
     """
-    gan, *parts = (load(named, cfg.trust, cfg.device) for named in (cfg.ckpt, *(cfg.demo[part] for part in PARTS)))
+    gan, parts = load(cfg.ckpt, cfg.trust, cfg.device), {}
     if not isinstance(gan, GAN):
         raise UserError(f"ckpt={cfg.ckpt} is a checkpoint of {type(gan).__name__}; drawing digits needs a GAN.")
     if not gan.conditional:
         raise UserError(f"ckpt={cfg.ckpt}: this GAN was trained without labels; the demo needs one with digits.")
-    for (part, fits), model in zip(PARTS.items(), parts, strict=True):
+    for part, fits in PARTS.items():
+        parts[part] = model = load(cfg.demo[part], cfg.trust, cfg.device)
         if not fits(model):
             raise UserError(f"demo.{part}={cfg.demo[part]} is a checkpoint of {type(model).__name__}.")
-    return Models(gan, *parts)
+    return Models(gan, **parts)
 
 
 def answers(cfg: DictConfig) -> Mapping[str, Callable[..., Any]]:
-    """The functions that the page calls, by name. One stroke has been read, so that all drawings take equally long."""
+    """The functions that the page calls, by name.
+
+    Reads a stroke first, so that the first drawing is answered as quickly as the others.
+    """
     models = loaded(cfg)
-    stroke = Image.new("L", (SIDE, SIDE), "white")
+    stroke = Image.new("L", (320, 320), "white")
     ImageDraw.Draw(stroke).line([(120, 60), (200, 260)], fill="black", width=16)
     read(models, stroke)
     return {

@@ -6,19 +6,24 @@ the models while this one opens the page.
 
 import logging
 import signal
+import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from threading import Lock
 from typing import Any
 
+from hydra.errors import HydraException
 from hydra.utils import get_method
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from mnist_gen.errors import UserError
 from mnist_gen.runs import limits
-from mnist_gen.runs.config import plain
+from mnist_gen.runs.config import one_line, plain
 
+ANSWERS = "mnist_gen.inference.demo.answers"  # by name, because it imports torch
 DIRECTIONS = 5
 REACH = 3.0  # of a slider along a direction, in standard deviations of latents
 SIDE = 320  # pixels of the drawing area
@@ -35,7 +40,14 @@ def demo(cfg: DictConfig) -> None:
     import gradio as gr  # an extra; without analytics it makes no request by itself
 
     logging.getLogger("httpx").setLevel(logging.WARNING)  # Gradio asks itself whether it runs
-    blocks = page(gr, models.ask)
+
+    def ask(*question: Any) -> Any:
+        try:
+            return models.ask(*question)
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    blocks = page(gr, ask)
     try:
         blocks.launch(
             server_name="127.0.0.1", server_port=cfg.port, share=False, quiet=True, allowed_paths=[],
@@ -57,7 +69,7 @@ class ModelsProcess:
         self._connection, other = context.Pipe()
         self._lock = Lock()
         self._lock.acquire()  # a page opened early waits until the models are loaded
-        context.Process(target=_answer_all, args=(other, cfg), daemon=True).start()
+        context.Process(target=_answer_all, args=(other, cfg, ANSWERS), daemon=True).start()
         other.close()
 
     def wait(self) -> None:
@@ -74,34 +86,44 @@ class ModelsProcess:
     def ask(self, name: str, *arguments: Any) -> Any:
         """What a function of `demo.answers` returns."""
         with self._lock:
-            self._connection.send((name, arguments))
+            with suppress(ConnectionError):  # it has stopped, which `_received` says
+                self._connection.send((name, arguments))
             return self._received()
 
     def _received(self) -> Any:
         try:
             found = self._connection.recv()
-        except EOFError:
-            raise UserError("the demo's models have stopped; start it again.") from None
+        except (EOFError, ConnectionError):
+            raise UserError("the demo's models have stopped, see above; start it again.") from None
         if isinstance(found, UserError):
             raise found
         return found
 
 
-def _answer_all(connection: Connection, cfg: DictConfig) -> None:
+def _answer_all(connection: Connection, cfg: DictConfig, answers: str) -> None:
     """Loads the models, and answers until the page's process ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the other one
-    try:
-        functions = get_method("mnist_gen.inference.demo.answers")(cfg)  # by name, because it imports torch
-    except UserError as error:
-        connection.send(error)
-        return
-    connection.send(None)
-    try:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the page's process
+    with suppress(EOFError, ConnectionError):
+        try:
+            functions = get_method(answers)(cfg)
+        except (UserError, OSError, HydraException, OmegaConfBaseException) as error:
+            connection.send(UserError(one_line(error)))
+            return
+        connection.send(None)
         while True:
             name, arguments = connection.recv()
-            connection.send(functions[name](*arguments))
-    except (EOFError, BrokenPipeError):
-        return
+            connection.send(_answered(functions[name], arguments))
+
+
+def _answered(function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+    """What a function returns, or a UserError in its place."""
+    try:
+        return function(*arguments)
+    except UserError as error:
+        return error
+    except Exception as error:  # the next question may have an answer
+        traceback.print_exc()
+        return UserError(one_line(error))
 
 
 def page(gr: Any, ask: Ask) -> Any:

@@ -23,7 +23,10 @@ from mnist_gen.runs.ranges import SAME_TYPE
 from mnist_gen.runs.renamed import present_name
 
 MOST_JOBS = 10_000  # of a sweep over one key
-ASKS_ONLY = ("-h", "--h", "-c", "--cfg", "-i", "--info", "-sc", "--shell", "--version")  # flags that run nothing
+SHOWS = ("-c", "--cfg", "-i", "--info")  # flags that show a configuration
+ASKS_ONLY = (*SHOWS, "-h", "--help", "--hydra-help", "-sc", "--shell-completion", "--version")  # that run nothing
+VALUED = ("-c", "--cfg", "-p", "--package", "-cd", "--config-dir", "-cn", "--config-name", "-cp", "--config-path")
+LISTS = ("logger", "callbacks/extra")  # groups of which one may choose several
 
 
 def check_arguments(config_dir: str, arguments: Sequence[str], others: Sequence[str] = ()) -> list[str]:
@@ -37,16 +40,15 @@ def check_arguments(config_dir: str, arguments: Sequence[str], others: Sequence[
         return list(arguments)
     if any(word.startswith("--e") for word in arguments):  # may be shortened
         raise UserError("--experimental-rerun: refused, it would run code from a file; repeat the command.")
-    arguments = _flags_first(arguments)
-    asks_only, multirun = any(w.startswith(ASKS_ONLY) for w in arguments), bool({"-m", "--multirun"} & set(arguments))
-    if asks_only and multirun:
+    words, flags = _told_apart(arguments)
+    named = {flag.partition("=")[0] for flag in flags}
+    asks_only, multirun = bool(named & {*ASKS_ONLY}), any(flag == "-m" or flag.startswith("--m") for flag in flags)
+    if multirun and named & {*SHOWS}:
         raise UserError("-m: a sweep has no single configuration to show; leave it out, and the other values too.")
     with composing([config_dir, *others, *_own_sources(arguments)]) as loader:
-        parsed = _parsed(loader, arguments)
-        machine.check_extras(loader, arguments)
+        parsed = _parsed(loader, words)
+        machine.check_extras(loader, words)
         chosen = [o for o in parsed if "." not in o.key_or_group and _choices(loader, o.key_or_group)]
-        if not multirun and not any(o.key_or_group == "hydra.mode" for o in parsed):
-            _check_single(parsed)
         for override in chosen:
             of_all = dict.fromkeys([*_choices(loader, override.key_or_group), *machine.extras(override.key_or_group)])
             _check_choice(override, [*of_all])
@@ -55,6 +57,8 @@ def check_arguments(config_dir: str, arguments: Sequence[str], others: Sequence[
         if not asks_only:
             tasks.check({o.key_or_group: o.value() for o in overrides}, multirun)
         defaults = _composed(loader, groups)
+        if not multirun and "hydra.mode=MULTIRUN" not in words:
+            _check_single(parsed, defaults)
         _check_recipe(loader, groups, defaults)
         plain = OmegaConf.to_container(defaults)
         known, owners = [key for key, _ in flat(plain) if not key.startswith("hydra.")], limits.owners_of(plain)
@@ -64,18 +68,22 @@ def check_arguments(config_dir: str, arguments: Sequence[str], others: Sequence[
         if not asks_only:
             machine.check_accelerator(defaults, overrides)
             machine.check_device(defaults, overrides)
-        settings = _debug_settings(defaults, arguments, known)
+        settings = _debug_settings(defaults, words, known)
         if any(o.key_or_group == "experiment" and o.is_sweep_override() for o in overrides):
             if settings:
                 raise UserError("debug: does not go with a sweep over experiments, whose keys differ; leave it out.")
-            return _forced(loader, arguments, overrides, groups)
-        return [*_with_checkpoint(Path(defaults.root), arguments, overrides), *settings]
+            return [*_forced(loader, words, overrides, groups), *flags]
+        return [*_with_checkpoint(Path(defaults.root), words, overrides), *settings, *flags]
 
 
-def _flags_first(arguments: Sequence[str]) -> list[str]:
-    """The flags and their values, then the overrides: Hydra refuses overrides on both sides of a flag."""
-    overrides = [word for word in arguments if not word.startswith("-") and ("=" in word or word.startswith("~"))]
-    return [*(word for word in arguments if word not in overrides), *overrides]
+def _told_apart(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The overrides, and the flags with their values. Hydra takes overrides on one side of the flags only."""
+    words: list[str] = []
+    flags: list[str] = []
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        is_flag = word.startswith("-") or before in VALUED or not ("=" in word or word.startswith("~"))
+        (flags if is_flag else words).append(word)
+    return words, flags
 
 
 def _parsed(loader: ConfigLoader, arguments: Sequence[str]) -> list[Override]:
@@ -114,25 +122,31 @@ def _choices(loader: ConfigLoader, group: str) -> list[str]:
     return listed(loader, group, ObjectType.CONFIG) + nested
 
 
-def _check_single(overrides: Sequence[Override]) -> None:
-    for override in overrides:
-        if override.is_sweep_override():
-            key, values = override.get_key_element(), override.get_value_string()
-            brackets = "" if "(" in values else f", or brackets for a list, {key}=[{values}]"
-            raise UserError(f"{override.input_line}: add -m for a sweep{brackets}.")
+def _check_single(overrides: Sequence[Override], defaults: DictConfig) -> None:
+    """Checks that no key has several values; names what they may have been meant to be."""
+    for override in (o for o in overrides if o.is_sweep_override() and o.key_or_group != "debug"):
+        key, values = override.key_or_group, override.get_value_string()
+        swept = not override.is_hydra_override() and str(defaults.get("task")) not in tasks.ALONE and key != "task"
+        remedies = ["add -m for a sweep"] if swept else []
+        allowed = limits.range_of(key)
+        if key in LISTS or (allowed is not None and allowed.allows([*_values(override)])):
+            remedies.append(f"use brackets for a list, {key}=[{values}]")
+        if "(" not in values and key not in LISTS and isinstance(_default(defaults, key), str | None):
+            remedies.append(f"quote a comma that belongs to the value, \"{key}='{values}'\"")
+        raise UserError(f"{override.input_line}: {', or '.join(remedies) or 'name one value'}.")
 
 
 def _check_choice(override: Override, choices: Sequence[str]) -> None:
     values = (each for value in _values(override) for each in (value if isinstance(value, list) else [value]))
     for value in values:
         if value is None:
-            hint = "did you mean none?" if "none" in choices else "leave it out; without it there is none."
-            raise UserError(f"{override.input_line}: {hint}")
+            instead = "none" if "none" in choices else f"~{override.key_or_group}"
+            raise UserError(f"{override.input_line}: Hydra takes no null here; use {instead}.")
         if value not in choices:
             new = present_name(str(value))
             begun = [choice for choice in choices if value != "" and choice.startswith(str(value))]
             near = [new] if new in choices else begun or difflib.get_close_matches(str(value).lower(), choices)
-            some = ", ".join(choice for choice in choices if "/" not in choice)  # subfolders are groups of their own
+            some = ", ".join([c for c in choices if "/" not in c] or choices)  # subfolders are groups of their own
             is_experiment = override.key_or_group == "experiment"
             others = f"`{folders.command([])}` lists them." if is_experiment else f"choose one of {some}."
             hint = f"did you mean {' or '.join(near)}?" if near else others
@@ -148,7 +162,7 @@ def _composed(loader: ConfigLoader, groups: Sequence[Override]) -> DictConfig:
         for key, word in ((o.key_or_group, o.input_line) for o in groups):
             if f"Could not override '{key}'" in str(error):  # Hydra would advise a +, which changes nothing
                 raise UserError(f"{word}: the other choices have no {key}; leave it out.") from None
-            if f"Multiple values for {key}" in str(error):
+            if f"Multiple values for {key}" in str(error) and str(word).startswith("+"):
                 raise UserError(f"{word}: leave the plus out.") from None
         raise
 
@@ -168,7 +182,7 @@ def _check_value(override: Override, defaults: DictConfig, known: Sequence[str],
         is_reference = isinstance(value, str) and "${" in value
         if kind is not None and not is_reference and not kind.allows(value):
             text = "null" if value is None else value
-            raise UserError(f"{key}={text}: must be {kind.text}, like {default or '[a,b]'}.")
+            raise UserError(f"{key}={text}: must be {kind.text}, like {'[a,b]' if default == [] else default}.")
         limits.check(value, key=key, owners=owners)
 
 
@@ -211,7 +225,7 @@ def _check_key(key: str, known: Sequence[str]) -> None:
         part, name, *_ = f"{key}..".split(".")
         if part == "callbacks" and Path(CONF, f"callbacks/extra/{name}.yaml").is_file():
             hint = f"it belongs to callbacks/extra={name}."
-        if part == "trainer":
+        if part == "trainer" and not difflib.get_close_matches(key, keys, n=1, cutoff=0.9):
             hint += f" Other options of Lightning's Trainer need a plus: +{key}."
         raise UserError(f"{key}: no such key; {hint}")
 

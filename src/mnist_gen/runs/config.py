@@ -1,5 +1,6 @@
 """A configuration as plain values: composed, flattened and compared. Imports no torch."""
 
+import re
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -118,10 +119,16 @@ def one_line(error: BaseException) -> str:
     text, cause = str(error).replace(ADVICE, ""), error.__cause__
     while cause is not None:
         if isinstance(cause, UserError):
-            _, _, key = text.partition("full_key: ")
+            key = _full_key(text)[1]
             return f"{key}: {cause}" if key and not str(cause).startswith(key) else str(cause)
         if isinstance(cause, OmegaConfBaseException):
             text = f"{text} {cause}"
         cause = cause.__cause__
-    text, _, key = text.partition("full_key: ")
-    return " ".join(f"{key.strip()}: {text}".split() if key else text.split())
+    text, key = _full_key(text)
+    return " ".join(f"{key}: {text}".split() if key else text.split())
+
+
+def _full_key(text: str) -> tuple[str, str]:
+    """A message of Hydra or OmegaConf without the lines that name the key and the object, and the key."""
+    found = re.search(r"^\s*full_key: *(\S+)$", text, flags=re.MULTILINE)
+    return re.sub(r"^\s*(full_key|object_type)[:=].*$", "", text, flags=re.MULTILINE), found[1] if found else ""

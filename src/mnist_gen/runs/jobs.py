@@ -34,8 +34,8 @@ def job(cfg: DictConfig) -> float | None:
         screen.be_quiet()
     folders.note_packages(own_packages(cfg))
     try:
-        with folders.job():  # by name, because the tasks import torch and everything that runs import
-            return hydra.utils.get_method(f"{tasks.MODULES.get(cfg.task, 'mnist_gen.run')}.{cfg.task}")(cfg)
+        with folders.job():  # by name, because tasks import torch and everything that runs import
+            return hydra.utils.get_method(tasks.function_of(cfg.task))(cfg)
     except Exception as error:
         if signals.asked():  # a closed terminal makes writing fail while the command stops
             raise Interrupted from error

@@ -73,7 +73,7 @@ def find_checkpoint(root: Path, task: str, named: str, experiment: str | None) -
         if folder.is_file() or (folder.name == LAST.name and folder.with_name(PREVIOUS.name).is_file()):
             return folder
         if named in PACKAGED:
-            raise UserError(f"ckpt={named}: a model of the package is not trained or tested further; name a run.")
+            raise UserError(f"ckpt={named}: a model of the package cannot be trained or tested; name a run.")
         others = f"; models in the package: {', '.join(PACKAGED)}" if PACKAGED and task not in ("fit", "test") else ""
         raise UserError(f"ckpt={named}: no such file or folder{others}.")
     path = folder / LAST if task == "fit" else checkpoint_of(folder)

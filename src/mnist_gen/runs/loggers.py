@@ -96,21 +96,32 @@ def ending(loggers: Sequence[Logger]) -> Iterator[None]:
     Raises:
         UserError: a logger does not start.
     """
-    for logger in (each for each in loggers if not isinstance(each, Events)):
-        try:
-            getattr(logger, "experiment", None)  # most start when it is asked for
-        except Exception as error:  # each has its own: no key, no server, no folder
-            raise UserError(f"logger: {type(logger).__name__} does not start. {one_line(error)}") from error
     status = "failed"
+    started = []
     try:
+        for logger in loggers:
+            _start(logger)
+            started.append(logger)
         yield
         status = "success"
     finally:
-        for logger in loggers:
+        for logger in started:
             with suppress(OSError):  # a full disk has been reported
                 logger.finalize(status)
                 if isinstance(logger, WandbLogger):
                     logger.experiment.finish()
+
+
+def _start(logger: Any) -> None:
+    """Asks one of Lightning's loggers for its experiment, with which it starts. An own logger starts when it logs."""
+    if not type(logger).__module__.startswith("lightning."):
+        return
+    try:
+        _ = logger.experiment
+    except OSError:
+        raise
+    except Exception as error:  # each has its own: no key, no server
+        raise UserError(f"logger: {type(logger).__name__} does not start. {one_line(error)}") from error
 
 
 class Writer:

@@ -28,8 +28,12 @@ WRITES = {  # suffixes of what a task without a folder writes
     "demo": (),
     "answer": (".html",),
 }
-MODULES = {"demo": "mnist_gen.inference.page"}  # of tasks that do without torch; the others stand in `mnist_gen.run`
 ALONE = (*WRITES, "claims")  # tasks without a folder of their own
+
+
+def function_of(task: str) -> str:
+    """The dotted name of a task's function. The demo's imports no torch: its models have a process of their own."""
+    return "mnist_gen.inference.page.demo" if task == "demo" else f"mnist_gen.run.{task}"
 
 
 def check(given: Mapping[str, Any], multirun: bool) -> None:

@@ -43,11 +43,12 @@ class Plain(logging.Formatter):
 
 
 class Narrow(logging.Formatter):
-    """One line that fits the screen: Hydra names every override of a job."""
+    """Hydra's lines. That of a job, which names every override, fits the screen."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = " ".join(super().format(record).split())
-        return text if len(text) <= COLUMNS else f"{text[: COLUMNS - 3]}..."
+        text = super().format(record).strip()
+        is_long_job = record.getMessage().startswith("\t#") and len(text) > COLUMNS
+        return f"{text[: COLUMNS - 3]}..." if is_long_job else text
 
 
 def _handlers() -> list[Lines]:

@@ -1,6 +1,7 @@
 """Lightning's Trainer for a run: its callbacks, and which of Lightning's options work here."""
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -54,11 +55,8 @@ def make_trainer(cfg: DictConfig, folder: Path, model: L.LightningModule) -> L.T
         options["profiler"] = PROFILERS[options["profiler"]](dirpath=folder, filename="profile")
     if takes_turns and options.get("strategy") == "ddp":
         options["strategy"] = AveragingStrategy()
-    for name, callback in cfg.callbacks.items():
-        if not OmegaConf.is_dict(callback):
-            raise UserError(f"callbacks.{name}={callback}: needs a _target_; Lightning's are callbacks/extra=<name>.")
-    callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
-    loggers = [instantiate(logger) for logger in cfg.logger.values()]
+        warnings.filterwarnings("ignore", message=".*sync_dist")  # each process measures the same samples
+    callbacks, loggers = _instances(cfg, "callbacks"), _instances(cfg, "logger")
     if not loggers and any(isinstance(callback, LearningRateMonitor | DeviceStatsMonitor) for callback in callbacks):
         raise UserError("callbacks/extra: lr_monitor and device_stats need a logger.")
     callbacks += [CheckLosses(), EmbedConfig(recorded(cfg))]
@@ -74,6 +72,16 @@ def make_trainer(cfg: DictConfig, folder: Path, model: L.LightningModule) -> L.T
         if hasattr(callback, "check"):  # its options, before data are loaded or other models are trained
             callback.check(trainer, model)
     return trainer
+
+
+def _instances(cfg: DictConfig, part: str) -> list[Any]:
+    """What a part of the configuration builds, one object for each key."""
+    for name, each in cfg[part].items():
+        if not OmegaConf.is_dict(each):
+            raise UserError(f"{part}.{name}={each}: names no class; did you mean {part}/{name}={each}?")
+        if "_target_" not in each:
+            raise UserError(f"{part}.{name}: names no class; set {part}.{name}._target_.")
+    return [instantiate(each) for each in cfg[part].values()]
 
 
 def plain_trainer(options: dict[str, Any], folder: Path, **ours: Any) -> L.Trainer:

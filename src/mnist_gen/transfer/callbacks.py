@@ -28,8 +28,8 @@ from mnist_gen.transfer.transfer import Transfer
 ClassificationReport = dict[str, Any]  # scikit-learn's: {"0": {"precision": 0.9, ...}, ..., "accuracy": 0.9}
 DIGITS = range(NUM_CLASSES)
 COLUMNS = {"precision": "precision", "recall": "recall", "f1": "f1-score"}  # published.yaml's names -> scikit-learn's
-WIDTH = len("weighted mean") + 1  # of a table's first column
-WIDTHS = {"precision": 10, "recall": 7, "f1": 5}
+WIDTHS = dict(zip(COLUMNS, (10, 7, 5), strict=True))
+FIRST, SUPPORT, REPORTED = 14, 9, 11  # widths of a table's other columns
 
 
 def published(name: str | None) -> Mapping[str, Mapping[str, Any]]:
@@ -125,19 +125,19 @@ class MeasureDigits(Callback):
 def table(title: str, ours: ClassificationReport, reported: Mapping[str, Any] | None) -> str:
     """A classification report in columns, with the student report's numbers on the right."""
     head = "".join(f"{name:>{width}}" for name, width in WIDTHS.items())
-    lines = [f"{title:<{WIDTH}}{head}{'support':>9}" + (f"  reported:{head}" if reported else "")]
+    lines = [f"{title:<{FIRST}}{head}{'support':>{SUPPORT}}" + (f"{'reported:':>{REPORTED}}{head}" if reported else "")]
     for key in (*DIGITS, "macro", "weighted"):
         digit = isinstance(key, int)
         name, row = (f"{key}", ours[f"{key}"]) if digit else (f"{key} mean", ours[f"{key} avg"])
-        line = f"{name:<{WIDTH}}" + "".join(f"{row[COLUMNS[each]]:>{width}.2f}" for each, width in WIDTHS.items())
-        line += f"{row['support']:>9.0f}"
+        line = f"{name:<{FIRST}}" + "".join(f"{row[COLUMNS[each]]:>{width}.2f}" for each, width in WIDTHS.items())
+        line += f"{row['support']:>{SUPPORT}.0f}"
         if reported:
             values = {name: reported[name][key] if digit else reported[key][name] for name in COLUMNS}
-            line += " " * 11 + "".join(f"{values[name]:>{width}.2f}" for name, width in WIDTHS.items())
+            line += " " * REPORTED + "".join(f"{values[name]:>{width}.2f}" for name, width in WIDTHS.items())
         lines.append(line)
     room = sum(WIDTHS.values())
-    accuracy = f"{'accuracy':<{WIDTH}}{ours['accuracy']:>{room}.4f}"
-    lines.append(accuracy + (f"{reported['accuracy']:>{9 + 11 + room}.4f}" if reported else ""))
+    accuracy = f"{'accuracy':<{FIRST}}{ours['accuracy']:>{room}.4f}"
+    lines.append(accuracy + (f"{reported['accuracy']:>{SUPPORT + REPORTED + room}.4f}" if reported else ""))
     return "\n".join(lines) + "\n"
 
 
