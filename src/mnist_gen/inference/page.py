@@ -56,8 +56,8 @@ def demo(cfg: DictConfig) -> None:
         )  # fmt: skip
     except OSError:
         raise UserError(f"port={cfg.port}: another program uses it; choose another.") from None
+    print(f"http://127.0.0.1:{cfg.port}   Ctrl-C ends it. Pictures come when the models are loaded.", flush=True)
     models.wait()
-    print(f"http://127.0.0.1:{cfg.port}   Ctrl-C ends it.", flush=True)
     blocks.block_thread()
 
 
