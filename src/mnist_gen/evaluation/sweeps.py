@@ -117,10 +117,8 @@ def _shown(names: Collection[str]) -> "list[Metric]":
 
 def _say(setting: Mapping[str, Any], row: Row) -> None:
     """Says the means and the standard deviations over the seeds of a setting so far."""
-    of_all = (
-        f"test/{metric.name}" for metric in _shown([key for key in row if " " not in key]) if metric.digit is None
-    )
-    known = (name for name in of_all if name + DEVIATION in row)
+    varying = _shown([key for key in row if key + DEVIATION in row])
+    known = (f"test/{metric.name}" for metric in varying if metric.digit is None)
     if words := [f"{name} {row[name]:.3f} ± {row[name + DEVIATION]:.3f}" for name in known]:
         names = [f"{key}={value}" for key, value in setting.items()]
         log.log(RESULT, "%s:\n  %s", ", ".join([*names, row["status"]]), "\n  ".join(words))

@@ -100,8 +100,8 @@ class MeasureSamples(Callback):
     def _sample(self, model: GAN, train: ImageSet, count: int, number: int = 0) -> tuple[Tensor, Any]:
         """Samples, and labels as frequent as among the training images; None if unconditional.
 
-        With `number` 0, the data set's labels are those of the images that give the floor. Drawn independently, labels
-        alone would add about 0.02 to the FID, as pseudo-labels still do.
+        With `number` 0, the data set's labels are those of the images that give the floor: labels drawn independently,
+        as pseudo-labels are, raise the FID of a generator near the floor by their luck.
         """
         generator, labels = self._random(number), None
         if model.conditional and model.pseudo_labels is not None:

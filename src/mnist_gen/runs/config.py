@@ -31,7 +31,7 @@ PLACES = (  # paths on this machine; they do not change a run's results
     *(f"{part}.folder" for part in ("pretrained", "classifier", "autoencoder", "gan", "cgan", "target_scorer")),
 )
 LIBRARIES = ("mnist_gen", "lightning", "torch", "torchmetrics", "torchvision", "hydra")
-ADVICE = ", set env var HYDRA_FULL_ERROR=1 to see chained exception."  # Hydra's, which our command has followed
+ADVICE = ", set env var HYDRA_FULL_ERROR=1 to see chained exception."  # Hydra's; `runs.main` sets it
 HYDRAS = ("hydra", "schema")  # sources of Hydra's own configuration
 NO_EFFECT = (  # parts that do not change a run's results
     *("callbacks.last", "callbacks.progress"),
