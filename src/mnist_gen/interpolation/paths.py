@@ -1,5 +1,6 @@
 """Paths from one digit to another, through an autoencoder's latents, a GAN's latents, or a conditional GAN's labels."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from mnist_gen.data.mnist import ImageSet, chunks, to_images
 from mnist_gen.errors import UserError
 from mnist_gen.evaluation import fidelity
 from mnist_gen.gan import GAN
+
+log = logging.getLogger(__name__)
 
 Curve = Callable[[Tensor, Tensor, Tensor], Tensor]
 ChooseEndpoints = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
@@ -51,7 +54,7 @@ def endpoints_among(latents: Tensor, digits: Tensor, source: str) -> ChooseEndpo
     offsets = counts.cumsum(0) - counts  # of each digit in `order`
     if not counts.all():
         missing = counts.tolist().index(0)
-        raise UserError(f"{source} shows no {missing} in {len(digits)} images: choose another checkpoint.")
+        raise UserError(f"{source} shows no {missing} in {len(digits)} images: paths need all ten digits.")
 
     def pick(wanted: Tensor, random: torch.Generator) -> Tensor:
         number = (torch.rand(len(wanted), generator=random) * counts[wanted]).long()
@@ -92,11 +95,26 @@ def encoded_images(autoencoder: Autoencoder, real: ImageSet) -> LabelledLatents:
     return LabelledLatents(latents, autoencoder.decode(latents), real.labels)
 
 
+@torch.no_grad()
 def sampled_latents(gan: GAN, count: int, scorer: fidelity.Scorer, seed: int) -> LabelledLatents:
-    """Random latents of an unconditional GAN; the scorer reads their digits."""
+    """Random latents of an unconditional GAN; the scorer reads their digits, each at least once."""
     latents = gan.latents(count, torch.Generator().manual_seed(seed))
     images = gan.generate(latents)
-    return LabelledLatents(latents, images, fidelity.features_and_digits(scorer, images)[1])
+    features, _ = fidelity.features_and_digits(scorer, images)
+    return LabelledLatents(latents, images, all_digits(scorer.head(features)))
+
+
+def all_digits(logits: Tensor) -> Tensor:
+    """The digits (N,) that a classifier reads; a digit that it reads nowhere goes to the image most like it."""
+    digits = logits.argmax(dim=1)
+    missing = [digit for digit in range(NUM_CLASSES) if not (digits == digit).any()]
+    for digit in missing:
+        only = torch.bincount(digits, minlength=NUM_CLASSES)[digits] == 1
+        digits[logits[:, digit].masked_fill(only, -torch.inf).argmax()] = digit
+    if missing:
+        shown = ", ".join(map(str, missing))
+        log.warning("No image of the GAN reads as %s: the images most like it stand for it.", shown)
+    return digits
 
 
 def interpolators(
