@@ -179,7 +179,7 @@ def quotes(records: Records) -> dict[str, list[str]]:
     *_, seeds = (runs for runs in _by_seed(records["cgan_embed20"]) if len(runs) > 2)
     spread = (
         f"FID {_mean(number('test/fid'), seeds)}, coverage {_mean(number('test/coverage'), seeds)}, "
-        f"class accuracy {_mean(percent('test/class_accuracy'), seeds)} %, CAS {_mean(percent('test/cas'), seeds)} %"
+        f"class accuracy {_mean(number('test/class_accuracy'), seeds)}, CAS {_mean(number('test/cas'), seeds)}"
     )
     from_50 = f"{100 * _newest(records, 'transfer_semi')['metrics']['test/accuracy']:.0f} %"
     return {

@@ -7,8 +7,10 @@ A checkpoint contains only tensors and plain values:
 | `config` | the run's resolved configuration | `training.checkpoints.EmbedConfig` |
 | `state_dict` | weights and buffers of all networks, also averaged and pretrained ones | Lightning, from the model |
 | `optimizer_states`, `lr_schedulers` | the optimizers' moments, the schedules' counters | Lightning |
-| `epoch`, `global_step`, `loops` | how far training is; that validation has begun | Lightning; `LastCheckpoint` |
-| `callbacks` | best score; random state | `BestCheckpoint`; `LastCheckpoint`, both in `training.checkpoints` |
+| `epoch`, `global_step`, `loops` | how far training is | Lightning |
+| `loops`, if saved before a validation | that validation has begun | `training.checkpoints.LastCheckpoint` |
+| `callbacks` | best score | `training.checkpoints.BestCheckpoint` |
+| `callbacks` | random state | `training.checkpoints.LastCheckpoint` |
 | `callbacks` | curves | `training.curves.Curves` |
 | `callbacks`, with early stopping | validations without a better metric | `training.stopping.StopEarly` |
 | `callbacks`, of a GAN | the samples drawn so far | `gan.callbacks.DrawSamples` |
