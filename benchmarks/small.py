@@ -15,6 +15,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.utils import get_method
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from torchvision import datasets
@@ -22,6 +23,7 @@ from torchvision import datasets
 from mnist_gen.data import mnist
 from mnist_gen.errors import Refused, UserError
 from mnist_gen.runs import plots
+from mnist_gen.runs.tasks import function_of
 from mnist_gen.system import files
 from tests.conftest import TINY
 from tests.datasets import write_idx
@@ -59,10 +61,8 @@ def composed(words: Sequence[str], folder: Path) -> DictConfig:
 
 def run_task(task: str, words: Sequence[str], folder: Path) -> None:
     """A task, silently."""
-    from mnist_gen import run
-
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        getattr(run, task)(composed(words, folder))
+        get_method(function_of(task))(composed(words, folder))
 
 
 def small_run(folder: Path, places: Sequence[str]) -> None:

@@ -25,10 +25,12 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobRuntime
 from hydra.types import RunMode
+from hydra.utils import get_method
 from omegaconf import DictConfig, open_dict
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from mnist_gen.runs.tasks import function_of
 from mnist_gen.system import devices
 
 pytest_plugins = ("tests.datasets", "tests.interruptions")
@@ -170,8 +172,6 @@ def fit(tiny_data: Path, tmp_path: Path, rough_figures: None) -> Callable[..., f
     """`fit(folder, *overrides)` runs a tiny experiment in the folder, as a Hydra job would."""
 
     def run(folder: Path, *overrides: str, task: str = "fit", tiny: bool = True) -> float | None:
-        from mnist_gen import run as tasks
-
         goes_on = any(word.startswith("ckpt=") for word in overrides)
         words = [*(TINY if tiny and not goes_on else ()), *overrides]
         with initialize_config_dir(CONF, version_base="1.3"):
@@ -183,7 +183,7 @@ def fit(tiny_data: Path, tmp_path: Path, rough_figures: None) -> Callable[..., f
         HydraConfig.instance().set_config(copy.deepcopy(cfg))
         with open_dict(cfg):
             del cfg["hydra"]
-        return getattr(tasks, task)(cfg)
+        return get_method(function_of(task))(cfg)
 
     return run
 

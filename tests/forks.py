@@ -15,7 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "src"))  # as train.py does: another clone may be installed
 
-import_module("mnist_gen.run")
+for name in ("run", "inference.tasks", "student_report.tasks"):
+    import_module(f"mnist_gen.{name}")
 
 MOST_SECONDS = 600  # of a command, which is ended then
 TRAIN = ROOT / "train.py"

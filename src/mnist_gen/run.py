@@ -1,6 +1,6 @@
-"""The tasks. Each takes the composed configuration and leaves its results in files.
+"""The tasks that train and test. Each takes the composed configuration and leaves its results in files.
 
-Those with a trained model stand in `inference.tasks`, the demo in `inference.page`.
+`runs.tasks` says where the other tasks stand.
 """
 
 import logging
@@ -20,31 +20,14 @@ from mnist_gen.data.mnist import ImageData
 from mnist_gen.errors import UserError
 from mnist_gen.evaluation import results
 from mnist_gen.evaluation.scorer import load_scorer, scorer_digest
-from mnist_gen.inference.tasks import export, predict, reconstruct, sample, translate
 from mnist_gen.runs import checkpoint, layout, limits, loggers, pretrained, records, trust
 from mnist_gen.runs.config import MACHINE, PLACES, chosen, flat, one_line, plain
-from mnist_gen.student_report.answer import Sources
-from mnist_gen.student_report.answer import write as write_answer
-from mnist_gen.student_report.claims import judge_sweeps
 from mnist_gen.system import files, memory
 from mnist_gen.training.checkpoints import BestCheckpoint, LastCheckpoint
 from mnist_gen.training.trainer import make_trainer, plain_trainer
 
 Kept = tuple[Path, dict[str, Any]]  # a checkpoint's path and content
 Built = tuple[L.LightningDataModule, L.LightningModule, L.Trainer]
-
-__all__ = [
-    "answer",
-    "claims",
-    "export",
-    "fit",
-    "predict",
-    "reconstruct",
-    "sample",
-    "study",
-    "test",
-    "translate",
-]
 
 log = logging.getLogger(__name__)
 for _name in ("lightning.fabric", "lightning.pytorch"):
@@ -185,7 +168,7 @@ def study(cfg: DictConfig) -> None:
     if records.complete(folder, cfg) is not None:
         return
     device = plain_trainer(plain(cfg.trainer), folder, logger=False, enable_checkpointing=False).strategy.root_device
-    data = _loaded(cfg)
+    data = instantiate(cfg.data).loaded()
     scorer = load_scorer(cfg.scorer, data.dataset).to(device)
     if hasattr(compare, "check"):
         compare.check(data, wanted)
@@ -196,30 +179,6 @@ def study(cfg: DictConfig) -> None:
     seconds = {"all": round(time.monotonic() - start, 1)}
     records.write(folder, cfg, {"metrics": metrics, "seconds": seconds, "scorer": scorer_digest(cfg.scorer)})
     print(f"{folder}\n  {'  '.join(sorted(path.name for path in folder.glob('*.md')))}  figures  {layout.METRICS}")
-
-
-def claims(cfg: DictConfig) -> None:
-    """Judges the student report's claims by sweeps: a table on the screen and in claims.md."""
-    folders = [cfg.sweep] if isinstance(cfg.sweep, str) else list(cfg.sweep)
-    print(judge_sweeps(folders, cfg.labels, lambda: _loaded(cfg), cfg.trust))
-
-
-def answer(cfg: DictConfig) -> None:
-    """Answers the student report, section by section: a page for the browser, and one in docs."""
-    limits.check(plain(cfg))
-    records, docs, outputs = (Path(cfg.answer[part]) for part in ("records", "docs", "outputs"))
-    parts = write_answer(Sources(records, docs, outputs), Path(cfg.out))
-    for part in parts:
-        print(f"{part.title}{': not measured yet, ' + ', '.join(part.missing) if part.missing else ''}")
-    print(f"{sum(not part.missing for part in parts)} of {len(parts)} sections are filled: {cfg.out}")
-
-
-def _loaded(cfg: DictConfig) -> ImageData:
-    data = instantiate(cfg.data)
-    assert isinstance(data, ImageData)
-    data.prepare_data()
-    data.setup()
-    return data
 
 
 def _resolve_paths(cfg: DictConfig) -> None:

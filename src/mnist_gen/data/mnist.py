@@ -4,7 +4,7 @@ Images are float32 (N, 1, 32, 32) in [0, 1], and in [-1, 1] only inside an adver
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import lightning as L
 import torch
@@ -130,6 +130,12 @@ class ImageData(L.LightningDataModule):
                 raise UserError(f"data.{key}={size} is larger than the training set ({len(train)} images).")
         self.epoch_images = len(train)
         self.train = train.first(self.train_images)
+
+    def loaded(self) -> Self:
+        """Itself, after `prepare_data` and `setup`, for use without a Trainer."""
+        self.prepare_data()
+        self.setup()
+        return self
 
     def _load(self) -> list[ImageSet]:
         """Training and validation images in one set, and the test images."""

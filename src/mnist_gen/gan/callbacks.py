@@ -6,8 +6,8 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
-from sklearn.metrics import confusion_matrix
 from torch import Tensor
+from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from mnist_gen.data import IMAGE_SIZE, NUM_CLASSES
 from mnist_gen.data.mnist import ImageData
@@ -137,6 +137,6 @@ class DrawConfusion(Callback):
         keep(trainer, plots.grid(images, NUM_CLASSES, title, column_labels=read), "digits")
         _, digits = fidelity.features_and_digits(scorer, model.sample(count=self.samples, seed=self.seed))
         requested = torch.arange(self.samples) % NUM_CLASSES
-        counts = confusion_matrix(requested.tolist(), digits.tolist(), labels=range(NUM_CLASSES))
+        counts = multiclass_confusion_matrix(digits.cpu(), requested, NUM_CLASSES).numpy()
         title = f"{self.samples:,} samples: requested and read digits,\nin % of the requested digit"
         keep(trainer, plots.confusion(counts, title, "requested digit"), "requested")

@@ -5,7 +5,6 @@ import math
 
 import torch
 from scipy.optimize import linear_sum_assignment
-from sklearn.cluster import MiniBatchKMeans, SpectralClustering
 from torch import Tensor, nn
 
 from mnist_gen.data import NUM_CLASSES
@@ -54,6 +53,8 @@ class Clusters(nn.Module):
         count = len(self.landmarks)
         if len(images) < count:
             raise UserError(f"pseudo_labels.landmarks={count}: more than the {len(images)} training images.")
+        from sklearn.cluster import MiniBatchKMeans, SpectralClustering  # here: other GANs start a second sooner
+
         if isinstance(self.space, HasStatistics):
             self.space.fit(images[:STATISTICS])
         points = torch.cat([self._points(chunk) for chunk in chunks(images)])

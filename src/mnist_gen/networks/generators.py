@@ -24,7 +24,8 @@ class Generator(nn.Module):
     """Latents (N, latent_dim) and labels (N,) -> images (N, 1, 32, 32) in [-1, 1].
 
     With `concat=before` the label vector joins the decoder's input, behind the mapping network if there is one. With
-    `concat=after` a label plane joins the decoder's image, and convolutions refine both. `last=conv_tanh` adds a convolution of the logits; at first it changes nothing.
+    `concat=after` a label plane joins the decoder's image, and convolutions refine both. `last=conv_tanh` adds a
+    convolution of the logits; at first it changes nothing.
     """
 
     def __init__(

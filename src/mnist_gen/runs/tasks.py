@@ -28,12 +28,17 @@ WRITES = {  # suffixes of what a task without a folder writes
     "demo": (),
     "answer": (".html",),
 }
+MODULES = {  # with a task's function; those that train stand in `run`
+    **dict.fromkeys(("sample", "predict", "translate", "reconstruct", "export"), "inference.tasks"),
+    **dict.fromkeys(("claims", "answer"), "student_report.tasks"),
+    "demo": "inference.page",
+}
 ALONE = (*WRITES, "claims")  # tasks without a folder of their own
 
 
 def function_of(task: str) -> str:
-    """The dotted name of a task's function. The demo's imports no torch: its models have a process of their own."""
-    return "mnist_gen.inference.page.demo" if task == "demo" else f"mnist_gen.run.{task}"
+    """The dotted name of a task's function. Its module is imported for its tasks only, and the demo's has no torch."""
+    return f"mnist_gen.{MODULES.get(task, 'run')}.{task}"
 
 
 def check(given: Mapping[str, Any], multirun: bool) -> None:

@@ -16,9 +16,6 @@ import lightning as L
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.neighbors import kneighbors_graph
-from sklearn.semi_supervised import LabelSpreading
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -45,6 +42,10 @@ def spread(latents: Tensor, known: Tensor, labels: Tensor, neighbours: int, alph
     are standardized and compared by angle. Each has edges to its nearest `neighbours`. A share `alpha` of its label
     comes along the edges; the rest is its own.
     """
+    from sklearn.exceptions import ConvergenceWarning  # here, because GANs import this module and start a second sooner
+    from sklearn.neighbors import kneighbors_graph
+    from sklearn.semi_supervised import LabelSpreading
+
     features = F.normalize((latents - latents.mean(dim=0)) / latents.std(dim=0).clamp_min(1e-6)).cpu().numpy()
     partial_labels = torch.full((len(latents),), -1)
     partial_labels[known.cpu()] = labels.cpu()

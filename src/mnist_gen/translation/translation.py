@@ -14,10 +14,10 @@ import lightning as L
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import confusion_matrix
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from mnist_gen.data import IMAGE_SIZE, NUM_CLASSES
 from mnist_gen.data.mnist import chunks, to_images, to_signed, to_unit
@@ -196,7 +196,7 @@ class Translation(L.LightningModule):
         outputs, targets, labels = self._take_evaluated()
         self._log_metrics("floor", targets, targets, labels)
         digits = self._log_metrics("test", outputs, targets, labels)
-        self.confusion = confusion_matrix(labels.tolist(), digits.tolist(), labels=range(NUM_CLASSES))
+        self.confusion = multiclass_confusion_matrix(digits.cpu(), labels.cpu(), NUM_CLASSES).numpy()
         most_read = self.confusion.argmax(axis=1)
         becomes = {f"test/becomes_{digit}": float(most_read[digit]) for digit in labels.unique().tolist()}
         self.log_dict(becomes, logger=False)
