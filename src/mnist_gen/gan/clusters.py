@@ -53,7 +53,7 @@ class Clusters(nn.Module):
         count = len(self.landmarks)
         if len(images) < count:
             raise UserError(f"pseudo_labels.landmarks={count}: more than the {len(images)} training images.")
-        from sklearn.cluster import MiniBatchKMeans, SpectralClustering  # here: other GANs start a second sooner
+        from sklearn.cluster import MiniBatchKMeans, SpectralClustering  # here: other GANs need no scikit-learn
 
         if isinstance(self.space, HasStatistics):
             self.space.fit(images[:STATISTICS])

@@ -42,7 +42,7 @@ def spread(latents: Tensor, known: Tensor, labels: Tensor, neighbours: int, alph
     are standardized and compared by angle. Each has edges to its nearest `neighbours`. A share `alpha` of its label
     comes along the edges; the rest is its own.
     """
-    from sklearn.exceptions import ConvergenceWarning  # here, because GANs import this module and start a second sooner
+    from sklearn.exceptions import ConvergenceWarning  # here: GANs import this module, and need no scikit-learn
     from sklearn.neighbors import kneighbors_graph
     from sklearn.semi_supervised import LabelSpreading
 
