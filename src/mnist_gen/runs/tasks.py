@@ -28,7 +28,7 @@ WRITES = {  # suffixes of what a task without a folder writes
     "demo": (),
     "answer": (".html",),
 }
-MODULES = {  # with a task's function; those that train stand in `run`
+MODULES = {  # where a task's function stands, if not in `run`
     **dict.fromkeys(("sample", "predict", "translate", "reconstruct", "export"), "inference.tasks"),
     **dict.fromkeys(("claims", "answer"), "student_report.tasks"),
     "demo": "inference.page",
