@@ -31,9 +31,10 @@ class Step:
         monkeypatch.setattr(GAN, "global_step", 0)
         self.model, self.before = model, copy.deepcopy(model.state_dict())
 
-    def __call__(self, images=None):
+    def __call__(self, images=None, digits_or_positions=None):
         images = torch.rand(8, 1, 32, 32) if images is None else images
-        return self.model.training_step((images, torch.arange(8)), 0)
+        known = torch.arange(8) if digits_or_positions is None else digits_or_positions
+        return self.model.training_step((images, known), 0)
 
     def moved(self) -> set[str]:
         after = self.model.state_dict()

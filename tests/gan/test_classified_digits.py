@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from mnist_gen.data.mnist import ImageData
 from mnist_gen.errors import UserError
 from mnist_gen.gan import GAN
 from mnist_gen.gan.classified_digits import ClassifiedDigits
@@ -42,18 +43,17 @@ def digits():
 def test_an_uncertain_image_counts_for_each_digit_that_it_may_be(digits):
     images = torch.zeros(4000, 1, 32, 32)
     images[2000:] = 0.5
-    read = digits(images)
+    digits.fit(images)
+    read = digits(torch.arange(4000))
     assert read[:2000].eq(3).all()
     assert read[2000:].bincount(minlength=10).nonzero().flatten().tolist() == [4, 9]
     assert read[2000:].eq(9).float().mean() == pytest.approx(0.2, abs=0.06)  # six standard deviations
 
 
 def test_digits_are_drawn_as_often_as_the_classifier_reads_them(digits):
-    assert not digits.found
     images = torch.zeros(20, 1, 32, 32)
     images[10:] = 0.5
     digits.fit(images)
-    assert digits.found
     expected = torch.zeros(10)
     expected[[3, 4, 9]] = torch.tensor([0.5, 0.4, 0.1])
     assert torch.allclose(digits.shares, expected, atol=1e-6)
@@ -105,3 +105,26 @@ def test_another_model_cannot_read_digits(made, fit, tmp_path):
     words = (*QUICK, f"classifier.ckpt={gan / 'checkpoints/last.ckpt'}")
     with pytest.raises(UserError, match=r"is a GAN with labels, not a SemiSupervised: name one made by experiment=tra"):
         fit(tmp_path / "run", "experiment=cgan_50_labels", *words, tiny=False)
+
+
+def test_hidden_labels_are_no_digits(fit, tmp_path):
+    with pytest.raises(UserError, match="data=partly_labelled: its labels are hidden; see experiment=cgan_50_labels"):
+        fit(tmp_path / "run", "experiment=cgan_embed20", "data=partly_labelled", *QUICK, tiny=False)
+
+
+def test_pseudo_labels_stand_in_the_place_of_labels(made, fit, tmp_path, monkeypatch):
+    """Whatever the data set's labels are, the GAN is the same."""
+    words = (
+        *("experiment=gan_plain", "model.label=embedding", "model/pseudo_labels=clusters_of_pixels"),
+        *("model.pseudo_labels.count=4", "model.pseudo_labels.landmarks=8", "data.train_images=100"),
+    )
+    told = made(tmp_path / "told", *words)
+    setup = ImageData.setup
+
+    def lie(self, stage=None):
+        setup(self, stage)
+        self.train.labels.zero_()
+
+    monkeypatch.setattr(ImageData, "setup", lie)
+    fit(tmp_path / "lied_to", *words)
+    assert same_weights(told, tmp_path / "lied_to")

@@ -57,7 +57,7 @@ def test_a_resumed_gan_with_clusters_ends_identically(train, interrupted, monkey
     whole = train("whole", "gan")
     with interrupted(GAN, 9):
         train("stopped", "gan")
-    monkeypatch.setattr(Clusters, "fit", lambda *_: pytest.fail("clusters are fitted again"))
+    monkeypatch.setattr(Clusters, "_find", lambda *_: pytest.fail("clusters are fitted again"))
     stopped = train("stopped", "gan")
     assert same_weights(whole, stopped)
     assert same_weights(whole, stopped, "best")

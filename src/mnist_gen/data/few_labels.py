@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mnist_gen.data import NUM_CLASSES
 from mnist_gen.data.batches import Batches, ShuffledBatches
-from mnist_gen.data.mnist import ImageData, ImageSet
+from mnist_gen.data.mnist import ImageData
 from mnist_gen.errors import UserError
 
 LabelledBatch = tuple[Tensor, Tensor, Tensor, Tensor]  # images, labels (D, N), folds (D, N), positions in the draw (N,)
@@ -114,6 +114,7 @@ class PartlyLabelled(FewLabels):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, draws=1, folds=0, held_out=1)
+        self.hides_labels = True
 
     def setup(self, stage: str | None = None) -> None:
         super().setup(stage)
@@ -125,5 +126,5 @@ class PartlyLabelled(FewLabels):
         return f"{len(self.train):,} of {self.dataset}, {self.labels:,} with labels"
 
     def train_dataloader(self) -> ShuffledBatches:
-        positions = torch.arange(len(self.train), device=self.train.labels.device)
-        return self.shuffled(ImageSet(self.train.images, positions), drop_last=True)
+        """Batches of all images, with or without labels."""
+        return ImageData.train_dataloader(self)

@@ -57,6 +57,10 @@ class ImageSet(TensorDataset):
         super().__init__(images, labels)
         self.images, self.labels = images, labels
 
+    def numbered(self) -> "ImageSet":
+        """The images with their positions instead of labels."""
+        return ImageSet(self.images, torch.arange(len(self), device=self.labels.device))
+
     def subset(self, indices: Tensor) -> "ImageSet":
         return ImageSet(*self[indices])
 
@@ -101,6 +105,7 @@ class ImageData(L.LightningDataModule):
         self.dataset, self.root, self.cache = dataset, Path(root), Path(cache).expanduser()
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.train_images = train_images
+        self.hides_labels = False  # whether training batches bring positions instead of labels
         self._served = 0
 
     def prepare_data(self) -> None:
@@ -150,7 +155,9 @@ class ImageData(L.LightningDataModule):
 
     def train_dataloader(self) -> ShuffledBatches:
         """Shuffled training batches, split among the processes."""
-        images = self.train if self.train_images is None else self.train.repeated(self.epoch_images)
+        images = self.train.numbered() if self.hides_labels else self.train
+        if self.train_images is not None:
+            images = images.repeated(self.epoch_images)
         return self.shuffled(images, drop_last=True)
 
     def shuffled(self, items: Indexed, drop_last: bool) -> ShuffledBatches:

@@ -19,7 +19,7 @@ MINIMAL_AFFINITY = 1e-6  # between any two landmarks, so that the graph is conne
 
 
 class Clusters(nn.Module):
-    """Images (N, 1, 32, 32) in [0, 1] -> cluster numbers (N,).
+    """The cluster numbers of the training images.
 
     k-means in a space finds many landmarks. The affinity of two landmarks is the number of images to which they are the
     two nearest (Martinetz & Schulten 1994). Spectral clustering of this graph joins landmarks, so a cluster can
@@ -33,6 +33,7 @@ class Clusters(nn.Module):
     landmarks: Tensor
     groups: Tensor
     shares: Tensor
+    numbers: Tensor
 
     def __init__(self, count: int, landmarks: int, space: SpaceProtocol) -> None:
         super().__init__()
@@ -42,6 +43,7 @@ class Clusters(nn.Module):
         self.register_buffer("landmarks", torch.zeros(landmarks, math.prod(space.shape)))
         self.register_buffer("groups", torch.zeros(landmarks, dtype=torch.long))  # the cluster of each landmark
         self.register_buffer("shares", torch.full((count,), 1 / count))  # of the images in each cluster
+        self.register_buffer("numbers", torch.empty(0, dtype=torch.long), persistent=False)  # of the training images
 
     @property
     def found(self) -> bool:
@@ -49,16 +51,25 @@ class Clusters(nn.Module):
 
     @torch.no_grad()
     def fit(self, images: Tensor) -> None:
-        """Finds the clusters of images (N, 1, 32, 32) in [0, 1], at least as many as landmarks."""
+        """Assigns the images (N, 1, 32, 32) in [0, 1] to clusters; finds these first, unless they were restored."""
+        if not self.found and isinstance(self.space, HasStatistics):
+            self.space.fit(images[:STATISTICS])
+        points = self._points(images)
+        if not self.found:
+            self._find(points)
+        self.numbers = self._assigned(points)
+
+    def _points(self, images: Tensor) -> Tensor:
+        return torch.cat([self.space.enter(chunk).flatten(1) for chunk in chunks(images)])
+
+    def _find(self, points: Tensor) -> None:
+        """Finds the clusters of points (N, D), at least as many as landmarks."""
         count = len(self.landmarks)
-        if len(images) < count:
-            raise UserError(f"pseudo_labels.landmarks={count}: more than the {len(images)} training images.")
+        if len(points) < count:
+            raise UserError(f"pseudo_labels.landmarks={count}: more than the {len(points)} training images.")
         from sklearn.cluster import MiniBatchKMeans, SpectralClustering  # here: other GANs need no scikit-learn
 
-        if isinstance(self.space, HasStatistics):
-            self.space.fit(images[:STATISTICS])
-        points = torch.cat([self._points(chunk) for chunk in chunks(images)])
-        log.info("Clustering %s images into %d clusters.", f"{len(images):,}", self.count)
+        log.info("Clustering %s images into %d clusters.", f"{len(points):,}", self.count)
         points = points.cpu().double()  # in double precision the order of parallel sums does not matter
         seed = torch.initial_seed() % 2**32
         kmeans = MiniBatchKMeans(count, batch_size=4096, n_init=1, random_state=seed)
@@ -69,13 +80,19 @@ class Clusters(nn.Module):
         groups = torch.from_numpy(spectral.fit_predict(_affinities(nearest, count).numpy())).long()
         self.landmarks.copy_(landmarks)
         self.groups.copy_(groups)
-        self.shares.copy_(groups[nearest[:, 0]].bincount(minlength=self.count) / len(images))
+        self.shares.copy_(groups[nearest[:, 0]].bincount(minlength=self.count) / len(points))
 
-    def _points(self, images: Tensor) -> Tensor:
-        return self.space.enter(images).flatten(1)
+    def _assigned(self, points: Tensor) -> Tensor:
+        nearest = [torch.cdist(chunk, self.landmarks).argmin(dim=1) for chunk in chunks(points)]
+        return self.groups[torch.cat(nearest)]
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.groups[torch.cdist(self._points(images), self.landmarks).argmin(dim=1)]
+    def forward(self, positions: Tensor) -> Tensor:
+        return self.numbers[positions]
+
+    @torch.no_grad()
+    def assign(self, images: Tensor) -> Tensor:
+        """The cluster numbers (N,) of images (N, 1, 32, 32) in [0, 1]."""
+        return self._assigned(self._points(images))
 
     @torch.no_grad()
     def accuracy(self, images: Tensor, digits: Tensor) -> float:
@@ -83,7 +100,7 @@ class Clusters(nn.Module):
 
         The best such assignment counts (Kuhn 1955), as in Ji et al. 2019. The digits choose nothing else.
         """
-        numbers = torch.cat([self(chunk) for chunk in chunks(images)])
+        numbers = self.assign(images)
         counts = torch.zeros(self.count, NUM_CLASSES, dtype=torch.long, device=numbers.device)
         counts.index_put_((numbers, digits), torch.ones_like(digits), accumulate=True)
         assigned = linear_sum_assignment(counts.cpu().numpy(), maximize=True)

@@ -114,13 +114,23 @@ class GAN(L.LightningModule):
     def _pretrained_parts(self) -> list[StartsPretrained]:
         return [part for part in self.modules() if isinstance(part, StartsPretrained) and part.starts_pretrained]
 
+    def setup(self, stage: str) -> None:
+        """With pseudo-labels, training batches bring positions instead of labels."""
+        if stage != "fit":
+            return
+        data = data_of(self.trainer, ImageData)
+        if self.pseudo_labels is not None:
+            data.hides_labels = True
+        elif self.conditional and data.hides_labels:
+            raise UserError("data=partly_labelled: its labels are hidden; see experiment=cgan_50_labels.")
+
     @torch.no_grad()
     def on_fit_start(self) -> None:
-        """Fits latent statistics and pseudo-labels unless they were restored from a checkpoint."""
+        """Fits latent statistics, unless they were restored from a checkpoint, and labels the training images."""
         images = data_of(self.trainer, ImageData).train.images
         if self._needs_statistics and isinstance(self.space, HasStatistics):
             self.space.fit(to_images(images[:STATISTICS]).to(self.device))
-        if self.pseudo_labels is not None and not self.pseudo_labels.found:
+        if self.pseudo_labels is not None:
             self.pseudo_labels.fit(to_images(images).to(self.device))
         self._needs_statistics = False
 
@@ -149,12 +159,12 @@ class GAN(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """One step of each network; returns both losses and the gradient penalty, detached."""
-        images, digits = batch
+        images, digits_or_positions = batch
         with torch.no_grad():
             real = self.space.enter(images)
-            labels = digits if self.conditional else None
-            if self.pseudo_labels is not None:
-                labels = self.pseudo_labels(images)
+        labels = digits_or_positions if self.conditional else None
+        if self.pseudo_labels is not None:
+            labels = self.pseudo_labels(digits_or_positions)
         generator_optimizer, discriminator_optimizer = cast(list[Optimizer], self.optimizers())
         fake = self.generator(self._latents(len(real)), labels)
 

@@ -42,15 +42,11 @@ class PseudoLabels(Protocol):
     count: int  # labels are 0 to count - 1
     are_digits: bool  # whether one can ask the GAN for a digit; otherwise samples get random labels
 
-    @property
-    def found(self) -> bool:
-        """Whether `fit` was called, or its result restored."""
-
     def fit(self, images: Tensor) -> None:
-        """Prepares for the training images (N, 1, 32, 32) in [0, 1]."""
+        """Labels all training images (N, 1, 32, 32) in [0, 1], once before training. Restored weights are kept."""
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """The labels (N,) of images (N, 1, 32, 32) in [0, 1]."""
+    def __call__(self, positions: Tensor) -> Tensor:
+        """The labels (n,) of the training images at these positions (n,)."""
 
     def draw(self, count: int, random: Generator) -> Tensor:
         """Random labels (count,) on the CPU, as frequent as among the training images."""
