@@ -151,7 +151,10 @@ def test_penalty_is_half_weight_times_squared_gradient():
 
 def test_the_penalty_falls_to_a_share_of_its_weight(monkeypatch):
     after = []
-    for words in (["model.r1=1.0", "model.r2=1.0", "model.anneal=0.25"], ["model.r1=0.5", "model.r2=0.5"]):
+    for words in (
+        ["model.r1=1.0", "model.r2=1.0", "model.anneal=0.25"],
+        ["model.r1=0.5", "model.r2=0.5", "model.anneal=1.0"],
+    ):
         model = gan(*words)
         model.batches.fill_(50)
         model.run_batches = 100  # half-way, a quarter has become a half

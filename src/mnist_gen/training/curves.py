@@ -19,7 +19,7 @@ from mnist_gen.training.pictures import FirstPicture, say_where
 MOST_POINTS = 10**7  # in all curves of a checkpoint
 POINTS = 200  # of each training curve in TensorBoard
 WRONG = "its curves are not what a run writes"
-REDRAW_SECONDS = 10.0  # between two updates of the plot
+REDRAW_SECONDS = 180.0  # between two updates of the plot, each of which takes a third of a second
 
 
 def checked_history(history: Any) -> dict[str, list[list[float]]]:
