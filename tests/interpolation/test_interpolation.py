@@ -60,7 +60,7 @@ def test_paths_between_labels_keep_the_latent():
     for overrides in ((), ("model.concat=after",), ("model.label=onehot",)):
         model = gan(*overrides)
         path = between_labels(model).interpolate(torch.tensor([3]), torch.tensor([8]), 3, seed=0)
-        latent = torch.randn(1, 32, generator=torch.Generator().manual_seed(0))
+        latent = model.latents(1, torch.Generator().manual_seed(0))
         for end, digit in ((path[0], 3), (path[-1], 8)):
             assert torch.allclose(end, model.generate(latent, torch.tensor([digit])), atol=1e-6)
 
