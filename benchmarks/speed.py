@@ -28,6 +28,7 @@ from benchmarks.processes import ROOT
 from benchmarks.small import composed
 from benchmarks.tables import RECORDS
 from mnist_gen import run
+from mnist_gen.runs.loggers import callbacks_of
 from mnist_gen.system import memory
 from mnist_gen.training import pictures
 
@@ -199,7 +200,7 @@ def under_lightning(images: int, batch_size: int, *also: str) -> float:
         data, model, trainer = run._build(
             composed([*words, "trainer.check_val_every_n_epoch=1000"], Path(folder)), Path(folder), None
         )
-        trainer.callbacks.append(clock)  # type: ignore[attr-defined]
+        callbacks_of(trainer).append(clock)
         trainer.fit(model, data)
     return batches * batch_size / clock.seconds
 

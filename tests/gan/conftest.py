@@ -33,8 +33,8 @@ class Step:
 
     def __call__(self, images=None, digits_or_positions=None):
         images = torch.rand(8, 1, 32, 32) if images is None else images
-        known = torch.arange(8) if digits_or_positions is None else digits_or_positions
-        return self.model.training_step((images, known), 0)
+        digits_or_positions = torch.arange(8) if digits_or_positions is None else digits_or_positions
+        return self.model.training_step((images, digits_or_positions), 0)
 
     def moved(self) -> set[str]:
         after = self.model.state_dict()

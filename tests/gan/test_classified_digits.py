@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from mnist_gen.data.mnist import ImageData
 from mnist_gen.errors import UserError
 from mnist_gen.gan import GAN
 from mnist_gen.gan.classified_digits import ClassifiedDigits
@@ -108,23 +107,5 @@ def test_another_model_cannot_read_digits(made, fit, tmp_path):
 
 
 def test_hidden_labels_are_no_digits(fit, tmp_path):
-    with pytest.raises(UserError, match="data=partly_labelled: its labels are hidden; see experiment=cgan_50_labels"):
+    with pytest.raises(UserError, match="data=partly_labelled hides the labels: choose data=mnist, or exp"):
         fit(tmp_path / "run", "experiment=cgan_embed20", "data=partly_labelled", *QUICK, tiny=False)
-
-
-def test_pseudo_labels_stand_in_the_place_of_labels(made, fit, tmp_path, monkeypatch):
-    """Whatever the data set's labels are, the GAN is the same."""
-    words = (
-        *("experiment=gan_plain", "model.label=embedding", "model/pseudo_labels=clusters_of_pixels"),
-        *("model.pseudo_labels.count=4", "model.pseudo_labels.landmarks=8", "data.train_images=100"),
-    )
-    told = made(tmp_path / "told", *words)
-    setup = ImageData.setup
-
-    def lie(self, stage=None):
-        setup(self, stage)
-        self.train.labels.zero_()
-
-    monkeypatch.setattr(ImageData, "setup", lie)
-    fit(tmp_path / "lied_to", *words)
-    assert same_weights(told, tmp_path / "lied_to")

@@ -6,6 +6,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from mnist_gen.autoencoder import Autoencoder
+from mnist_gen.data.mnist import ImageData
 from mnist_gen.errors import UserError
 from mnist_gen.gan import GAN
 from mnist_gen.gan.clusters import Clusters
@@ -13,7 +14,7 @@ from mnist_gen.gan.spaces import PixelSpace
 from mnist_gen.networks.decoders import Decoder
 from mnist_gen.networks.encoders import Encoder
 from mnist_gen.runs import pretrained
-from tests.conftest import composed
+from tests.conftest import composed, same_weights
 from tests.gan.conftest import TINY_MODEL, Step, gan
 
 
@@ -154,3 +155,20 @@ def test_clusters_of_latents_start_from_an_autoencoder():
 def test_clusters_without_labels_are_refused():
     with pytest.raises(InstantiationException, match=r"set model.label=embedding or onehot, or ~model/pseudo_labels"):
         gan("model/pseudo_labels=clusters_of_pixels", experiment="gan_plain")
+
+
+def test_the_data_sets_labels_do_not_matter(made, fit, tmp_path, monkeypatch):
+    words = (
+        *("experiment=gan_plain", "model.label=embedding", "model/pseudo_labels=clusters_of_pixels"),
+        *("model.pseudo_labels.count=4", "model.pseudo_labels.landmarks=8", "data.train_images=100"),
+    )
+    told = made(tmp_path / "told", *words)
+    setup = ImageData.setup
+
+    def lie(self, stage=None):
+        setup(self, stage)
+        self.train.labels.zero_()
+
+    monkeypatch.setattr(ImageData, "setup", lie)
+    fit(tmp_path / "lied_to", *words)
+    assert same_weights(told, tmp_path / "lied_to")

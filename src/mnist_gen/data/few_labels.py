@@ -126,5 +126,5 @@ class PartlyLabelled(FewLabels):
         return f"{len(self.train):,} of {self.dataset}, {self.labels:,} with labels"
 
     def train_dataloader(self) -> ShuffledBatches:
-        """Batches of all images, with or without labels."""
+        """Batches of all images, not only of those with labels."""
         return ImageData.train_dataloader(self)

@@ -122,7 +122,7 @@ class GAN(L.LightningModule):
         if self.pseudo_labels is not None:
             data.hides_labels = True
         elif self.conditional and data.hides_labels:
-            raise UserError("data=partly_labelled: its labels are hidden; see experiment=cgan_50_labels.")
+            raise UserError("data=partly_labelled hides the labels: choose data=mnist, or experiment=cgan_50_labels.")
 
     @torch.no_grad()
     def on_fit_start(self) -> None:

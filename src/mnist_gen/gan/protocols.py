@@ -43,7 +43,7 @@ class PseudoLabels(Protocol):
     are_digits: bool  # whether one can ask the GAN for a digit; otherwise samples get random labels
 
     def fit(self, images: Tensor) -> None:
-        """Labels all training images (N, 1, 32, 32) in [0, 1], once before training. Restored weights are kept."""
+        """Labels all training images (N, 1, 32, 32) in [0, 1] before training. What a checkpoint restored stays."""
 
     def __call__(self, positions: Tensor) -> Tensor:
         """The labels (n,) of the training images at these positions (n,)."""
