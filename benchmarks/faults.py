@@ -68,7 +68,7 @@ def main() -> None:
 
 def conditions(command: str) -> dict[str, object]:
     """When, by which code and on what machine something was tried."""
-    from mnist_gen.runs.records import processor
+    from mnist_gen.system.devices import processor
 
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":!benchmarks/records")  # by a section before
     return {

@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from mnist_gen.errors import UserError
 from mnist_gen.runs import layout, trust
 from mnist_gen.runs.config import differing, plain, recorded
-from mnist_gen.system import files
+from mnist_gen.system import devices, files
 
 log = logging.getLogger(__name__)
 
@@ -59,20 +59,13 @@ def write(folder: Path, cfg: DictConfig, results: dict[str, Any]) -> None:
         "commit": commit(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions | {"python": platform.python_version()},
-        "processor": processor(),
+        "processor": devices.processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "config": recorded(cfg),
     }
     files.settle()  # all other files must exist first
     files.write_now(folder / layout.METRICS, json.dumps(record, indent=2))
-
-
-def processor() -> str:
-    """The processor's model name."""
-    info = Path("/proc/cpuinfo")
-    named = re.search(r"^model name\s*: *(.+)$", info.read_text() if info.exists() else "", re.MULTILINE)
-    return named[1].strip() if named else platform.processor() or platform.machine()
 
 
 def short_name(processor: str) -> str:
