@@ -18,6 +18,7 @@ from mnist_gen.gan import GAN
 from mnist_gen.networks.input_gradients import by_autograd
 from mnist_gen.training.capture import replay_on
 from mnist_gen.training.optimization import warm_up_and_decay
+from mnist_gen.training.trainer import precision_of
 from tests.conftest import composed
 
 WARM = 5  # batches before those that are timed
@@ -25,7 +26,10 @@ BATCHES = 10_000  # of the planned run: the schedules need a length
 
 
 class BareLoop:
-    """The main experiment's training step without Lightning's loop, hooks and callbacks; a GPU replays it."""
+    """The main experiment's training step without Lightning's loop, hooks and callbacks; a GPU replays it.
+
+    It has the run's precision: bf16 where the processor computes it.
+    """
 
     def __init__(self, *words: str, device: str = "cpu") -> None:
         torch.manual_seed(0)
@@ -49,15 +53,21 @@ class BareLoop:
         }
         for name, stand_in in stand_ins.items():
             setattr(self.model, name, stand_in)
+        bf16 = precision_of(cfg.trainer.precision, on_cpu=device == "cpu") == "bf16-mixed"
+        self.precision = torch.autocast(device, torch.bfloat16, enabled=bf16, cache_enabled=False)  # as Lightning's
         self.replay = replay_on(self.model.device, self.optimizers)
         self.batches = cycle(self.data.train_dataloader())
 
     def step(self) -> None:
         """Trains on one batch."""
         batch = self.data.on_after_batch_transfer(next(self.batches), 0)
-        self.replay(lambda: self.model.training_step(batch, 0), batch)
+        self.replay(lambda: self._train(batch), batch)
         for schedule in self.schedules:
             schedule.step()
+
+    def _train(self, batch: tuple[Tensor, Tensor]) -> None:
+        with self.precision:
+            self.model.training_step(batch, 0)
 
 
 class NaiveLoop:

@@ -30,6 +30,7 @@ from benchmarks.tables import RECORDS
 from mnist_gen import run
 from mnist_gen.runs.loggers import callbacks_of
 from mnist_gen.system import memory
+from mnist_gen.system.devices import computes_bf16
 from mnist_gen.training import pictures
 
 os.environ.pop("OMP_NUM_THREADS", None)  # which the tests' stand-ins set: commands may use all cores
@@ -57,7 +58,7 @@ def experiments() -> Metrics:
 
 
 def naive() -> Metrics:
-    """A bare loop of our step against a usual script of the same GAN, in turn."""
+    """A bare loop of our step against a usual script of the same GAN in float32, in turn."""
     loops: dict[str, BareLoop | NaiveLoop] = {"ours": BareLoop(), "naive": NaiveLoop()}
     speeds: dict[str, list[float]] = {name: [] for name in loops}
     for _ in range(5):
@@ -78,14 +79,14 @@ def lightning() -> Metrics:
 
 
 def ceiling() -> Metrics:
-    """The step's share of what the machine's best kernels reach."""
+    """The step's share of what the machine's best kernels reach, in float32."""
     matrix, images = torch.randn(2048, 2048), torch.randn(64, 64, 32, 32).to(memory_format=torch.channels_last)
     kernel = torch.randn(64, 64, 3, 3).to(memory_format=torch.channels_last)
     best = {
         "matrix product": 2 * 2048**3 / _seconds(lambda: matrix @ matrix),
         "convolution": 2 * 64 * 64 * 64 * 9 * 32**2 / _seconds(lambda: F.conv2d(images, kernel, padding=1)),
     }
-    loop = BareLoop()
+    loop = BareLoop("trainer.precision=32-true")
     with FlopCounterMode(display=False) as counter:
         loop.step()
     step = counter.get_total_flops() / (loop.batch_size / images_per_second(loop, IMAGES))
@@ -125,6 +126,8 @@ def growth() -> Metrics:
             for wide, narrow in ((16, 8), (32, 16), (64, 32))
         },
         **{f"{count} images": (f"data.train_images={count}",) for count in (1000, 55_000)},
+        "float32": ("trainer.precision=32-true",),
+        **({"bf16": ("trainer.precision=bf16-mixed",)} if computes_bf16() else {}),
     }
     found = {f"{name}: images/s": images_per_second(BareLoop(*words), IMAGES) for name, words in grown.items()}
     threads = torch.get_num_threads()

@@ -174,10 +174,11 @@ def _without_empty_columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -
 
 def quotes(records: Records) -> dict[str, list[str]]:
     """By page, the sentences outside tables that name numbers of a record."""
-    run = _newest(records, "cgan_embed20")
-    time = f"{sum(run['seconds'].values()) / 60:.0f} minutes"
+    run, runs = _newest(records, "cgan_embed20"), records["cgan_embed20"]
+    minutes = sorted(round(sum(each["seconds"].values()) / 60) for each in runs)
+    after = f"{sum(run['seconds'].values()) / 60:.0f} minutes on two cores of an {run['processor']}"
     accuracy = f"{100 * run['metrics']['test/class_accuracy']:.1f} %"
-    *_, seeds = (runs for runs in _by_seed(records["cgan_embed20"]) if len(runs) > 2)
+    *_, seeds = (by_seed for by_seed in _by_seed(runs) if len(by_seed) > 2)
     spread = (
         f"FID {_mean(number('test/fid'), seeds)}, coverage {_mean(number('test/coverage'), seeds)}, "
         f"class accuracy {_mean(number('test/class_accuracy'), seeds)}, CAS {_mean(number('test/cas'), seeds)}"
@@ -185,8 +186,8 @@ def quotes(records: Records) -> dict[str, list[str]]:
     from_50 = f"{100 * _newest(records, 'transfer_semi')['metrics']['test/accuracy']:.0f} %"
     return {
         "README.md": [
-            f"Samples of `experiment=cgan_embed20` after {time} on two CPU cores. {accuracy} are classified as the",
-            f"20 numbers ({time} on two cores)",
+            f"Samples of `experiment=cgan_embed20` after {after}. {accuracy} are classified as the",
+            f"20 numbers ({minutes[0]} to {minutes[-1]} minutes on two cores)",
             f"This is one run, with seed 0. Means over {len(seeds)} seeds: {spread}.",
             f"| How accurate is a classifier from 50 labels? | {from_50}, with an autoencoder and unlabelled images |",
         ],

@@ -87,11 +87,8 @@ def _instances(cfg: DictConfig, part: str) -> list[Any]:
 def plain_trainer(options: dict[str, Any], folder: Path, **ours: Any) -> L.Trainer:
     """A Trainer with the given options and those that every run sets."""
     options = {key: value for key, value in options.items() if key != "capture"}  # ours, see `make_trainer`
-    on_cpu = options.get("accelerator") == "cpu"
-    if options.get("precision") == "auto":
-        options["precision"] = "bf16-mixed" if on_cpu and devices.computes_bf16() else "32-true"
-    elif options.get("precision") == "bf16-mixed" and on_cpu and not devices.computes_bf16():
-        raise UserError("trainer.precision=bf16-mixed: this processor has no bf16 instructions; set 32-true, or auto.")
+    if "precision" in options:
+        options["precision"] = precision_of(options["precision"], on_cpu=options.get("accelerator") == "cpu")
     try:
         trainer = L.Trainer(default_root_dir=folder, **ours, **options)
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
@@ -99,6 +96,18 @@ def plain_trainer(options: dict[str, Any], folder: Path, **ours: Any) -> L.Train
     if trainer.strategy.root_device.type == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32, as convolutions use anyway
     return trainer
+
+
+def precision_of(chosen: str, on_cpu: bool) -> str:
+    """The precision to train with: `auto` is bf16 on a processor that computes it, else float32.
+
+    Raises:
+        UserError: this processor does not compute bf16.
+    """
+    with_bf16 = on_cpu and devices.computes_bf16()
+    if chosen == "bf16-mixed" and on_cpu and not with_bf16:
+        raise UserError("trainer.precision=bf16-mixed: this processor has no bf16 instructions; set 32-true, or auto.")
+    return ("bf16-mixed" if with_bf16 else "32-true") if chosen == "auto" else chosen
 
 
 def data_of(trainer: L.Trainer, kind: type[T]) -> T:
