@@ -138,9 +138,9 @@ def growth() -> Metrics:
 
 
 def sweep() -> Metrics:
-    """Seconds of six short jobs one after another and side by side; whether single-threaded results are equal."""
+    """Seconds of six jobs of an epoch one after another and side by side; whether single-threaded results are equal."""
     with tempfile.TemporaryDirectory() as folder:
-        words = ("-m", *ONE_EPOCH, "trainer.limit_train_batches=200", WORDS_OF_A_SWEEP)
+        words = ("-m", *ONE_EPOCH, WORDS_OF_A_SWEEP)
         kinds: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
             "in sequence": ((), {}),
             "side by side": (("hydra/launcher=joblib",), {}),
