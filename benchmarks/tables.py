@@ -148,13 +148,22 @@ def _newest(records: Records, experiment: str) -> Entry:
 
 def speed(records: Records) -> str:
     """What `speed.py` measured last."""
-    newest = {entry["section"]: entry for entry in records["speed"]}
     rows = [
         [what, f"{value:.4g}", str(entry["cores"]), short_name(entry["processor"]), entry["commit"]]
-        for entry in newest.values()
+        for entry in _sections(records)
         for what, value in entry["metrics"].items()
     ]
     return markdown(["measured", "", "cores", "processor", "commit"], rows)
+
+
+def measured_speeds(records: Records) -> dict[str, float]:
+    """The values of `speed`, by row."""
+    return {what: value for entry in _sections(records) for what, value in entry["metrics"].items()}
+
+
+def _sections(records: Records) -> list[Entry]:
+    """The newest entry of each section."""
+    return [*{entry["section"]: entry for entry in records["speed"]}.values()]
 
 
 TABLES: Mapping[str, Callable[[Records], str]] = {
