@@ -33,6 +33,9 @@ class BareLoop:
 
     def __init__(self, *words: str, device: str = "cpu") -> None:
         torch.manual_seed(0)
+        if device == "cuda":  # as runs set them
+            torch.backends.cudnn.benchmark = True
+            torch.set_float32_matmul_precision("high")
         cfg = composed("experiment=cgan_embed20", *words)
         self.data: ImageData = instantiate(cfg.data)
         self.data.prepare_data()

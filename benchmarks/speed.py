@@ -177,10 +177,10 @@ SECTIONS: dict[str, Callable[[], Metrics]] = {
 
 
 class Clock(Callback):
-    """Times the batches of a run after its first picture."""
+    """Times the batches of a run's first epoch after its first picture, and counts them."""
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self.seconds, self.batches = 0.0, 0
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -192,11 +192,11 @@ class Clock(Callback):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         if trainer.is_last_batch:
             wait_for(pl_module)
-            self.seconds = time.perf_counter() - self.begun
+            self.seconds, self.batches = time.perf_counter() - self.begun, int(trainer.num_training_batches) - WARM_RUN
 
 
 def under_lightning(images: int, batch_size: int, *also: str) -> float:
-    """Images per second of a run inside this process, with all its callbacks."""
+    """Images per second of a run inside this process, with all its callbacks, over at most an epoch."""
     batches, clock = images // batch_size, Clock()
     with tempfile.TemporaryDirectory() as folder:
         words = (*ONE_EPOCH, *also, f"root={ROOT}", f"trainer.limit_train_batches={WARM_RUN + batches}")
@@ -205,7 +205,7 @@ def under_lightning(images: int, batch_size: int, *also: str) -> float:
         )
         callbacks_of(trainer).append(clock)
         trainer.fit(model, data)
-    return batches * batch_size / clock.seconds
+    return clock.batches * batch_size / clock.seconds
 
 
 def _fit(*words: str) -> float:

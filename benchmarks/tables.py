@@ -219,6 +219,6 @@ def filled(text: str, records: Records) -> str:
 
 
 def read() -> Records:
-    """All records of experiments."""
-    paths = (path for path in sorted(RECORDS.rglob("*.json")) if path.name != "faults.json")
+    """All records of experiments, and of their speed on processors."""
+    paths = (path for path in sorted(RECORDS.rglob("*.json")) if path.name not in ("faults.json", "gpu.json"))
     return {path.relative_to(RECORDS).with_suffix("").as_posix(): json.loads(path.read_text()) for path in paths}

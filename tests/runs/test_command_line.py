@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from hydra._internal.utils import get_args_parser
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
 
 from mnist_gen.errors import UserError
 from mnist_gen.runs import machine
@@ -69,6 +72,19 @@ def test_a_gpu_is_asked_for_before_torch_is_imported(monkeypatch, word):
     with pytest.raises(UserError, match=f"{word}: no GPU driver answers on this machine; use trainer=cpu."):
         check_arguments(CONF, (MAIN, word))
     check_arguments(CONF, (MAIN, word, "--cfg", "job"))
+
+
+def test_jobs_of_a_sweep_are_single_processes():
+    with pytest.raises(UserError, match=r"^trainer.devices=2: a sweep runs each job in one process; set trainer.dev"):
+        check_arguments(CONF, ("-m", MAIN, "seed=0,1", "trainer.devices=2"))
+
+
+@pytest.mark.parametrize("launcher", machine.OF_CLUSTERS)
+def test_the_machine_that_starts_a_cluster_s_jobs_needs_no_gpu(monkeypatch, launcher):
+    monkeypatch.setattr(devices, "gpus", lambda: 0)
+    loader, words = ConfigLoaderImpl(create_config_search_path(CONF)), ["trainer=gpu", f"hydra/launcher={launcher}"]
+    defaults = loader.load_configuration("train", words[:1], RunMode.RUN, False, False)
+    machine.check_accelerator(defaults, OverridesParser.create().parse_overrides(words))
 
 
 def test_a_device_is_asked_for_before_torch_is_imported(monkeypatch):

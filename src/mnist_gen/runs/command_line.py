@@ -66,7 +66,9 @@ def check_arguments(config_dir: str, arguments: Sequence[str], others: Sequence[
             if override not in groups and override.type != OverrideType.DEL:
                 _check_value(override, defaults, known, owners)
         if not asks_only:
-            machine.check_accelerator(defaults, overrides)
+            machine.check_accelerator(defaults, parsed)
+            if multirun:
+                machine.check_processes(defaults, overrides)
             machine.check_device(defaults, overrides)
         settings = _debug_settings(defaults, words, known)
         if any(o.key_or_group == "experiment" and o.is_sweep_override() for o in overrides):

@@ -26,6 +26,8 @@ EXTRAS = {  # choices that few need: the extra that installs each, and its modul
     "callbacks/extra=device_stats": ("stats", "psutil"),
 }
 
+OF_CLUSTERS = ("submitit_slurm", "ray")  # launchers whose jobs run on other machines
+
 
 def extras(group: str) -> list[str]:
     """The choices of a group that need an extra, installed or not."""
@@ -48,8 +50,10 @@ def check_extras(loader: ConfigLoader, arguments: Sequence[str]) -> None:
 
 
 def check_accelerator(defaults: DictConfig, overrides: Sequence[Override]) -> None:
-    """Asks the driver whether there is a GPU; torch would take seconds to answer."""
+    """Asks the driver whether there is a GPU; torch would take seconds to answer. Jobs of a cluster run elsewhere."""
     given = {o.key_or_group: o for o in overrides}
+    if "hydra/launcher" in given and given["hydra/launcher"].value() in OF_CLUSTERS:
+        return
     accelerator, group = given.get("trainer.accelerator"), given.get("trainer")
     chosen = defaults.trainer.accelerator if accelerator is None else accelerator.value()
     named = accelerator or group
@@ -59,6 +63,14 @@ def check_accelerator(defaults: DictConfig, overrides: Sequence[Override]) -> No
     if chosen in ("gpu", "cuda") and devices.gpus() == 0:
         processes = "" if word != "trainer=ddp" else ", or processes: trainer.accelerator=cpu trainer.devices=2"
         raise UserError(f"{word}: no GPU driver answers on this machine; use trainer=cpu{processes}.")
+
+
+def check_processes(defaults: DictConfig, overrides: Sequence[Override]) -> None:
+    """Refuses a sweep whose jobs need several processes each, before any of them starts."""
+    given = next((o for o in overrides if o.key_or_group == "trainer.devices" and not o.is_sweep_override()), None)
+    count = defaults.trainer.devices if given is None else given.value()
+    if isinstance(count, int) and count > 1:
+        raise UserError(f"trainer.devices={count}: a sweep runs each job in one process; set trainer.devices=1.")
 
 
 def check_device(defaults: DictConfig, overrides: Sequence[Override]) -> None:
