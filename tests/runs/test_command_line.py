@@ -6,16 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.types import RunMode
 
 from mnist_gen.errors import UserError
 from mnist_gen.runs import machine
 from mnist_gen.runs.command_line import check_arguments
 from mnist_gen.system import devices
-from tests.conftest import CONF, ROOT
+from tests.conftest import CONF, ROOT, composed
 
 MAIN = "experiment=cgan_embed20"
 
@@ -82,9 +80,10 @@ def test_jobs_of_a_sweep_are_single_processes():
 @pytest.mark.parametrize("launcher", machine.OF_CLUSTERS)
 def test_the_machine_that_starts_a_cluster_s_jobs_needs_no_gpu(monkeypatch, launcher):
     monkeypatch.setattr(devices, "gpus", lambda: 0)
-    loader, words = ConfigLoaderImpl(create_config_search_path(CONF)), ["trainer=gpu", f"hydra/launcher={launcher}"]
-    defaults = loader.load_configuration("train", words[:1], RunMode.RUN, False, False)
-    machine.check_accelerator(defaults, OverridesParser.create().parse_overrides(words))
+    words = ["trainer=gpu", f"hydra/launcher={launcher}"]
+    machine.check_accelerator(composed(MAIN, words[0]), OverridesParser.create().parse_overrides(words))
+    with pytest.raises(UserError, match="trainer=gpu: no GPU driver answers on this machine"):
+        machine.check_accelerator(composed(MAIN, words[0]), OverridesParser.create().parse_overrides(words[:1]))
 
 
 def test_a_device_is_asked_for_before_torch_is_imported(monkeypatch):
